@@ -1,0 +1,88 @@
+"""The tables. Times are float seconds since the epoch, always by the database's own clock."""
+
+from typing import Any
+
+from sqlalchemy import JSON, Double, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, float: Double, str: String(255)}
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)  # a ULID: sorts by creation
+    spec: Mapped[dict[str, Any]]
+    dataset_uri: Mapped[str] = mapped_column(Text)
+    backbone: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    phase: Mapped[str | None]
+    version: Mapped[int]
+    created_at: Mapped[float]
+    deadline_at: Mapped[float | None]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None] = mapped_column(Text)
+    archive: Mapped[dict[str, Any] | None]
+    preview: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any] | None]
+
+
+class TaskRow(Base):
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index("tasks_claimable", "state", "not_before", "id"),
+        Index("tasks_of_job", "job_id", "kind", "ordinal", unique=True),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    ordinal: Mapped[int]
+    state: Mapped[str]
+    input: Mapped[dict[str, Any]]
+    output: Mapped[dict[str, Any] | None]
+    attempt: Mapped[int]  # claims so far
+    failures: Mapped[int]  # attempts that count against max_attempts
+    token: Mapped[int]  # fencing token: grows with every claim and every expiry
+    worker: Mapped[str | None]
+    lease_expires_at: Mapped[float | None]
+    not_before: Mapped[float]
+    done: Mapped[int]
+    total: Mapped[int]
+
+
+class AttemptRow(Base):
+    __tablename__ = "attempts"
+
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[float]
+    finished_at: Mapped[float | None]
+    outcome: Mapped[str | None]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None] = mapped_column(Text)
+
+
+class EventRow(Base):
+    __tablename__ = "events"
+    __table_args__ = (Index("events_of_job", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[float]
+    type: Mapped[str]
+    body: Mapped[dict[str, Any]]
+
+
+class IdempotencyRow(Base):
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[float]

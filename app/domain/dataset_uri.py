@@ -1,0 +1,64 @@
+"""Parse dataset URIs and decide which of them this service may read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from app.domain.errors import InvalidSpec
+
+FIELD = "dataset_uri"
+BUNDLED = ("digits",)
+
+
+@dataclass(frozen=True)
+class DatasetUri:
+    """A parsed URI: `sklearn://digits` has a name, `file:///folder` an absolute path."""
+
+    scheme: str
+    name: str = ""
+    path: Path | None = None
+
+
+def parse(text: str) -> DatasetUri:
+    """The parts of a dataset URI.
+
+    Raises InvalidSpec naming `dataset_uri` for an unknown scheme, a relative or foreign path, an unknown name.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InvalidSpec.of(FIELD, f"not a URI: {error}") from error
+    if parts.scheme == "sklearn":
+        return _bundled(parts.netloc + parts.path)
+    if parts.scheme == "file":
+        return _local(parts.netloc, unquote(parts.path))
+    raise InvalidSpec.of(FIELD, f"scheme {parts.scheme!r} is not supported; use sklearn://digits or file:///a/folder")
+
+
+def _bundled(name: str) -> DatasetUri:
+    if name not in BUNDLED:
+        raise InvalidSpec.of(FIELD, f"no bundled dataset {name!r}; there is sklearn://{', sklearn://'.join(BUNDLED)}")
+    return DatasetUri("sklearn", name=name)
+
+
+def _local(host: str, path: str) -> DatasetUri:
+    if host not in ("", "localhost"):
+        raise InvalidSpec.of(FIELD, f"file URIs name a path on this machine (file:///path), not the host {host!r}")
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidSpec.of(FIELD, "file URIs need an absolute path: file:///path/to/folder")
+    return DatasetUri("file", path=Path(path))
+
+
+def resolve_local(uri: DatasetUri, roots: Sequence[Path]) -> Path:
+    """The real path of a file URI, symbolic links followed, if it lies under one of `roots`.
+
+    Raises InvalidSpec if it lies elsewhere; whether anything is there is not checked.
+    """
+    if uri.path is None:
+        raise ValueError(f"{uri.scheme}:// has no path")
+    path = uri.path.resolve()
+    if any(path.is_relative_to(root.resolve()) for root in roots):
+        return path
+    allowed = ", ".join(str(root) for root in roots) or "none"
+    raise InvalidSpec.of(FIELD, f"{uri.path} is outside the folders this service may read ({allowed})")

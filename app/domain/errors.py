@@ -1,0 +1,79 @@
+"""One tree of errors. What HTTP answers to each is decided in app/api/errors.py, what a worker does in worker/runner.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DappleError(Exception):
+    """Root of every error that Dapple raises on purpose; its text is meant for the user."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one field of the input; `field` is a dotted path such as `guidance.scale`."""
+
+    field: str
+    message: str
+
+
+class InvalidSpec(DappleError):
+    """The job as asked cannot run; every problem names the field to change."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in self.problems))
+
+    @classmethod
+    def of(cls, field: str, message: str) -> "InvalidSpec":
+        return cls([FieldProblem(field, message)])
+
+
+class DatasetRejected(DappleError):
+    """The dataset was read and is unusable; the text names the file or the class."""
+
+
+class BackboneUnavailable(DappleError):
+    """The backbone is on the allowlist but its files are missing or malformed."""
+
+
+class JobNotFound(DappleError):
+    """No job with this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id!r}")
+
+
+class ArtifactNotReady(DappleError):
+    """The job has not produced this output (yet, or at all)."""
+
+
+class IllegalTransition(DappleError):
+    """The job's or task's state does not allow this."""
+
+
+class IdempotencyKeyReused(DappleError):
+    """The key came before with a different body."""
+
+
+class LeaseLost(DappleError):
+    """Another attempt owns the task now; this one must stop and write nothing."""
+
+
+class Cancelled(DappleError):
+    """The user asked for this job to stop."""
+
+
+class TransientError(DappleError):
+    """May succeed when tried again."""
+
+
+class StorageUnavailable(TransientError):
+    """The artifact store did not answer, or its disk is full."""
+
+
+class DeviceOutOfMemory(TransientError):
+    """The device ran out of memory; a retry uses a smaller micro-batch."""
+
+
+class PermanentError(DappleError):
+    """Will fail the same way again; never retried."""

@@ -1,0 +1,165 @@
+"""Jobs, tasks and leases as frozen values, and the one table of what may follow what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.domain.artifact import Artifact
+from app.domain.errors import IllegalTransition
+from app.domain.spec import DistillationSpec
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+class Phase(StrEnum):
+    PREPARING = "preparing"
+    SAMPLING = "sampling"
+    EVALUATING = "evaluating"
+    PACKAGING = "packaging"
+
+
+class TaskKind(StrEnum):
+    PREPARE = "prepare"
+    SAMPLE = "sample"
+    EVALUATE = "evaluate"
+    PACKAGE = "package"
+
+    @property
+    def phase(self) -> Phase:
+        return _PHASES[self]
+
+
+class TaskState(StrEnum):
+    WAITING = "waiting"
+    READY = "ready"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FailureKind(StrEnum):
+    INVALID_INPUT = "invalid_input"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    DEPENDENCY = "dependency"
+    INTERNAL = "internal"
+
+
+_PHASES = dict(zip(TaskKind, Phase, strict=True))
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLING}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+}
+
+
+def check_transition(before: JobState, after: JobState) -> None:
+    """Raises IllegalTransition unless `after` may follow `before`."""
+    if after not in TRANSITIONS[before]:
+        raise IllegalTransition(f"a job that is {before} cannot become {after}")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job or an attempt failed; `message` is meant for the user."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work units done of those planned; a unit is one sampling step, one training iteration, one file."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as stored. Times are seconds since the epoch by the database's clock; `version` grows with every change."""
+
+    id: str
+    spec: DistillationSpec
+    state: JobState
+    phase: Phase | None
+    version: int
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    failure: Failure | None = None
+    archive: Artifact | None = None
+    preview: Artifact | None = None
+    metrics: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task to insert: `ordinal` is its place among the job's tasks of the same kind."""
+
+    kind: TaskKind
+    ordinal: int
+    input: Mapping[str, Any]
+    total: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as stored; `attempt` counts the claims so far."""
+
+    id: str
+    job_id: str
+    kind: TaskKind
+    ordinal: int
+    state: TaskState
+    attempt: int
+    input: Mapping[str, Any]
+    progress: Progress
+    output: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a task; `outcome` is None while it runs."""
+
+    task_id: str
+    number: int
+    worker: str
+    started_at: float
+    finished_at: float | None
+    outcome: str | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one task until it expires; `token` fences every write made under it."""
+
+    task: Task
+    spec: DistillationSpec
+    token: int
+
+    @property
+    def output_prefix(self) -> str:
+        """Where this attempt may write: no other attempt, earlier or later, uses the same keys."""
+        return f"jobs/{self.task.job_id}/{self.task.kind}-{self.task.ordinal:04d}/{self.token}/"

@@ -1,0 +1,36 @@
+"""How a job becomes tasks: a pure function of the spec and of the classes found, never of the number of workers."""
+
+from collections.abc import Sequence
+
+from app.domain.job import NewTask, TaskKind
+from app.domain.spec import Arm, DistillationSpec
+
+IMAGES_PER_SAMPLE_TASK = 32
+
+
+def first_task() -> NewTask:
+    """What every job starts with."""
+    return NewTask(TaskKind.PREPARE, 0, {})
+
+
+def later_tasks(spec: DistillationSpec, classes: Sequence[str]) -> list[NewTask]:
+    """All tasks that follow `prepare`, once the classes are known."""
+    samples = [{"arm": arm, "classes": list(group)} for arm in sampled_arms(spec) for group in class_groups(classes, spec.ipc)]
+    arms = spec.evaluation.arms if spec.evaluation else ()
+    return [
+        *(NewTask(TaskKind.SAMPLE, i, task_input, spec.sampling.steps) for i, task_input in enumerate(samples)),
+        *(NewTask(TaskKind.EVALUATE, i, {"arm": arm}, spec.evaluation.training_seeds) for i, arm in enumerate(arms)),
+        NewTask(TaskKind.PACKAGE, 0, {}),
+    ]
+
+
+def sampled_arms(spec: DistillationSpec) -> list[Arm]:
+    """The guided arm is the product; the unguided one is sampled only to be compared."""
+    wanted = spec.evaluation.arms if spec.evaluation else ()
+    return [Arm.GUIDED, *(arm for arm in wanted if arm is Arm.UNGUIDED)]
+
+
+def class_groups(classes: Sequence[str], ipc: int) -> list[Sequence[str]]:
+    """Whole classes, in order, about IMAGES_PER_SAMPLE_TASK images a group and at least one class."""
+    size = max(1, IMAGES_PER_SAMPLE_TASK // ipc)
+    return [classes[i : i + size] for i in range(0, len(classes), size)]

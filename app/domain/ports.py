@@ -1,0 +1,40 @@
+"""What the services need of the outside world."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Protocol
+
+from app.domain.artifact import Artifact
+
+
+class TaskQueue(Protocol):
+    """Wakes workers. The database is the truth: a lost message costs time, never work."""
+
+    def publish(self, task_id: str) -> None:
+        """Tell some worker that a task is ready."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Keeps immutable blobs by key; a key is a relative POSIX path without dot segments."""
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Store the file's bytes under `key`, all or nothing. Raises StorageUnavailable."""
+        ...
+
+    def open(self, key: str) -> AbstractContextManager[IO[bytes]]:
+        """The stored bytes as a seekable stream. Raises ArtifactNotReady if there are none."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where the store is a folder on this machine, else None."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that starts with `prefix`."""
+        ...
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        ...

@@ -1,0 +1,232 @@
+"""What a job asks for: the immutable input of a distillation, and the body of POST /v1/jobs."""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+DEFAULT_BACKBONE = "embedded/digits"
+MEDIAN = "median"
+
+
+class Kernel(StrEnum):
+    LINEAR = "linear"
+    RBF = "rbf"
+
+    @property
+    def has_bandwidth(self) -> bool:
+        return self is not Kernel.LINEAR
+
+
+class Objective(StrEnum):
+    NONE = "none"
+    INDUCED_DISTANCE = "induced-distance"
+    MMD = "mmd"
+
+
+class ScaleMode(StrEnum):
+    RELATIVE = "relative"
+    PAPER = "paper"
+
+
+class Scheduler(StrEnum):
+    DDPM = "ddpm"
+    DDIM = "ddim"
+    DPM_SOLVER_PP = "dpm-solver++"
+
+
+class ReferenceSelection(StrEnum):
+    RANDOM = "random"
+    KMEANS = "kmeans"
+
+
+class Arm(StrEnum):
+    """A way to choose or make the small training set; arms are compared under one protocol."""
+
+    RANDOM_REAL = "random_real"
+    KMEANS_REAL = "kmeans_real"
+    UNGUIDED = "unguided"
+    GUIDED = "guided"
+    FULL = "full"
+
+    @property
+    def is_sampled(self) -> bool:
+        return self in (Arm.UNGUIDED, Arm.GUIDED)
+
+
+class Part(BaseModel):
+    """A frozen part of the spec; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Guidance(Part):
+    """How real images steer the reverse diffusion."""
+
+    objective: Objective = Field(
+        Objective.MMD,
+        description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
+        "`induced-distance`: Algorithm 1 of the DAP paper. `none`: plain sampling.",
+    )
+    scale: float = Field(
+        1.0,
+        ge=0,
+        le=1e6,
+        description="Guidance scale, the paper's gamma. With `relative` scaling: the length of the guidance "
+        "in units of the scheduler's own step. 0 switches guidance off.",
+    )
+    scale_mode: ScaleMode = Field(
+        ScaleMode.RELATIVE,
+        description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
+        "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
+    )
+    tap: int | None = Field(
+        None,
+        ge=1,
+        description="Transformer block (1 = the first) whose hidden state is compared. Default: the middle of the depth.",
+    )
+    start: float = Field(0.0, ge=0, le=1, description="Fraction of the trajectory after which guidance begins.")
+    stop: float = Field(1.0, ge=0, le=1, description="Fraction of the trajectory after which guidance ends.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start >= self.stop:
+            raise ValueError("start must be below stop")
+        return self
+
+
+class Sampling(Part):
+    """How the backbone is sampled."""
+
+    scheduler: Scheduler = Field(Scheduler.DDPM, description="Reverse process; `ddim` and `dpm-solver++` need fewer steps.")
+    steps: int = Field(50, ge=1, le=1000, description="Number of denoising steps.")
+    cfg_scale: float = Field(
+        1.0, ge=1, le=100, description="Classifier-free guidance scale; 1 is off and halves the cost of a step."
+    )
+
+
+class Reference(Part):
+    """Which real images stand for their class during guidance."""
+
+    count: int = Field(
+        128, ge=2, le=4096, description="Real images per class compared at each step; fewer if the class is smaller."
+    )
+    selection: ReferenceSelection = Field(
+        ReferenceSelection.KMEANS, description="`kmeans`: the real image nearest to each cluster centre. `random`: by seed."
+    )
+
+
+class Evaluation(Part):
+    """Train a classifier on the distilled set and on baselines of the same size; test all on held-out real images."""
+
+    protocol: Literal["small"] = Field(
+        "small", description="`small`: ConvNet-3 with instance norm, for images up to 64 pixels; a fixed number of SGD steps."
+    )
+    arms: tuple[Arm, ...] = Field(
+        tuple(Arm), min_length=1, description="What to compare; `full` is the whole training split, the ceiling."
+    )
+    training_seeds: int = Field(3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms.")
+
+    @field_validator("arms")
+    @classmethod
+    def _each_once(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        if len(set(arms)) != len(arms):
+            raise ValueError("each arm may be named once")
+        return tuple(arm for arm in Arm if arm in arms)
+
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class DistillationSpec(Part):
+    """A distillation job. Only `dataset_uri` and `ipc` are required."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"dataset_uri": "sklearn://digits", "ipc": 10, "kernel_bandwidth": MEDIAN},
+                {"dataset_uri": "file:///data/flowers", "ipc": 1, "backbone": "flowers", "evaluation": {}},
+            ]
+        }
+    )
+
+    dataset_uri: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="The labelled images: `sklearn://digits`, or `file:///path` to a folder or zip with one folder per class "
+        "(optionally below `train/` and `test/`).",
+        examples=["sklearn://digits"],
+    )
+    ipc: int = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
+    kernel: Kernel = Field(Kernel.RBF, description="Mercer kernel on the backbone's features.")
+    kernel_bandwidth: float | Literal["median"] | None = Field(
+        None,
+        validate_default=True,
+        description='h in K(a,b) = exp(-|a-b|^2 / (2 h^2)), in feature units; a number above 0, or "median": the median '
+        "pairwise distance of the real features at each timestep (the default). Not for the linear kernel, which has none.",
+        examples=[MEDIAN, 12.5],
+    )
+    backbone: str = Field(
+        DEFAULT_BACKBONE,
+        min_length=1,
+        max_length=255,
+        description="A name from GET /v1/backbones.",
+        examples=[DEFAULT_BACKBONE],
+    )
+    classes: tuple[ClassName, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="Distil only these classes. Default: every class of the dataset.",
+        examples=[["0", "1"]],
+    )
+    guidance: Guidance = Guidance()
+    sampling: Sampling = Sampling()
+    reference: Reference = Reference()
+    evaluation: Evaluation | None = Field(None, description="Default: no evaluation. `{}` evaluates with the defaults.")
+    holdout_fraction: float = Field(
+        0.25,
+        gt=0,
+        le=0.5,
+        description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
+        "sampling never sees it.",
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Every random choice of the job follows from it.")
+    deadline_seconds: float | None = Field(
+        None, gt=0, le=30 * 86400, description="The job expires if it has not started this many seconds after its submission."
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.")
+
+    @field_validator("kernel_bandwidth", mode="before")
+    @classmethod
+    def _number_or_median(cls, value: Any) -> Any:
+        if value is None or value == MEDIAN:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ValueError('must be a number above 0 or "median"')
+        return float(value)
+
+    @field_validator("kernel_bandwidth")
+    @classmethod
+    def _only_where_there_is_one(cls, value: float | str | None, info: Any) -> float | str | None:
+        kernel = info.data.get("kernel", Kernel.RBF)
+        if kernel.has_bandwidth:
+            return MEDIAN if value is None else value
+        if value is not None:
+            raise ValueError(f"the {kernel} kernel has no bandwidth; leave it out or choose kernel rbf")
+        return None
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and len(set(classes)) != len(classes):
+            raise ValueError("each class may be named once")
+        return classes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: two specs with one digest are the same job."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

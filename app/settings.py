@@ -1,0 +1,59 @@
+"""Settings from DAPPLE_* environment variables, checked once at start and never changed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+INSTALLED_AT = Path(__file__).parents[1]
+EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between two installations.
+
+    `dataset_roots` is a list of folders separated by `:` in the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("dapple"))
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in data_dir.")
+    dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default_factory=lambda: (Path.cwd(),), description="file:// datasets must lie under one of these."
+    )
+    max_body_bytes: int = Field(1 << 20, gt=0)
+    lease_seconds: float = Field(30.0, gt=0)
+    heartbeat_seconds: float = Field(10.0, gt=0)
+    progress_seconds: float = Field(0.5, gt=0, description="Least time between two progress writes of a task.")
+    poll_seconds: float = Field(0.25, gt=0, description="How often an idle runner looks for work.")
+    retry_backoff_seconds: float = Field(2.0, ge=0, description="Doubled at each further attempt.")
+    threads: int = Field(2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
+    device: str = Field("auto", description="auto, cpu or cuda.")
+    log_level: str = "INFO"
+
+    @field_validator("dataset_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'dapple.sqlite3'}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
+    def backbone_roots(self) -> tuple[tuple[str, Path], ...]:
+        """Where backbones lie: a name prefix and a folder. Each sub-folder with a model_index.json is one backbone."""
+        return (("embedded/", EMBEDDED_BACKBONES), ("", self.data_dir / "backbones"))
+
+    def as_environment(self) -> dict[str, str]:
+        """The environment from which another process builds these same settings."""
+        roots = ":".join(str(root) for root in self.dataset_roots)
+        plain = self.model_dump(exclude={"dataset_roots"}, exclude_none=True)
+        return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | {"DAPPLE_DATASET_ROOTS": roots}
