@@ -1,0 +1,88 @@
+"""Labelled images as the rest of the worker sees them, whatever they were read from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from app.domain.errors import DatasetRejected
+
+Images = UInt8[np.ndarray, "k height width channels"]
+Indices = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with labels; pixels are decoded when `images` is called.
+
+    `labels` [n] int64 are positions in the dataset's `classes`; `names` [n] are unique and stable between loads;
+    `read` turns positions into pixels.
+    """
+
+    labels: Int64[np.ndarray, " n"]
+    names: tuple[str, ...]
+    read: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def images(self, indices: Indices) -> Images:
+        """Pixels 0-255 of the images at `indices` [k], in that order, at the size and channels the dataset was loaded with.
+
+        Raises DatasetRejected naming the file if it can no longer be read.
+        """
+        return self.read(np.asarray(indices, dtype=np.int64))
+
+    def subset(self, indices: Indices) -> "Split":
+        """The images at `indices` [k], in that order, as a split of their own."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        names = tuple(self.names[i] for i in chosen)
+        return Split(self.labels[chosen], names, lambda positions: self.read(chosen[positions]))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split over the same classes; label i means `classes[i]`, and classes are sorted by name.
+
+    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and however they are split.
+    `bad_files` are those left out because they could not be decoded, as "name: reason".
+    """
+
+    uri: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    digest: str
+    bad_files: tuple[str, ...] = ()
+
+
+def in_memory(pixels: Images, labels: np.ndarray, names: Sequence[str]) -> Split:
+    """A split whose pixels [n, height, width, channels] are already decoded."""
+    return Split(labels.astype(np.int64), tuple(names), lambda indices: pixels[indices])
+
+
+def divide(everything: Split, is_test: np.ndarray) -> tuple[Split, Split]:
+    """The images where `is_test` [n] is false, then those where it is true."""
+    return everything.subset(np.flatnonzero(~is_test)), everything.subset(np.flatnonzero(is_test))
+
+
+def require_images(dataset: Dataset, count: int) -> None:
+    """Raises DatasetRejected naming the first class with fewer than `count` training images."""
+    sizes = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    for name, size in zip(dataset.classes, sizes, strict=True):
+        if size < count:
+            raise DatasetRejected(f"class {name!r} has {size} training images; at least {count} are needed")
+
+
+def relabelled(dataset: Dataset, keep: Sequence[int]) -> Dataset:
+    """Only the classes at positions `keep`, whose labels become 0..k-1 in that order."""
+    new_label = np.full(len(dataset.classes), -1, dtype=np.int64)
+    new_label[np.asarray(keep, dtype=np.int64)] = np.arange(len(keep))
+    train, test = (_relabelled(split, new_label) for split in (dataset.train, dataset.test))
+    return replace(dataset, classes=tuple(dataset.classes[i] for i in keep), train=train, test=test)
+
+
+def _relabelled(split: Split, new_label: np.ndarray) -> Split:
+    kept = split.subset(np.flatnonzero(new_label[split.labels] >= 0))
+    return replace(kept, labels=new_label[kept.labels])

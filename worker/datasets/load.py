@@ -1,0 +1,71 @@
+"""Datasets by URI, and parts of them by class name."""
+
+import difflib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.domain.dataset_uri import DatasetUri, resolve_local
+from app.domain.errors import DatasetRejected, InvalidSpec
+from worker.datasets.base import Dataset, relabelled
+from worker.datasets.readers import digits, image_folder
+from worker.datasets.readers.archive import ZipFiles
+from worker.datasets.readers.files import Files
+from worker.datasets.readers.folder import FolderFiles
+from worker.datasets.readers.image_folder import OnFile, Pixels
+
+MAX_BAD_FRACTION = 0.01
+
+
+def load(
+    uri: DatasetUri,
+    *,
+    roots: Sequence[Path],
+    image_size: int,
+    channels: int,
+    holdout_fraction: float,
+    max_bad_fraction: float = MAX_BAD_FRACTION,
+    on_file: OnFile | None = None,
+) -> Dataset:
+    """The dataset at `uri`, every image at `image_size` pixels a side in 1 or 3 `channels`.
+
+    `holdout_fraction` applies to folders and zips without a test split of their own. `on_file(done, total)` is called after
+    each file read. Raises InvalidSpec for a path outside `roots`, DatasetRejected naming the file or class that is unusable.
+    """
+    if uri.scheme == "sklearn":
+        return digits.read(image_size=image_size, channels=channels)
+    path = resolve_local(uri, roots)
+    return image_folder.read(
+        _files(path),
+        path.as_uri(),
+        Pixels(image_size, channels),
+        holdout_fraction=holdout_fraction,
+        max_bad_fraction=max_bad_fraction,
+        on_file=on_file,
+    )
+
+
+def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
+    """Only `classes`, relabelled 0..k-1 in the given order; None keeps the dataset as it is.
+
+    Raises InvalidSpec naming `classes`, the unknown class and its nearest matches.
+    """
+    if classes is None:
+        return dataset
+    for name in classes:
+        if name not in dataset.classes:
+            raise InvalidSpec.of("classes", _unknown(name, dataset.classes))
+    return relabelled(dataset, [dataset.classes.index(name) for name in classes])
+
+
+def _files(path: Path) -> Files:
+    if path.is_dir():
+        return FolderFiles(path)
+    if path.is_file() and zipfile.is_zipfile(path):
+        return ZipFiles(path)
+    raise DatasetRejected(f"{path} is neither a folder nor a zip" if path.exists() else f"{path} does not exist")
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=3) or list(known[:10])
+    return f"the dataset has no class {name!r}; nearest: {', '.join(nearest)}"
