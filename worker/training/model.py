@@ -1,0 +1,75 @@
+"""A small class-conditional DiT, and the diffusers folder it is saved in."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, DiTTransformer2DModel
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Size of a DiT on pixels: width is `heads` * `head_dim`, tokens (image_size / patch_size)^2."""
+
+    image_size: int
+    channels: int
+    classes: int
+    heads: int = 3
+    head_dim: int = 32
+    blocks: int = 6
+    patch_size: int = 2
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}")
+
+
+def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
+    """A freshly initialised model; the global generator is left as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = DiTTransformer2DModel(
+            num_attention_heads=architecture.heads,
+            attention_head_dim=architecture.head_dim,
+            in_channels=architecture.channels,
+            num_layers=architecture.blocks,
+            sample_size=architecture.image_size,
+            patch_size=architecture.patch_size,
+            num_embeds_ada_norm=architecture.classes,
+            norm_type="ada_norm_zero",
+        )
+        _zero_initialise(model)
+    return model
+
+
+def _zero_initialise(model: DiTTransformer2DModel) -> None:
+    """adaLN-Zero: every block starts as the identity and the model as zero (Peebles and Xie, section 3.2)."""
+    closing = [block.norm1.linear for block in model.transformer_blocks] + [model.proj_out_1, model.proj_out_2]
+    for layer in closing:
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+
+
+@cache
+def noise_schedule() -> DDPMScheduler:
+    """Squared-cosine schedule of 1,000 timesteps (Nichol and Dhariwal, arXiv 2102.09672, eq. 17) on pixels in [-1, 1]."""
+    return DDPMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="epsilon", clip_sample=True
+    )
+
+
+def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> None:
+    """Write `model` as a DiTPipeline folder without a VAE, which diffusers' own from_pretrained opens."""
+    model.save_pretrained(folder / "transformer", safe_serialization=True)
+    noise_schedule().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "DiTPipeline",
+        "id2label": {str(label): name for label, name in enumerate(classes)},
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "vae": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
