@@ -20,18 +20,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("dapple"))
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in data_dir.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")
     dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (Path.cwd(),), description="file:// datasets must lie under one of these."
     )
-    max_body_bytes: int = Field(1 << 20, gt=0)
-    lease_seconds: float = Field(30.0, gt=0)
-    heartbeat_seconds: float = Field(10.0, gt=0)
-    progress_seconds: float = Field(0.5, gt=0, description="Least time between two progress writes of a task.")
-    poll_seconds: float = Field(0.25, gt=0, description="How often an idle runner looks for work.")
-    retry_backoff_seconds: float = Field(2.0, ge=0, description="Doubled at each further attempt.")
-    threads: int = Field(2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
-    device: str = Field("auto", description="auto, cpu or cuda.")
+    max_body_bytes: int = Field(default=1 << 20, gt=0)
+    lease_seconds: float = Field(default=30.0, gt=0)
+    heartbeat_seconds: float = Field(default=10.0, gt=0)
+    progress_seconds: float = Field(default=0.5, gt=0, description="Least time between two progress writes of a task.")
+    poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
+    retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
+    threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
+    device: str = Field(default="auto", description="auto, cpu or cuda.")
     log_level: str = "INFO"
 
     @field_validator("dataset_roots", mode="before")

@@ -1,13 +1,13 @@
 """The tables. Times are float seconds since the epoch, always by the database's own clock."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Double, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON, float: Double, str: String(255)}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True), float: Double, str: String(255)}
 
 
 class JobRow(Base):

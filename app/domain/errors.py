@@ -71,6 +71,10 @@ class StorageUnavailable(TransientError):
     """The artifact store did not answer, or its disk is full."""
 
 
+class DatabaseUnavailable(TransientError):
+    """The database did not answer, stayed locked, or its disk is full."""
+
+
 class DeviceOutOfMemory(TransientError):
     """The device ran out of memory; a retry uses a smaller micro-batch."""
 

@@ -60,6 +60,16 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
 
 
+class Outcome(StrEnum):
+    """How an attempt ended. Only `failed` and `expired` count against max_attempts."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
 _PHASES = dict(zip(TaskKind, Phase, strict=True))
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
@@ -147,8 +157,18 @@ class Attempt:
     worker: str
     started_at: float
     finished_at: float | None
-    outcome: str | None
+    outcome: Outcome | None
     failure: Failure | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job; `id` grows within the job, `at` is in seconds since the epoch."""
+
+    id: int
+    type: str
+    at: float
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

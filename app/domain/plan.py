@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.domain.job import NewTask, TaskKind
-from app.domain.spec import Arm, DistillationSpec
+from app.domain.spec import Arm, DistillationSpec, Evaluation
 
 IMAGES_PER_SAMPLE_TASK = 32
 
@@ -16,12 +16,18 @@ def first_task() -> NewTask:
 def later_tasks(spec: DistillationSpec, classes: Sequence[str]) -> list[NewTask]:
     """All tasks that follow `prepare`, once the classes are known."""
     samples = [{"arm": arm, "classes": list(group)} for arm in sampled_arms(spec) for group in class_groups(classes, spec.ipc)]
-    arms = spec.evaluation.arms if spec.evaluation else ()
     return [
         *(NewTask(TaskKind.SAMPLE, i, task_input, spec.sampling.steps) for i, task_input in enumerate(samples)),
-        *(NewTask(TaskKind.EVALUATE, i, {"arm": arm}, spec.evaluation.training_seeds) for i, arm in enumerate(arms)),
+        *evaluations(spec.evaluation),
         NewTask(TaskKind.PACKAGE, 0, {}),
     ]
+
+
+def evaluations(evaluation: Evaluation | None) -> list[NewTask]:
+    """One task for each arm, in order."""
+    if evaluation is None:
+        return []
+    return [NewTask(TaskKind.EVALUATE, i, {"arm": arm}, evaluation.training_seeds) for i, arm in enumerate(evaluation.arms)]
 
 
 def sampled_arms(spec: DistillationSpec) -> list[Arm]:

@@ -66,29 +66,29 @@ class Guidance(Part):
     """How real images steer the reverse diffusion."""
 
     objective: Objective = Field(
-        Objective.MMD,
+        default=Objective.MMD,
         description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
         "`induced-distance`: Algorithm 1 of the DAP paper. `none`: plain sampling.",
     )
     scale: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         le=1e6,
         description="Guidance scale, the paper's gamma. With `relative` scaling: the length of the guidance "
         "in units of the scheduler's own step. 0 switches guidance off.",
     )
     scale_mode: ScaleMode = Field(
-        ScaleMode.RELATIVE,
+        default=ScaleMode.RELATIVE,
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
     tap: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Transformer block (1 = the first) whose hidden state is compared. Default: the middle of the depth.",
     )
-    start: float = Field(0.0, ge=0, le=1, description="Fraction of the trajectory after which guidance begins.")
-    stop: float = Field(1.0, ge=0, le=1, description="Fraction of the trajectory after which guidance ends.")
+    start: float = Field(default=0.0, ge=0, le=1, description="Fraction of the trajectory after which guidance begins.")
+    stop: float = Field(default=1.0, ge=0, le=1, description="Fraction of the trajectory after which guidance ends.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -100,10 +100,12 @@ class Guidance(Part):
 class Sampling(Part):
     """How the backbone is sampled."""
 
-    scheduler: Scheduler = Field(Scheduler.DDPM, description="Reverse process; `ddim` and `dpm-solver++` need fewer steps.")
-    steps: int = Field(50, ge=1, le=1000, description="Number of denoising steps.")
+    scheduler: Scheduler = Field(
+        default=Scheduler.DDPM, description="Reverse process; `ddim` and `dpm-solver++` need fewer steps."
+    )
+    steps: int = Field(default=50, ge=1, le=1000, description="Number of denoising steps.")
     cfg_scale: float = Field(
-        1.0, ge=1, le=100, description="Classifier-free guidance scale; 1 is off and halves the cost of a step."
+        default=1.0, ge=1, le=100, description="Classifier-free guidance scale; 1 is off and halves the cost of a step."
     )
 
 
@@ -111,10 +113,11 @@ class Reference(Part):
     """Which real images stand for their class during guidance."""
 
     count: int = Field(
-        128, ge=2, le=4096, description="Real images per class compared at each step; fewer if the class is smaller."
+        default=128, ge=2, le=4096, description="Real images per class compared at each step; fewer if the class is smaller."
     )
     selection: ReferenceSelection = Field(
-        ReferenceSelection.KMEANS, description="`kmeans`: the real image nearest to each cluster centre. `random`: by seed."
+        default=ReferenceSelection.KMEANS,
+        description="`kmeans`: the real image nearest to each cluster centre. `random`: by seed.",
     )
 
 
@@ -122,12 +125,15 @@ class Evaluation(Part):
     """Train a classifier on the distilled set and on baselines of the same size; test all on held-out real images."""
 
     protocol: Literal["small"] = Field(
-        "small", description="`small`: ConvNet-3 with instance norm, for images up to 64 pixels; a fixed number of SGD steps."
+        default="small",
+        description="`small`: ConvNet-3 with instance norm, for images up to 64 pixels; a fixed number of SGD steps.",
     )
     arms: tuple[Arm, ...] = Field(
-        tuple(Arm), min_length=1, description="What to compare; `full` is the whole training split, the ceiling."
+        default=tuple(Arm), min_length=1, description="What to compare; `full` is the whole training split, the ceiling."
     )
-    training_seeds: int = Field(3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms.")
+    training_seeds: int = Field(
+        default=3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms."
+    )
 
     @field_validator("arms")
     @classmethod
@@ -160,23 +166,23 @@ class DistillationSpec(Part):
         examples=["sklearn://digits"],
     )
     ipc: int = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
-    kernel: Kernel = Field(Kernel.RBF, description="Mercer kernel on the backbone's features.")
+    kernel: Kernel = Field(default=Kernel.RBF, description="Mercer kernel on the backbone's features.")
     kernel_bandwidth: float | Literal["median"] | None = Field(
-        None,
+        default=None,
         validate_default=True,
         description='h in K(a,b) = exp(-|a-b|^2 / (2 h^2)), in feature units; a number above 0, or "median": the median '
         "pairwise distance of the real features at each timestep (the default). Not for the linear kernel, which has none.",
         examples=[MEDIAN, 12.5],
     )
     backbone: str = Field(
-        DEFAULT_BACKBONE,
+        default=DEFAULT_BACKBONE,
         min_length=1,
         max_length=255,
         description="A name from GET /v1/backbones.",
         examples=[DEFAULT_BACKBONE],
     )
     classes: tuple[ClassName, ...] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=10_000,
         description="Distil only these classes. Default: every class of the dataset.",
@@ -185,19 +191,24 @@ class DistillationSpec(Part):
     guidance: Guidance = Guidance()
     sampling: Sampling = Sampling()
     reference: Reference = Reference()
-    evaluation: Evaluation | None = Field(None, description="Default: no evaluation. `{}` evaluates with the defaults.")
+    evaluation: Evaluation | None = Field(default=None, description="Default: no evaluation. `{}` evaluates with the defaults.")
     holdout_fraction: float = Field(
-        0.25,
+        default=0.25,
         gt=0,
         le=0.5,
         description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
         "sampling never sees it.",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Every random choice of the job follows from it.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.")
     deadline_seconds: float | None = Field(
-        None, gt=0, le=30 * 86400, description="The job expires if it has not started this many seconds after its submission."
+        default=None,
+        gt=0,
+        le=30 * 86400,
+        description="The job expires if it has not started this many seconds after its submission.",
     )
-    max_attempts: int = Field(3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.")
+    max_attempts: int = Field(
+        default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job."
+    )
 
     @field_validator("kernel_bandwidth", mode="before")
     @classmethod

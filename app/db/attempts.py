@@ -1,0 +1,165 @@
+"""How an attempt begins and ends, and what that does to its task and its job. Only app.db.tasks calls this."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from app.db import events, jobs
+from app.db.session import now
+from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.domain.errors import JobNotFound, LeaseLost
+from app.domain.job import Failure, FailureKind, JobState, Lease, Outcome, TaskKind, TaskState
+
+UNFETCHED = {"synchronize_session": False}
+
+
+def under(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    """The guard of every write under a lease."""
+    return (TaskRow.id == lease.task.id, TaskRow.token == lease.token, TaskRow.state == TaskState.RUNNING)
+
+
+def lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"{lease.task.kind} task {lease.task.ordinal} of job {lease.task.job_id} is no longer held")
+
+
+def hold(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
+    """The job's and the task's rows, held until the transaction ends. Raises LeaseLost."""
+    try:
+        job = jobs.lock(session, lease.task.job_id)
+    except JobNotFound as error:
+        raise lost(lease) from error
+    task = session.scalars(select(TaskRow).where(*under(lease)).with_for_update()).one_or_none()
+    if task is None:
+        raise lost(lease)
+    return job, task
+
+
+def begin(session: Session, job: JobRow, task: TaskRow, worker: str) -> None:
+    """Record the try that a claim has just made possible."""
+    session.add(AttemptRow(task_id=task.id, number=task.attempt, worker=worker, started_at=now()))
+    phase = TaskKind(task.kind).phase
+    if job.state == JobState.QUEUED:
+        jobs.move(session, job, JobState.RUNNING)
+    if job.phase != phase:
+        job.phase = phase.value
+        job.version += 1
+        events.append(session, job.id, "job.phase", {"phase": phase.value})
+    record(session, task, "task.started", {"worker": worker})
+
+
+def succeed(session: Session, task: TaskRow, output: Mapping[str, Any]) -> None:
+    end(session, task, Outcome.SUCCEEDED)
+    task.state = TaskState.SUCCEEDED.value
+    task.output = dict(output)
+    task.done = task.total
+    record(session, task, "task.succeeded")
+
+
+def give_back(session: Session, task: TaskRow) -> None:
+    end(session, task, Outcome.RELEASED)
+    make_ready(task, None)
+    record(session, task, "task.released")
+
+
+def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | None = None) -> None:
+    """Close the running try and take the lease away."""
+    change = update(AttemptRow).where(AttemptRow.task_id == task.id, AttemptRow.number == task.attempt)
+    values = {"finished_at": now(), "outcome": outcome.value}
+    if failure is not None:
+        values |= {"failure_kind": failure.kind.value, "failure_message": failure.message}
+    session.execute(change.values(values), execution_options=UNFETCHED)
+    task.token += 1
+    task.worker = None
+    task.lease_expires_at = None
+
+
+def make_ready(task: TaskRow, retry_in: float | None) -> None:
+    task.state = TaskState.READY.value
+    task.not_before = now() + retry_in if retry_in else 0.0
+
+
+def cancel(session: Session, job: JobRow, task: TaskRow) -> None:
+    """The task will not run again, and its job is `cancelled` if no other task of it runs."""
+    task.state = TaskState.CANCELLED.value
+    session.flush()
+    jobs.finish_cancelling(session, job)
+
+
+def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure, retry_in: float | None) -> bool:
+    """Whether an unsuccessful try is followed by another one; if not, the job fails with it."""
+    another = retry_in is not None and _tries_left(job, task) > 1
+    task.failures += 1
+    if job.state == JobState.CANCELLING:
+        cancel(session, job, task)
+        return False
+    if another:
+        make_ready(task, retry_in)
+        record(session, task, "task.retried", {"failure": jobs.told(failure)})
+        return True
+    task.state = TaskState.FAILED.value
+    session.flush()
+    _close_tasks(session, job)
+    jobs.move(session, job, JobState.FAILED, failure)
+    return False
+
+
+def _close_tasks(session: Session, job: JobRow) -> None:
+    """End what is left of a failing job: nothing more starts, and what runs loses its lease."""
+    jobs.cancel_unstarted(session, job.id)
+    running = select(TaskRow).where(TaskRow.job_id == job.id, TaskRow.state == TaskState.RUNNING).with_for_update()
+    for task in session.scalars(running):
+        end(session, task, Outcome.CANCELLED)
+        task.state = TaskState.CANCELLED.value
+
+
+def promote(session: Session, job_id: str, finished: TaskKind) -> list[str]:
+    """Make the next kind of tasks ready if no task of the finished kind is left; their ids in order."""
+    session.flush()
+    of_job = (TaskRow.job_id == job_id,)
+    if session.scalar(
+        select(TaskRow.id).where(*of_job, TaskRow.kind == finished, TaskRow.state != TaskState.SUCCEEDED).limit(1)
+    ):
+        return []
+    waiting = session.scalars(select(TaskRow).where(*of_job, TaskRow.state == TaskState.WAITING)).all()
+    if not waiting:
+        return []
+    kinds = list(TaskKind)
+    following = min((TaskKind(task.kind) for task in waiting), key=kinds.index)
+    promoted = sorted((task for task in waiting if task.kind == following), key=lambda task: task.ordinal)
+    for task in promoted:
+        make_ready(task, None)
+    return [task.id for task in promoted]
+
+
+def expire(session: Session, task_id: str, token: int, backoff_seconds: float) -> int:
+    """1 if the task was still running under this token: its worker is taken for dead. Else 0."""
+    job_id = session.scalar(select(TaskRow.job_id).where(TaskRow.id == task_id))
+    if job_id is None:
+        return 0
+    job = jobs.lock(session, job_id)
+    guard = (TaskRow.id == task_id, TaskRow.token == token, TaskRow.state == TaskState.RUNNING)
+    task = session.scalars(select(TaskRow).where(*guard).with_for_update()).one_or_none()
+    if task is None:
+        return 0
+    crash = Failure(FailureKind.CRASHED, f"worker {task.worker} stopped answering")
+    end(session, task, Outcome.EXPIRED, crash)
+    failure = crash if _tries_left(job, task) > 1 else Failure(FailureKind.CRASHED, _all_attempts(session, task))
+    retry_or_fail(session, job, task, failure, backoff_seconds * 2**task.failures)
+    return 1
+
+
+def _tries_left(job: JobRow, task: TaskRow) -> int:
+    return int(job.spec["max_attempts"]) - task.failures
+
+
+def _all_attempts(session: Session, task: TaskRow) -> str:
+    tries = session.scalars(select(AttemptRow).where(AttemptRow.task_id == task.id).order_by(AttemptRow.number))
+    told = "; ".join(f"attempt {one.number} on {one.worker}: {one.failure_message or one.outcome}" for one in tries)
+    return f"{task.kind} task {task.ordinal} did not survive its attempts ({told})"
+
+
+def record(session: Session, task: TaskRow, event_type: str, extra: Mapping[str, Any] | None = None) -> None:
+    about = {"kind": task.kind, "ordinal": task.ordinal, "attempt": task.attempt}
+    events.append(session, task.job_id, event_type, about | dict(extra or {}))

@@ -1,0 +1,176 @@
+"""Queries and changes of jobs. Whoever changes a job or its tasks holds the job's row first: one order, no deadlocks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Double, case, cast, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db import events
+from app.db.rows import to_job
+from app.db.session import now
+from app.db.tables import IdempotencyRow, JobRow, TaskRow
+from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
+from app.domain.job import Failure, Job, JobState, TaskKind, TaskState, check_transition
+from app.domain.progress import PhaseTally
+from app.domain.spec import DistillationSpec
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which jobs to list; None is any."""
+
+    state: JobState | None = None
+    dataset_uri: str | None = None
+    backbone: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """What an idempotency key was first used for."""
+
+    request_sha256: str
+    job_id: str
+
+
+def insert(session: Session, job_id: str, spec: DistillationSpec) -> Job:
+    """A new queued job, without tasks yet."""
+    deadline = spec.deadline_seconds
+    row = JobRow(
+        id=job_id,
+        spec=spec.model_dump(mode="json"),
+        dataset_uri=spec.dataset_uri,
+        backbone=spec.backbone,
+        state=JobState.QUEUED.value,
+        version=1,
+        created_at=now(),
+        deadline_at=None if deadline is None else now() + deadline,
+    )
+    session.add(row)
+    session.flush()
+    events.append(session, job_id, "job.queued")
+    return to_job(row)
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Raises JobNotFound."""
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise JobNotFound(job_id)
+    return to_job(row)
+
+
+def page(session: Session, filters: Filters, *, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
+    """At most `limit` jobs older than the job `cursor`, newest first, and the next cursor if there are more."""
+    query = select(JobRow).order_by(JobRow.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(JobRow.id < cursor)
+    for column, wanted in (
+        (JobRow.state, filters.state),
+        (JobRow.dataset_uri, filters.dataset_uri),
+        (JobRow.backbone, filters.backbone),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    found = [to_job(row) for row in session.scalars(query)]
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+
+def progress(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[PhaseTally]]:
+    """The tallies of each job's phases, in order, by one query."""
+    share = case((TaskRow.total > 0, cast(TaskRow.done, Double) / TaskRow.total), else_=0.0)
+    succeeded = case((TaskRow.state == TaskState.SUCCEEDED, 1), else_=0)
+    sums = (func.sum(succeeded), func.count(), func.sum(TaskRow.done), func.sum(TaskRow.total), func.avg(share))
+    query = (
+        select(TaskRow.job_id, TaskRow.kind, *sums).where(TaskRow.job_id.in_(job_ids)).group_by(TaskRow.job_id, TaskRow.kind)
+    )
+    kinds = list(TaskKind)
+    tallies: dict[str, list[PhaseTally]] = {job_id: [] for job_id in job_ids}
+    for job_id, kind, *numbers in sorted(session.execute(query), key=lambda found: kinds.index(TaskKind(found[1]))):
+        tallies[job_id].append(PhaseTally(TaskKind(kind).phase, *numbers))
+    return tallies
+
+
+def lock(session: Session, job_id: str) -> JobRow:
+    """The job's row, held until the transaction ends. Raises JobNotFound."""
+    row = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one_or_none()
+    if row is None:
+        raise JobNotFound(job_id)
+    return row
+
+
+def move(session: Session, row: JobRow, after: JobState, failure: Failure | None = None) -> None:
+    """Change a held job's state. Raises IllegalTransition."""
+    check_transition(JobState(row.state), after)
+    row.state = after.value
+    row.version += 1
+    if after is JobState.RUNNING:
+        row.started_at = now()
+    if after.terminal:
+        row.phase = None
+        row.finished_at = now()
+    if failure is not None:
+        row.failure_kind = failure.kind.value
+        row.failure_message = failure.message
+    events.append(session, row.id, f"job.{after.value}", {"failure": told(failure)} if failure else {})
+
+
+def told(failure: Failure) -> dict[str, str]:
+    """A failure as events carry it."""
+    return {"kind": failure.kind.value, "message": failure.message}
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """The job after asking it to stop: `cancelled` at once unless a task runs, else `cancelling`.
+
+    Asking again changes nothing. Raises JobNotFound, or IllegalTransition for a job that has ended otherwise.
+    """
+    row = lock(session, job_id)
+    if row.state in (JobState.CANCELLING, JobState.CANCELLED):
+        return to_job(row)
+    if JobState(row.state).terminal:
+        raise IllegalTransition(f"the job has already ended: it is {row.state}")
+    move(session, row, JobState.CANCELLED if row.state == JobState.QUEUED else JobState.CANCELLING)
+    cancel_unstarted(session, job_id)
+    if row.state == JobState.CANCELLING:
+        finish_cancelling(session, row)
+    session.flush()
+    return to_job(row)
+
+
+def cancel_unstarted(session: Session, job_id: str) -> None:
+    """Nothing more of the held job will start."""
+    unstarted = TaskRow.state.in_((TaskState.WAITING, TaskState.READY))
+    change = update(TaskRow).where(TaskRow.job_id == job_id, unstarted).values(state=TaskState.CANCELLED)
+    session.execute(change, execution_options={"synchronize_session": False})
+
+
+def finish_cancelling(session: Session, row: JobRow) -> None:
+    """Make a held job that is `cancelling` `cancelled`, once none of its tasks runs."""
+    running = select(TaskRow.id).where(TaskRow.job_id == row.id, TaskRow.state == TaskState.RUNNING).limit(1)
+    if session.scalar(running) is None:
+        move(session, row, JobState.CANCELLED)
+
+
+def delete(session: Session, job_id: str) -> None:
+    """Remove an ended job's rows. Raises JobNotFound, or IllegalTransition if it has not ended."""
+    row = lock(session, job_id)
+    if not JobState(row.state).terminal:
+        raise IllegalTransition(f"the job is {row.state}; cancel it before deleting it")
+    session.delete(row)
+
+
+def key_use(session: Session, key: str) -> KeyUse | None:
+    """What this idempotency key was used for, if it was."""
+    row = session.get(IdempotencyRow, key)
+    return KeyUse(row.request_sha256, row.job_id) if row else None
+
+
+def remember_key(session: Session, key: str, use: KeyUse) -> None:
+    """Record a key's first use. Raises DatabaseUnavailable if another transaction is recording the same key."""
+    try:
+        with session.begin_nested():
+            session.add(IdempotencyRow(key=key, request_sha256=use.request_sha256, job_id=use.job_id, created_at=now()))
+    except IntegrityError as error:
+        raise DatabaseUnavailable("this Idempotency-Key is in use by another request; try again") from error

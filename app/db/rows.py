@@ -1,0 +1,65 @@
+"""Rows as the frozen values of the domain."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.domain.artifact import Artifact
+from app.domain.job import Attempt, Failure, FailureKind, Job, JobState, Outcome, Phase, Progress, Task, TaskKind, TaskState
+from app.domain.spec import DistillationSpec
+
+
+def to_job(row: JobRow) -> Job:
+    return Job(
+        id=row.id,
+        spec=DistillationSpec.model_validate(row.spec),
+        state=JobState(row.state),
+        phase=Phase(row.phase) if row.phase else None,
+        version=row.version,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        failure=to_failure(row.failure_kind, row.failure_message),
+        archive=to_artifact(row.archive),
+        preview=to_artifact(row.preview),
+        metrics=row.metrics,
+    )
+
+
+def to_task(row: TaskRow) -> Task:
+    return Task(
+        id=row.id,
+        job_id=row.job_id,
+        kind=TaskKind(row.kind),
+        ordinal=row.ordinal,
+        state=TaskState(row.state),
+        attempt=row.attempt,
+        input=row.input,
+        progress=Progress(row.done, row.total),
+        output=row.output,
+    )
+
+
+def to_attempt(row: AttemptRow) -> Attempt:
+    return Attempt(
+        task_id=row.task_id,
+        number=row.number,
+        worker=row.worker,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        failure=to_failure(row.failure_kind, row.failure_message),
+    )
+
+
+def to_failure(kind: str | None, message: str | None) -> Failure | None:
+    return Failure(FailureKind(kind), message or "") if kind else None
+
+
+def to_artifact(stored: Mapping[str, Any] | None) -> Artifact | None:
+    return Artifact(**stored) if stored else None
+
+
+def from_artifact(artifact: Artifact) -> dict[str, Any]:
+    return asdict(artifact)

@@ -1,0 +1,236 @@
+"""The task machine: claim, renew, finish, fail, expire.
+
+A lease is proved by its token: every write under it first finds the task running with that token, else raises LeaseLost.
+A job that ends while tasks of it still run takes their leases away in the same transaction, so a job that has ended has
+no running task, and their workers learn of it as LeaseLost at their next step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, ScalarSelect, case, or_, select, update
+from sqlalchemy.orm import Session, aliased
+from ulid import ULID
+
+from app.db import attempts, jobs
+from app.db.attempts import UNFETCHED, hold, lost, under
+from app.db.rows import from_artifact, to_attempt, to_task
+from app.db.session import now
+from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.domain.artifact import Artifact
+from app.domain.errors import Cancelled, LeaseLost
+from app.domain.job import Attempt, Failure, FailureKind, JobState, Lease, NewTask, Outcome, Progress, Task, TaskKind, TaskState
+from app.domain.spec import DistillationSpec
+
+
+def insert(session: Session, job_id: str, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
+    """The job's new tasks, as stored; ids follow the given order."""
+    rows = [
+        TaskRow(
+            id=str(ULID()),
+            job_id=job_id,
+            kind=new.kind.value,
+            ordinal=new.ordinal,
+            state=state.value,
+            input=dict(new.input),
+            attempt=0,
+            failures=0,
+            token=0,
+            not_before=0.0,
+            done=0,
+            total=new.total,
+        )
+        for new in new_tasks
+    ]
+    session.add_all(rows)
+    session.flush()
+    return [to_task(row) for row in rows]
+
+
+def claim(session: Session, worker: str, lease_seconds: float) -> Lease | None:
+    """The right to run the oldest ready task for `lease_seconds`, or None if there is nothing to do.
+
+    A queued job whose deadline has passed is left to `expire`.
+    """
+    change = (
+        update(TaskRow)
+        .where(TaskRow.id == _oldest_ready(), TaskRow.state == TaskState.READY)
+        .values(
+            state=TaskState.RUNNING,
+            attempt=TaskRow.attempt + 1,
+            token=TaskRow.token + 1,
+            worker=worker,
+            lease_expires_at=now() + lease_seconds,
+        )
+        .returning(TaskRow)
+    )
+    task = session.scalars(change, execution_options=UNFETCHED).one_or_none()
+    if task is None:
+        return None
+    job = jobs.lock(session, task.job_id)
+    attempts.begin(session, job, task, worker)
+    return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
+
+
+def _oldest_ready() -> ScalarSelect[str]:
+    task = aliased(TaskRow)
+    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
+    open_job = or_(JobRow.state == JobState.RUNNING, (JobRow.state == JobState.QUEUED) & in_time)
+    return (
+        select(task.id)
+        .join(JobRow, JobRow.id == task.job_id)
+        .where(task.state == TaskState.READY, task.not_before <= now(), open_job)
+        .order_by(task.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def renew(session: Session, lease: Lease, lease_seconds: float, progress: Progress | None = None) -> bool:
+    """Whether the user asked the job to stop; extends the lease, and stores progress unless the task's share would fall.
+
+    Raises LeaseLost, also when the job has ended because another of its tasks failed.
+    """
+    values: dict[Any, Any] = {TaskRow.lease_expires_at: now() + lease_seconds}
+    if progress is not None and progress.total > 0:
+        done = max(0, min(progress.done, progress.total))
+        forward = done * TaskRow.total >= TaskRow.done * progress.total
+        values[TaskRow.done] = case((forward, done), else_=TaskRow.done)
+        values[TaskRow.total] = case((forward, progress.total), else_=TaskRow.total)
+    change = update(TaskRow).where(*under(lease)).values(values).returning(TaskRow.id)
+    if session.scalar(change, execution_options=UNFETCHED) is None:
+        raise lost(lease)
+    return cancel_requested(session, lease)
+
+
+def cancel_requested(session: Session, lease: Lease) -> bool:
+    """Whether the user asked the job to stop: one read, cheap enough for every sampling step. Raises LeaseLost."""
+    query = select(JobRow.state).join(TaskRow, TaskRow.job_id == JobRow.id).where(*under(lease))
+    state = session.scalar(query)
+    if state is None:
+        raise lost(lease)
+    return state == JobState.CANCELLING
+
+
+def finish(session: Session, lease: Lease, output: Mapping[str, Any], *, then: Sequence[NewTask] = ()) -> list[str]:
+    """The ids of the tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
+
+    Stores the task as succeeded and inserts `then` as waiting. Raises LeaseLost, or Cancelled without changing anything.
+    """
+    job, task = _publishable(session, lease)
+    attempts.succeed(session, task, output)
+    insert(session, job.id, then, TaskState.WAITING)
+    return attempts.promote(session, job.id, TaskKind(task.kind))
+
+
+def complete(
+    session: Session,
+    lease: Lease,
+    output: Mapping[str, Any],
+    *,
+    archive: Artifact,
+    preview: Artifact,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Finish the last task and with it the job. Raises LeaseLost, or Cancelled without changing anything."""
+    job, task = _publishable(session, lease)
+    attempts.succeed(session, task, output)
+    job.archive = from_artifact(archive)
+    job.preview = from_artifact(preview)
+    job.metrics = dict(metrics)
+    jobs.move(session, job, JobState.SUCCEEDED)
+
+
+def _publishable(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
+    job, task = hold(session, lease)
+    if job.state == JobState.CANCELLING:
+        raise Cancelled(f"job {job.id} was asked to stop")
+    return job, task
+
+
+def fail(session: Session, lease: Lease, failure: Failure, *, retry_in: float | None) -> bool:
+    """Whether the task will be tried again, `retry_in` seconds from now.
+
+    Without `retry_in`, or after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
+    """
+    job, task = hold(session, lease)
+    attempts.end(session, task, Outcome.FAILED, failure)
+    return attempts.retry_or_fail(session, job, task, failure, retry_in)
+
+
+def release(session: Session, lease: Lease) -> None:
+    """Give the task back unharmed, to be claimed at once; counts as no failure. Raises LeaseLost."""
+    job, task = hold(session, lease)
+    if job.state == JobState.CANCELLING:
+        attempts.end(session, task, Outcome.CANCELLED)
+        attempts.cancel(session, job, task)
+    else:
+        attempts.give_back(session, task)
+
+
+def cancelled(session: Session, lease: Lease) -> None:
+    """The worker has stopped as asked; the job is `cancelled` once its last running task says so.
+
+    Raises LeaseLost, also if nobody asked.
+    """
+    job, task = hold(session, lease)
+    if job.state != JobState.CANCELLING:
+        raise LeaseLost(f"job {job.id} is {job.state}; it was not asked to stop")
+    attempts.end(session, task, Outcome.CANCELLED)
+    attempts.cancel(session, job, task)
+
+
+def expire(session: Session, backoff_seconds: float) -> int:
+    """How many leases and queued jobs had run out of time and were ended.
+
+    An expired lease is a crash: the task is tried again after `backoff_seconds`, doubled for each earlier failure, or
+    the job fails naming its attempts. A job still queued at its deadline becomes `expired`.
+    """
+    lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now())
+    return lapsed + _expire_queued(session)
+
+
+def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
+    """How many leases were ended of workers whose names start with the prefix: their process is known to be dead."""
+    return _expire_leases(session, backoff_seconds, TaskRow.worker.startswith(worker_prefix, autoescape=True))
+
+
+def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool]) -> int:
+    query = select(TaskRow.id, TaskRow.token).where(TaskRow.state == TaskState.RUNNING, which).order_by(TaskRow.id)
+    found = session.execute(query).all()
+    return sum(attempts.expire(session, task_id, token, backoff_seconds) for task_id, token in found)
+
+
+def _expire_queued(session: Session) -> int:
+    late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at <= now())
+    found = session.scalars(late.with_for_update(skip_locked=True)).all()
+    for job in found:
+        jobs.cancel_unstarted(session, job.id)
+        jobs.move(session, job, JobState.EXPIRED, Failure(FailureKind.TIMEOUT, "no worker was free before the deadline"))
+    return len(found)
+
+
+def of_job(session: Session, job_id: str) -> list[Task]:
+    """All tasks of a job in the order of the graph."""
+    kinds = list(TaskKind)
+    found = (to_task(row) for row in session.scalars(select(TaskRow).where(TaskRow.job_id == job_id)))
+    return sorted(found, key=lambda task: (kinds.index(task.kind), task.ordinal))
+
+
+def attempts_of_job(session: Session, job_id: str) -> list[Attempt]:
+    """Every try at the job's tasks, oldest first."""
+    query = select(AttemptRow).join(TaskRow, TaskRow.id == AttemptRow.task_id).where(TaskRow.job_id == job_id)
+    return [to_attempt(row) for row in session.scalars(query.order_by(AttemptRow.started_at, AttemptRow.task_id))]
+
+
+def task_outputs(session: Session, job_id: str, kind: TaskKind) -> list[Task]:
+    """The job's succeeded tasks of one kind, by ordinal."""
+    query = select(TaskRow).where(TaskRow.job_id == job_id, TaskRow.kind == kind, TaskRow.state == TaskState.SUCCEEDED)
+    return [to_task(row) for row in session.scalars(query.order_by(TaskRow.ordinal))]
+
+
+def ready_task_ids(session: Session) -> list[str]:
+    """What may be claimed now, oldest first: to be published again, as the queue may have lost it."""
+    query = select(TaskRow.id).where(TaskRow.state == TaskState.READY, TaskRow.not_before <= now())
+    return list(session.scalars(query.order_by(TaskRow.id)))
