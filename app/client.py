@@ -1,0 +1,272 @@
+"""A typed HTTP client of the service, for the command line and for programs."""
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from app.domain.errors import ArtifactNotReady, DappleError
+from app.domain.job import JobState
+from app.domain.spec import DistillationSpec
+from app.domain.views import ArchiveView, BackbonePage, BackboneView, JobDetail, JobPage, JobView, Problem, ValidationView
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+RETRY_DELAYS = (0.1, 0.3, 0.8, 1.5)
+RECONNECT_SECONDS = 0.2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Answer = TypeVar("Answer")
+OnBytes = Callable[[int, int], None]
+
+
+class ServiceUnreachable(DappleError):
+    """No service answered at the URL."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        self.url = url
+        super().__init__(f"no service at {url} ({reason}); start one with `dapple up`")
+
+
+class DownloadCorrupt(DappleError):
+    """The downloaded bytes are not the job's archive; nothing was left at the target."""
+
+
+class ApiError(DappleError):
+    """The service refused the request; `problem` is its reason, the text names the fields at fault."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        heading = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
+        super().__init__("\n".join([heading, *(f"  {error.field}: {error.message}" for error in problem.errors)]))
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> Self:
+        """The error of a response that was read; a body that is no problem document is quoted."""
+        try:
+            return cls(Problem.model_validate_json(response.content))
+        except ValidationError:
+            title = f"{response.status_code} {response.reason_phrase}"
+            return cls(Problem(type="about:blank", title=title, status=response.status_code, detail=response.text[:200]))
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that happened to a job; `id` is what resumes the stream behind it."""
+
+    id: str
+    type: str
+    body: Mapping[str, Any]
+
+
+class Client:
+    """Requests to one service. Connection errors are retried; submitting is safe to repeat because it carries a key."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        timeout_seconds: float = 30.0,
+        retry_delays: Sequence[float] = RETRY_DELAYS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._retry_delays = tuple(retry_delays)
+        try:
+            local = httpx.URL(self.base_url).host in LOOPBACK
+            # A proxy from the environment would be asked for its own loopback address.
+            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_seconds, trust_env=not local, transport=transport)
+        except httpx.InvalidURL as error:
+            raise ServiceUnreachable(self.base_url, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit(self, spec: DistillationSpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
+        """The job as accepted, or the job that was accepted under the same key before."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return JobView.model_validate_json(self._send("POST", "/v1/jobs", json=_body(spec), headers=headers).content)
+
+    def validate(self, spec: DistillationSpec | Mapping[str, Any]) -> DistillationSpec:
+        """The spec with every default filled in; nothing is stored."""
+        answer = self._send("POST", "/v1/jobs", json=_body(spec), params={"validate_only": "true"})
+        return ValidationView.model_validate_json(answer.content).spec
+
+    def get(self, job_id: str) -> JobDetail:
+        """The job with its tasks and attempts."""
+        return JobDetail.model_validate_json(self._send("GET", f"/v1/jobs/{job_id}").content)
+
+    def list(self, *, state: JobState | None = None, page_size: int = 50) -> Iterator[JobView]:
+        """Every job, the newest first, page by page as they are consumed."""
+        query = {"limit": str(page_size)} | ({"state": state.value} if state else {})
+        while True:
+            page = JobPage.model_validate_json(self._send("GET", "/v1/jobs", params=query).content)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def cancel(self, job_id: str) -> JobView:
+        """The job, cancelled or about to be."""
+        return JobView.model_validate_json(self._send("POST", f"/v1/jobs/{job_id}/cancel").content)
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job that has ended, with everything it produced."""
+        self._send("DELETE", f"/v1/jobs/{job_id}")
+
+    def metrics(self, job_id: str) -> Mapping[str, Any]:
+        """The numbers of a finished job: its evaluation and timings."""
+        return self._send("GET", f"/v1/jobs/{job_id}/metrics").json()
+
+    def preview(self, job_id: str) -> bytes:
+        """A PNG with some of the job's images."""
+        return self._send("GET", f"/v1/jobs/{job_id}/preview.png").content
+
+    def backbones(self) -> tuple[BackboneView, ...]:
+        """The diffusion models this service may use."""
+        return BackbonePage.model_validate_json(self._send("GET", "/v1/backbones").content).items
+
+    def ready(self) -> bool:
+        """Whether the service answers and can take jobs; asks once."""
+        try:
+            return self._http.get("/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def events(self, job_id: str, *, after: str | None = None) -> Iterator[JobEvent]:
+        """What happened to the job behind the event `after`, up to its end; a broken stream is taken up where it broke."""
+        last = after
+        while True:
+            opened_at = last
+            with closing(self._retrying(partial(self._open_events, job_id, last))) as response:
+                for event in _until_broken(job_events(response.iter_lines())):
+                    last = event.id
+                    yield event
+            if last == opened_at and self.get(job_id).state.terminal:
+                return
+            time.sleep(RECONNECT_SECONDS)
+
+    def wait(self, job_id: str, on_progress: Callable[[JobDetail], None] | None = None) -> JobDetail:
+        """The job once it has ended; `on_progress` sees it after each event."""
+        for _ in self.events(job_id):
+            job = self.get(job_id)
+            if on_progress:
+                on_progress(job)
+            if job.state.terminal:
+                return job
+        return self.get(job_id)
+
+    def download(self, job_id: str, path: Path, on_bytes: OnBytes | None = None) -> ArchiveView:
+        """What was downloaded to `path`; `on_bytes` sees the bytes so far and in all.
+
+        An interrupted download is taken up again; the bytes are verified before `path` appears or changes.
+        Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs.
+        """
+        job = self.get(job_id)
+        if job.archive is None:
+            raise ArtifactNotReady(f"job {job_id} is {job.state} and has no archive")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{job.archive.sha256[:12]}.part")
+        self._retrying(partial(self._fetch, f"/v1/jobs/{job_id}/archive", part, job.archive, on_bytes))
+        _check_bytes(part, job.archive)
+        part.replace(path)
+        return job.archive
+
+    def _fetch(self, url: str, part: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
+        """Append to `part` what it lacks; the server sends the whole anew if the archive is no longer the one begun."""
+        done = part.stat().st_size if part.exists() else 0
+        if done >= archive.size_bytes:
+            return
+        resume = {"Range": f"bytes={done}-", "If-Range": f'"{archive.sha256}"'} if done else {}
+        headers = {"Accept-Encoding": "identity"} | resume
+        with self._http.stream("GET", url, headers=headers, follow_redirects=True) as response:
+            _checked(response)
+            _check_announced_digest(response, archive)
+            done = done if "Content-Range" in response.headers else 0
+            with part.open("ab" if done else "wb") as file:
+                for chunk in response.iter_bytes():
+                    done += file.write(chunk)
+                    if on_bytes:
+                        on_bytes(done, archive.size_bytes)
+
+    def _open_events(self, job_id: str, last: str | None) -> httpx.Response:
+        headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": last})
+        request = self._http.build_request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
+        return _checked(self._http.send(request, stream=True))
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._retrying(lambda: _checked(self._http.request(method, path, **options)))
+
+    def _retrying(self, attempt: Callable[[], Answer]) -> Answer:
+        for delay in self._retry_delays:
+            try:
+                return attempt()
+            except httpx.TransportError:
+                time.sleep(delay)
+        try:
+            return attempt()
+        except httpx.TransportError as error:
+            raise ServiceUnreachable(self.base_url, error) from error
+
+
+def job_events(lines: Iterable[str]) -> Iterator[JobEvent]:
+    """The events of a server-sent stream; comments and anything without an id are skipped."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name:
+            fields[name] = value.removeprefix(" ")
+        elif not line:
+            if "id" in fields and "data" in fields:
+                yield JobEvent(fields["id"], fields.get("event", "message"), json.loads(fields["data"]))
+            fields = {}
+
+
+def _until_broken(events: Iterator[JobEvent]) -> Iterator[JobEvent]:
+    with suppress(httpx.TransportError):
+        yield from events
+
+
+def _body(spec: DistillationSpec | Mapping[str, Any]) -> dict[str, Any]:
+    return spec.model_dump(mode="json") if isinstance(spec, DistillationSpec) else dict(spec)
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """Raises ApiError for a refusal."""
+    if response.is_error:
+        response.read()
+        response.close()
+        raise ApiError.of(response)
+    return response
+
+
+def _check_announced_digest(response: httpx.Response, archive: ArchiveView) -> None:
+    """RFC 9530: Repr-Digest is of the whole archive even where only a part is sent."""
+    announced = response.headers.get("Repr-Digest")
+    expected = f"sha-256=:{base64.b64encode(bytes.fromhex(archive.sha256)).decode()}:"
+    if announced is not None and announced != expected:
+        raise DownloadCorrupt(f"the service announces {announced}, the job's archive is {expected}")
+
+
+def _check_bytes(part: Path, archive: ArchiveView) -> None:
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != archive.sha256:
+        part.unlink()
+        raise DownloadCorrupt(f"the bytes hash to {digest}, the archive to {archive.sha256}; download again")
