@@ -1,0 +1,110 @@
+"""`dapple demo`: a service of its own, one job on the bundled digits, and what came of it."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.console import ExitCode, answers, complain, messages
+from app.cli.jobs import conclude, fetch_archive
+from app.cli.progress import JobProgress
+from app.cli.up import SERVICE_FILE
+from app.client import Client
+from app.domain.errors import DappleError
+from app.domain.job import JobState
+from app.domain.spec import MEDIAN, DistillationSpec, Evaluation
+from app.domain.views import JobDetail
+
+SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10, kernel_bandwidth=MEDIAN, evaluation=Evaluation())
+STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.1
+
+
+class ServiceFailed(DappleError):
+    """The demo's own service did not start."""
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the archive and the pictures.")] = Path("demo-output"),
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the service. [default: service/ in the output folder]")
+    ] = None,
+) -> None:
+    """Distil scikit-learn's digits to 10 images per class, and compare them with real ones.
+
+    Starts a service of its own and stops it again. If interrupted, the next start goes on where this one was.
+    """
+    began = time.monotonic()
+    try:
+        with own_service((data_dir or output / "service").resolve()) as url, Client(url) as client:
+            job = distilled(client)
+            if job.state is JobState.SUCCEEDED:
+                keep(client, job, output)
+            conclude(client, job, as_json=False)
+    except KeyboardInterrupt as interrupt:
+        complain("stopped; the same command goes on where it was")
+        raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
+    answers.print(f"pictures: {output / 'preview.png'}", f"archive: {output / 'digits.zip'}", sep="\n", soft_wrap=True)
+    answers.print(f"{time.monotonic() - began:.0f} s in all", style="dim")
+
+
+def distilled(client: Client) -> JobDetail:
+    """The demo's job once it has ended. One that was interrupted is taken up; after one that ended comes a new one."""
+    ended = sum(job.state.terminal for job in client.list())
+    job = client.submit(SPEC, idempotency_key=f"demo-{SPEC.digest[:16]}-{ended}")
+    messages.print(f"distilling {SPEC.dataset_uri}, {SPEC.ipc} images per class: job {job.id} at {client.base_url}")
+    with JobProgress(messages) as progress:
+        return client.wait(job.id, progress.show)
+
+
+def keep(client: Client, job: JobDetail, folder: Path) -> None:
+    """Put the verified archive and its preview into the folder."""
+    fetch_archive(client, job.id, folder / "digits.zip")
+    with zipfile.ZipFile(folder / "digits.zip") as archive:
+        (folder / "preview.png").write_bytes(archive.read("preview.png"))
+
+
+@contextmanager
+def own_service(data_dir: Path) -> Generator[str]:
+    """The URL of a service that runs as long as the block, and no longer than this process."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir / "service.log"
+    command = [sys.executable, "-P", "-m", "app.cli", "up", "--port", "0", "--data-dir", str(data_dir), "--with-parent"]
+    with log.open("wb") as sink:
+        # A process group of its own: Ctrl-C reaches the demo alone, which then stops the service in order.
+        service = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink, stderr=sink, process_group=0)  # noqa: S603 - our own interpreter
+    try:
+        yield _announced_url(service, data_dir, log)
+    finally:
+        service.terminate()
+        try:
+            service.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            service.kill()
+        if service.stdin:
+            service.stdin.close()
+
+
+def _announced_url(service: subprocess.Popen[bytes], data_dir: Path, log: Path) -> str:
+    while service.poll() is None:
+        url = _url_from(data_dir / SERVICE_FILE, service.pid)
+        if url:
+            return url
+        time.sleep(LOOK_SECONDS)
+    raise ServiceFailed(f"the service did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _url_from(path: Path, pid: int) -> str | None:
+    """What the service wrote when it was ready; a file left by one that was killed names another process."""
+    try:
+        announced = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return announced["url"] if announced["pid"] == pid else None

@@ -1,0 +1,109 @@
+"""`dapple distil`: submit a job, and on request wait for it and download its archive."""
+
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.console import DEFAULT_URL, AsJson, Url, answers, connect, messages, print_json
+from app.cli.jobs import conclude, fetch_archive, follow
+from app.domain.job import JobState
+from app.domain.spec import Kernel, Objective, ScaleMode, Scheduler
+from app.domain.views import JobView
+
+FIELDS = {
+    "ipc": ("ipc",),
+    "kernel": ("kernel",),
+    "bandwidth": ("kernel_bandwidth",),
+    "backbone": ("backbone",),
+    "classes": ("classes",),
+    "objective": ("guidance", "objective"),
+    "scale": ("guidance", "scale"),
+    "scale_mode": ("guidance", "scale_mode"),
+    "tap": ("guidance", "tap"),
+    "steps": ("sampling", "steps"),
+    "scheduler": ("sampling", "scheduler"),
+    "cfg_scale": ("sampling", "cfg_scale"),
+    "seed": ("seed",),
+}
+
+
+def distil(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.", show_default=False)],
+    ipc: Annotated[int, typer.Option(help="Synthetic images per class.")] = 10,
+    bandwidth: Annotated[str | None, typer.Option(help="median, or a number above 0 in feature units.")] = None,
+    kernel: Annotated[Kernel | None, typer.Option(help="Kernel on the backbone's features.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name from `dapple backbones`.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    objective: Annotated[Objective | None, typer.Option(help="What guidance follows.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Guidance scale; 0 is off.")] = None,
+    scale_mode: Annotated[ScaleMode | None, typer.Option(help="Unit of the scale.")] = None,
+    tap: Annotated[int | None, typer.Option(help="Transformer block whose features are compared, from 1.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="Reverse process.")] = None,
+    cfg_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
+    evaluate: Annotated[bool, typer.Option(help="Train classifiers on the result and on baselines, and compare.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Wait, then download the archive to this file.")] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Distil a dataset of labelled images into a few synthetic ones per class.
+
+    What is left out is chosen by the service; see the fields of POST /v1/jobs in its /docs.
+    """
+    submission = requested(context.params)
+    with connect(context, url) as client:
+        job = client.submit(submission)
+        if not (wait or output):
+            print_accepted(job, as_json=as_json)
+            return
+        messages.print(f"job {job.id} accepted")
+        ended = follow(client, job.id)
+        if output and ended.state is JobState.SUCCEEDED:
+            fetch_archive(client, job.id, output)
+        conclude(client, ended, as_json=as_json)
+
+
+def requested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of POST /v1/jobs with only what was asked for; the service's own defaults hold for the rest."""
+    body: dict[str, Any] = {"dataset_uri": dataset_uri(options["dataset"])}
+    for option, (*parts, field) in FIELDS.items():
+        if options[option] is not None:
+            reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = options[option]
+    if "kernel_bandwidth" in body:
+        body["kernel_bandwidth"] = _number_or_word(body["kernel_bandwidth"])
+    if "classes" in body:
+        body["classes"] = body["classes"].split(",")
+    if options["evaluate"]:
+        body["evaluation"] = {}
+    return body
+
+
+def dataset_uri(text: str) -> str:
+    """The text itself if it is a URI, else the file URI of the path. Raises typer.BadParameter if nothing is there."""
+    if "://" in text:
+        return text
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        raise typer.BadParameter(f"there is nothing at {path}", param_hint="DATASET")
+    return path.as_uri()
+
+
+def print_accepted(job: JobView, *, as_json: bool) -> None:
+    """Print the job that now runs without us."""
+    if as_json:
+        print_json(job.model_dump(mode="json"))
+    else:
+        answers.print(f"job {job.id} accepted; follow it with `dapple jobs watch {job.id}`", soft_wrap=True)
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

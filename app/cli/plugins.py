@@ -1,0 +1,40 @@
+"""Commands that other packages add through the entry-point group `dapple.commands`; each is imported when it is used."""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+
+GROUP = "dapple.commands"
+
+
+def add_installed_commands(app: typer.Typer) -> None:
+    """Register every installed command under its name, without importing it."""
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        add_command(app, entry)
+
+
+def add_command(app: typer.Typer, entry: EntryPoint) -> None:
+    """Register one command. It parses its own arguments, `--help` included, so that listing it needs no import."""
+    everything: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    text = f"Provided by {entry.module}; see `dapple {entry.name} --help`."
+    app.command(entry.name, help=text, context_settings=everything)(_deferred(entry))
+
+
+def _deferred(entry: EntryPoint) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        command.command(entry.name)(_loaded(entry))
+        command(args=context.args, prog_name=context.command_path)
+
+    return run
+
+
+def _loaded(entry: EntryPoint) -> Callable[..., None]:
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(
+            f"`{entry.name}` needs {error.name}, which is not installed: pip install 'dapple[worker]'"
+        ) from error

@@ -1,0 +1,64 @@
+"""A running job on the terminal: a bar per phase, or a line per phase where there is no terminal."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.domain.job import Phase
+from app.domain.views import JobView, PhaseProgress
+
+WHOLE = "whole job"
+
+
+class JobProgress:
+    """Shows the job given to `show`, again and again, until the block ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<11}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._console = console
+        self._ids: dict[str, TaskID] = {}
+        self._announced: Phase | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def show(self, job: JobView) -> None:
+        """Bring the display up to this job."""
+        if self._bars.disable:
+            self._announce(job)
+            return
+        self._move(WHOLE, round(100 * job.progress.fraction), 100, started=True)
+        for phase in job.progress.phases:
+            self._move(phase.phase, phase.done, phase.total, started=phase.done > 0 or phase.phase is job.phase)
+
+    def _move(self, name: str, done: int, total: int, *, started: bool) -> None:
+        if name not in self._ids:
+            self._ids[name] = self._bars.add_task(name, start=False, total=total)
+        if started:
+            self._bars.start_task(self._ids[name])
+        self._bars.update(self._ids[name], completed=done, total=total)
+
+    def _announce(self, job: JobView) -> None:
+        if job.phase is None or job.phase is self._announced:
+            return
+        self._announced = job.phase
+        units = next((_units(phase) for phase in job.progress.phases if phase.phase is job.phase), "")
+        self._console.print(f"{job.progress.fraction:4.0%} {job.phase}{units}")
+
+
+def _units(phase: PhaseProgress) -> str:
+    return f" ({phase.tasks_total} tasks, {phase.total} units)" if phase.total > 1 else ""

@@ -1,0 +1,111 @@
+"""Jobs and measurements as tables and lines for people."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from app.domain.views import BackboneView, JobDetail, JobView
+
+GUIDED = "guided"
+
+
+def job_table(jobs: Iterable[JobView]) -> Table:
+    """One row per job."""
+    table = _table("job", "state", "phase", "done", "dataset", "ipc", "created")
+    for job in jobs:
+        done = f"{job.progress.fraction:.0%}"
+        spec = job.spec
+        table.add_row(job.id, job.state, job.phase or "", done, spec.dataset_uri, str(spec.ipc), _local(job.created_at))
+    return table
+
+
+def backbone_table(backbones: Iterable[BackboneView]) -> Table:
+    """One row per backbone."""
+    table = _table("backbone", "classes", "taps", "images", "weights")
+    for item in backbones:
+        images = f"{item.image_size}x{item.image_size}x{item.channels}"
+        table.add_row(item.name, _abridged(item.classes), f"1-{item.taps}", images, _size(item.weights_bytes))
+    return table
+
+
+def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None) -> RenderableType:
+    """Everything about one job: how it stands, what it was asked, what failed, what it measured."""
+    lines = Table.grid(padding=(0, 2))
+    for name, value in _facts(job):
+        lines.add_row(Text(name, style="bold"), Text(value))
+    return Group(lines, *measurements(metrics))
+
+
+def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
+    """The evaluation as a table with its verdict, and how long each phase took; empty where nothing was measured."""
+    if not metrics:
+        return []
+    evaluation = metrics.get("evaluation")
+    measured: list[RenderableType] = [Text(), evaluation_table(evaluation)] if evaluation else []
+    if evaluation and evaluation.get("verdict"):
+        measured.append(Text(str(evaluation["verdict"])))
+    if timings := metrics.get("timings"):
+        measured.append(Text("  ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items()), style="dim"))
+    return measured
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+    """Test accuracy per arm in percent, and by how much the guided set is ahead of each other arm."""
+    table = _table("trained on", "images", "accuracy", "95 % interval", "guided minus this")
+    ahead = {difference["arm"]: difference for difference in evaluation.get("differences", ())}
+    for arm in evaluation["arms"]:
+        accuracy = f"{100 * arm['mean']:.1f} ± {100 * arm['sd']:.1f} % (n={arm['n']})"
+        style = "bold" if arm["arm"] == GUIDED else None
+        row = (arm["arm"].replace("_", " "), str(arm["images"]), accuracy, _interval(arm["ci95"]), _lead(ahead.get(arm["arm"])))
+        table.add_row(*row, style=style)
+    return table
+
+
+def _lead(difference: Mapping[str, Any] | None) -> str:
+    return f"{100 * difference['mean']:+.1f} ({_interval(difference['ci95'], sign='+')})" if difference else ""
+
+
+def _interval(bounds: tuple[float, float] | None, sign: str = "") -> str:
+    return f"{100 * bounds[0]:{sign}.1f} to {100 * bounds[1]:{sign}.1f}" if bounds else ""
+
+
+def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
+    yield "job", job.id
+    yield "state", f"{job.state}, {job.phase} ({job.progress.fraction:.0%})" if job.phase else str(job.state)
+    if job.failure:
+        yield "failure", f"{job.failure.kind}: {job.failure.message}"
+    yield "spec", json.dumps(job.spec.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+    yield "created", _local(job.created_at)
+    if job.finished_at:
+        yield "finished", _local(job.finished_at)
+    for phase in job.progress.phases:
+        yield phase.phase, f"{phase.done}/{phase.total} in {phase.tasks_done}/{phase.tasks_total} tasks"
+    for attempt in job.attempts:
+        if attempt.failure:
+            yield f"attempt {attempt.number}", f"{attempt.kind} {attempt.ordinal}: {attempt.failure.message}"
+    if job.archive:
+        yield "archive", f"{_size(job.archive.size_bytes)}, sha256 {job.archive.sha256}"
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading in ("job", "accuracy"))
+    return table
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
+
+
+def _abridged(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])} ... ({len(names)})"

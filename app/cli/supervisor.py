@@ -1,0 +1,82 @@
+"""Keeps one runner process alive beside the API until told to stop."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+GRACE_SECONDS = 10.0
+
+
+class Supervisor:
+    """Starts `command`, and again whenever it ends, more slowly if it ends early.
+
+    Every child gets its number through `environment_of` and a pipe as its standard input, which closes when this process
+    dies in any way: so no child outlives it. `on_death` is called with the exit code before each new start.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment_of: Callable[[int], Mapping[str, str]],
+        on_death: Callable[[int], None],
+    ) -> None:
+        self._command = list(command)
+        self._environment_of = environment_of
+        self._on_death = on_death
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="runner supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Start the first child."""
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Send the child SIGTERM and start no other; returns at once."""
+        with self._starting:
+            self._stopping.set()
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+
+    def stop(self) -> None:
+        """Stop the child, with SIGKILL if it has not ended GRACE_SECONDS after being asked."""
+        self.ask_to_stop()
+        if self._child is not None:
+            try:
+                self._child.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        delay = FIRST_DELAY_SECONDS
+        for number in count(1):
+            child = self._spawn(number)
+            if child is None:
+                return
+            started = time.monotonic()
+            exit_code = child.wait()
+            if self._stopping.is_set():
+                return
+            delay = FIRST_DELAY_SECONDS if time.monotonic() - started > STEADY_SECONDS else delay
+            self._on_death(exit_code)
+            self._stopping.wait(delay)
+            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+
+    def _spawn(self, number: int) -> subprocess.Popen[bytes] | None:
+        """The next child, or None if it is time to stop; a child cannot slip in behind `ask_to_stop`."""
+        environment = os.environ | dict(self._environment_of(number))
+        with self._starting:
+            if self._stopping.is_set():
+                return None
+            # A process group of its own: Ctrl-C reaches the parent alone, which then stops the child in order.
+            self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment, process_group=0)  # noqa: S603 - our own interpreter
+            return self._child

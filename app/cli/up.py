@@ -1,0 +1,196 @@
+"""`dapple up`: the whole service on one machine: the API in this process and a runner as its child."""
+
+import errno
+import ipaddress
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from app.cli.console import ExitCode, answers, complain, messages
+from app.cli.supervisor import Supervisor
+from app.db import tasks
+from app.db.session import Database
+from app.domain.errors import DatabaseUnavailable
+from app.settings import Settings
+
+WORKER = "embedded:"
+SERVICE_FILE = "service.json"
+SHUTDOWN_SECONDS = 3
+
+
+class CannotStart(typer.Exit):
+    """The service cannot start as asked; what to change has been printed."""
+
+    def __init__(self, reason: str) -> None:
+        complain(reason)
+        super().__init__(ExitCode.USAGE)
+
+
+def up(
+    data_dir: Annotated[Path | None, typer.Option(help="Where everything lives. [default: the user's data folder]")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    dataset_root: Annotated[
+        list[Path] | None, typer.Option(help="file:// datasets must lie below; repeatable. [default: the current folder]")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Start the service on this machine; Ctrl-C stops it.
+
+    DAPPLE_* environment variables set what no option sets.
+    """
+    settings = resolved_settings(data_dir=data_dir, dataset_roots=dataset_root, log_level=log_level)
+    if find_spec("torch") is None:
+        raise CannotStart("the runner needs more packages: pip install 'dapple[worker]'")
+    with ExitStack() as stack:
+        stack.enter_context(only_service_of(settings.data_dir))
+        listener = stack.enter_context(listening(host, port))
+        if with_parent:
+            threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
+        raise typer.Exit(serve(settings, listener))
+
+
+def resolved_settings(**options: Any) -> Settings:
+    """Settings from the options given and the environment, with absolute paths."""
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise CannotStart(f"settings: {'; '.join(faults)}") from error
+    roots = tuple(root.expanduser().resolve() for root in settings.dataset_roots)
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve(), "dataset_roots": roots})
+
+
+def serve(settings: Settings, listener: socket.socket) -> int:
+    """The exit code, once the service has been told to stop."""
+    # create_app and the runner build these settings again, each from its environment.
+    os.environ.update(settings.as_environment())
+    url = _url_of(listener)
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    database = Database(settings.sqlalchemy_url)
+    runner = _runner(database)
+    server = _Server(config, runner, announcement=settings.data_dir / SERVICE_FILE, url=url)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signals it caught again when it is done; by default that would end us before the clean-up.
+        signal.signal(number, server.handle_exit)
+    try:
+        database.migrate()
+        _forget_dead_runners(database)
+        runner.start()
+        server.run(sockets=[listener])
+    finally:
+        runner.stop()
+        (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
+        database.dispose()
+    return ExitCode.OK if server.started else ExitCode.FAILED
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, runner: Supervisor, *, announcement: Path, url: str) -> None:
+        super().__init__(config)
+        self._runner, self._announcement, self._url = runner, announcement, url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            _write_whole(self._announcement, json.dumps({"url": self._url, "pid": os.getpid()}))
+            answers.print(f"Dapple is at {self._url} (documentation: {self._url}/docs); Ctrl-C stops it.", soft_wrap=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The runner stops while open connections end, not after.
+        self._runner.ask_to_stop()
+        await super().shutdown(sockets=sockets)
+
+
+def _runner(database: Database) -> Supervisor:
+    def recover(exit_code: int) -> None:
+        messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
+        # If the database is busy now, the lease runs out by itself and the task is taken up then.
+        with suppress(DatabaseUnavailable):
+            _forget_dead_runners(database)
+
+    # -P: a folder of the user's that happens to be called `worker` must not be run instead.
+    command = [sys.executable, "-P", "-m", "worker.main"]
+    return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{WORKER}{number}"}, recover)
+
+
+def _forget_dead_runners(database: Database) -> None:
+    """Free what an earlier runner held: we hold the lock of the data folder and have no child, so none is alive."""
+    with database.transaction() as session:
+        tasks.expire_worker(session, WORKER)
+
+
+@contextmanager
+def only_service_of(data_dir: Path) -> Generator[None]:
+    """Holds the folder's lock. Raises CannotStart naming the process that has it."""
+    lock = data_dir / "dapple.lock"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            lock.write_text(str(os.getpid()))
+            yield
+    except Timeout as error:
+        raise CannotStart(f"{data_dir} is in use by another service, process {lock.read_text() or 'unknown'}") from error
+    except OSError as error:
+        raise CannotStart(f"{data_dir} cannot be used: {error}") from error
+
+
+@contextmanager
+def listening(host: str, port: int) -> Generator[socket.socket]:
+    """A listening socket. Raises CannotStart if the address is not a loopback one or is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise CannotStart(f"--host {host}: {error.strerror}") from error
+    if not ipaddress.ip_address(address[0]).is_loopback:
+        raise CannotStart(f"--host {host}: the service asks for no key yet, so it listens on loopback addresses only")
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise CannotStart(_cannot_bind(host, port, error)) from error
+        yield listener
+
+
+def _cannot_bind(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another with --port (0 picks a free one)"
+    return f"cannot listen on {host}:{port}: {error.strerror}"
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _stop_when_stdin_closes() -> None:
+    """The process that started us keeps our standard input open for as long as it lives."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
