@@ -1,0 +1,36 @@
+"""Structured logs on stderr: for people on a terminal, else one JSON object a line.
+
+Ids are bound once per task or request with `structlog.contextvars.bound_contextvars` and appear on every line within.
+"""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+
+def configure(level: str) -> None:
+    """Send structlog's and the standard library's records of `level` and above to stderr, in one form."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering()))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def _rendering() -> list[Processor]:
+    drop_internals = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if sys.stderr.isatty():
+        return [drop_internals, structlog.dev.ConsoleRenderer()]
+    return [drop_internals, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

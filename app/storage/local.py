@@ -1,0 +1,134 @@
+"""An ArtifactStore in a folder of this machine."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO
+from uuid import uuid4
+
+from app.domain.artifact import Artifact
+from app.domain.errors import ArtifactNotReady, StorageUnavailable
+
+CHUNK_BYTES = 1 << 20
+_UNFINISHED = ".unfinished"
+
+
+class LocalArtifactStore:
+    """Each key is a file below `root`. A file appears whole or not at all, and survives a power cut once `put` returned."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._unfinished = root / _UNFINISHED
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Store the file's bytes under `key`, replacing what was there. Raises StorageUnavailable, e.g. for a full disk."""
+        target = self._path(key)
+        with _as_unavailable(f"cannot store {key}"):
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            copy = self._unfinished / uuid4().hex
+            try:
+                sha256, size_bytes = _copy(source, copy)
+                _make_folders(self._root, target.parent)
+                copy.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                copy.unlink(missing_ok=True)
+        return Artifact(key, sha256, media_type, size_bytes)
+
+    @contextmanager
+    def open(self, key: str) -> Generator[IO[bytes]]:
+        """The stored bytes as a seekable stream. Raises ArtifactNotReady if there are none."""
+        path = self.local_path(key)
+        with _as_unavailable(f"cannot read {key}"):
+            stream = path.open("rb")
+        with stream:
+            yield stream
+
+    def local_path(self, key: str) -> Path:
+        """The file itself. Raises ArtifactNotReady if there is none."""
+        path = self._path(key)
+        if not path.is_file():
+            raise ArtifactNotReady(f"nothing is stored under {key}")
+        return path
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that starts with `prefix`, sorted."""
+        folder = self._root / prefix.rpartition("/")[0]
+        found = (path.relative_to(self._root).as_posix() for path in folder.rglob("*") if path.is_file())
+        return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(_UNFINISHED)))
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        if not prefix.endswith("/"):
+            raise ValueError(f"a prefix ends in a slash: {prefix!r}")
+        folder = self._path(prefix.removesuffix("/"))
+        with _as_unavailable(f"cannot delete {prefix}"), suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+    def check(self) -> None:
+        """Raises StorageUnavailable unless files can be written."""
+        with _as_unavailable("the artifact folder cannot be written"):
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            probe = self._unfinished / uuid4().hex
+            probe.touch()
+            probe.unlink()
+
+    def sweep(self, older_than_seconds: float = 86400.0) -> int:
+        """How many half-made copies were removed: those a crashed process left, untouched for `older_than_seconds`."""
+        with _as_unavailable("the artifact folder cannot be swept"):
+            self._unfinished.mkdir(parents=True, exist_ok=True)
+            before = time.time() - older_than_seconds
+            left = [copy for copy in self._unfinished.iterdir() if copy.stat().st_mtime <= before]
+            for copy in left:
+                copy.unlink(missing_ok=True)
+        return len(left)
+
+    def _path(self, key: str) -> Path:
+        """Where a key lies. Raises ValueError for one that is not a plain relative POSIX path."""
+        parts = key.split("/")
+        plain = all(part and part not in (".", "..") and not part.startswith(_UNFINISHED) for part in parts)
+        if not plain or "\\" in key or "\0" in key or PurePosixPath(key).is_absolute():
+            raise ValueError(f"not a key: {key!r}")
+        return self._root.joinpath(*parts)
+
+
+@contextmanager
+def _as_unavailable(what: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
+
+
+def _copy(source: Path, target: Path) -> tuple[str, int]:
+    """The SHA-256 and the size of what was copied, safe on disk."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += writer.write(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest(), size_bytes
+
+
+def _make_folders(root: Path, folder: Path) -> None:
+    """Create the folder and what is missing above it, each entry safe on disk."""
+    if folder.is_dir():
+        return
+    if folder != root:
+        _make_folders(root, folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
