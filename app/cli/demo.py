@@ -34,7 +34,7 @@ class ServiceFailed(DappleError):
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the archive and the pictures.")] = Path("demo-output"),
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the service. [default: service/ in the output folder]")
+        Path | None, typer.Option(help="Folder of the service. Default: service/ in the output folder.")
     ] = None,
 ) -> None:
     """Distil scikit-learn's digits to 10 images per class, and compare them with real ones.

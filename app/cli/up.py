@@ -40,11 +40,11 @@ class CannotStart(typer.Exit):
 
 
 def up(
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything lives. [default: the user's data folder]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where everything lives. Default: the user's data folder.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     dataset_root: Annotated[
-        list[Path] | None, typer.Option(help="file:// datasets must lie below; repeatable. [default: the current folder]")
+        list[Path] | None, typer.Option(help="file:// datasets must lie below; repeatable. Default: the current folder.")
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,

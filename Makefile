@@ -1,0 +1,45 @@
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Create .venv and install everything pinned in constraints.txt (the other targets do it too)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## Distil the bundled digits end to end and print what the result is worth
+	$(BIN)/dapple demo $(ARGS)
+
+test: $(INSTALLED)  ## Run every test; what cannot run here is listed with its reason
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(INSTALLED)  ## Run the unit tests only
+	$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
+
+check: $(INSTALLED)  ## Check format, lint, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)  ## Format the code and fix what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-digits  ## Run the benchmark on the bundled digits
+
+bench-%: $(INSTALLED)  ## Run bench/NAME.py, as in make bench-digits ARGS="--json result.json"
+	$(BIN)/python -m bench.$* $(ARGS)
+
+clean:  ## Remove .venv, caches and the demo's output
+	rm -rf .venv build dist *.egg-info demo-output .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
