@@ -1,0 +1,301 @@
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.client import ApiError, Client, DownloadCorrupt, ServiceUnreachable, job_events
+from app.domain.errors import ArtifactNotReady
+from app.domain.job import JobState
+from app.domain.spec import DistillationSpec
+
+SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1)
+ARCHIVE = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def job(state: str = "running", *, job_id: str = "J1", archive: bool = False) -> dict[str, Any]:
+    size = {"sha256": SHA256, "size_bytes": len(ARCHIVE), "media_type": "application/zip"}
+    return {
+        "id": job_id,
+        "state": state,
+        "spec": SPEC.model_dump(mode="json"),
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+        "progress": {"fraction": 0.5, "phases": []},
+        "archive": size if archive else None,
+        "links": {"self": f"/v1/jobs/{job_id}", "events": f"/v1/jobs/{job_id}/events", "cancel": f"/v1/jobs/{job_id}/cancel"},
+    }
+
+
+class Service:
+    """Answers in turn, the last one for ever, and remembers what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer(request)
+
+    def client(self, retries: int = 2) -> Client:
+        return Client("http://service", retry_delays=(0,) * retries, transport=httpx.MockTransport(self))
+
+
+class Broken(httpx.SyncByteStream):
+    """A body that is cut off after its chunks."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.chunks
+        raise httpx.ReadError("cut off")
+
+
+def says(body: Any, status: int = 200, **headers: str) -> Answer:
+    return lambda request: httpx.Response(status, json=body, headers=headers)
+
+
+def refuses(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused", request=request)
+
+
+def event(number: int, kind: str = "progress") -> bytes:
+    return f"id: {number}\nevent: {kind}\ndata: {{}}\n\n".encode()
+
+
+def streams(*chunks: bytes, broken: bool = False) -> Answer:
+    body = Broken(chunks) if broken else httpx.ByteStream(b"".join(chunks))
+    return lambda request: httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=body)
+
+
+def serves_archive(data: bytes = ARCHIVE, *, cut_at: int | None = None, ranges: bool = True) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
+        matches = request.headers.get("If-Range") == f'"{SHA256}"'
+        partial = ranges and start > 0 and matches
+        body = data[start if partial else 0 :]
+        digest = base64.b64encode(hashlib.sha256(ARCHIVE).digest()).decode()
+        headers = {"ETag": f'"{SHA256}"', "Repr-Digest": f"sha-256=:{digest}:"}
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        stream = httpx.ByteStream(body) if cut_at is None else Broken([body[:cut_at]])
+        return httpx.Response(206 if partial else 200, headers=headers, stream=stream)
+
+    return answer
+
+
+def test_a_job_is_submitted_with_a_key_that_survives_the_retries():
+    service = Service(refuses, refuses, says(job("queued"), 202))
+
+    submitted = service.client().submit(SPEC)
+
+    assert submitted.state is JobState.QUEUED
+    assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 1
+    assert len(service.requests) == 3
+
+
+def test_two_submissions_carry_different_keys():
+    service = Service(says(job("queued"), 202))
+    client = service.client()
+
+    client.submit(SPEC)
+    client.submit({"dataset_uri": "sklearn://digits", "ipc": 1})
+
+    assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 2
+    assert json.loads(service.requests[1].content) == {"dataset_uri": "sklearn://digits", "ipc": 1}
+
+
+def test_a_service_that_never_answers_is_unreachable_and_the_text_says_what_to_do():
+    service = Service(refuses)
+
+    with pytest.raises(ServiceUnreachable, match=r"no service at http://service .*dapple up"):
+        service.client(retries=3).get("J1")
+
+    assert len(service.requests) == 4
+
+
+def test_an_unparsable_address_is_unreachable():
+    with pytest.raises(ServiceUnreachable):
+        Client("http://host:port")
+
+
+def test_a_refusal_names_the_fields_at_fault():
+    problem = {
+        "type": "urn:dapple:problem:invalid-spec",
+        "title": "Invalid job",
+        "status": 422,
+        "detail": "1 field is wrong",
+        "errors": [{"field": "guidance.scale", "message": "must be at least 0"}],
+    }
+    service = Service(says(problem, 422))
+
+    with pytest.raises(ApiError) as refusal:
+        service.client().submit({})
+
+    assert refusal.value.problem.type == "urn:dapple:problem:invalid-spec"
+    assert str(refusal.value) == "Invalid job: 1 field is wrong\n  guidance.scale: must be at least 0"
+    assert len(service.requests) == 1
+
+
+def test_a_refusal_that_is_no_problem_document_is_quoted():
+    service = Service(lambda request: httpx.Response(502, text="<html>bad gateway</html>"))
+
+    with pytest.raises(ApiError, match="502 Bad Gateway: <html>bad gateway</html>"):
+        service.client().get("J1")
+
+
+def test_validating_stores_nothing_and_returns_the_defaults():
+    service = Service(says({"valid": True, "spec": SPEC.model_dump(mode="json")}))
+
+    assert service.client().validate({"dataset_uri": "sklearn://digits", "ipc": 1}) == SPEC
+    assert service.requests[0].url.params["validate_only"] == "true"
+
+
+def test_listing_follows_the_cursor_to_the_last_page():
+    first = says({"items": [job(job_id="C"), job(job_id="B")], "next_cursor": "after-B"})
+    service = Service(first, says({"items": [job(job_id="A")], "next_cursor": None}))
+
+    listed = [item.id for item in service.client().list(state=JobState.RUNNING)]
+
+    assert listed == ["C", "B", "A"]
+    assert [dict(request.url.params).get("cursor") for request in service.requests] == [None, "after-B"]
+    assert {request.url.params["state"] for request in service.requests} == {"running"}
+
+
+def test_a_list_that_is_not_consumed_asks_for_no_further_page():
+    service = Service(says({"items": [job(job_id="B")], "next_cursor": "more"}))
+
+    assert next(service.client().list()).id == "B"
+    assert len(service.requests) == 1
+
+
+def test_readiness_asks_once():
+    service = Service(refuses)
+
+    assert not service.client().ready()
+    assert len(service.requests) == 1
+
+
+def test_comments_and_events_without_an_id_are_skipped():
+    lines = [": ping", "", "data: {}", "", "id: 4", "event: state", 'data: {"state": "running"}', ""]
+
+    (found,) = job_events(lines)
+
+    assert (found.id, found.type, found.body) == ("4", "state", {"state": "running"})
+
+
+def test_a_broken_event_stream_is_taken_up_behind_the_last_event():
+    stream = iter([streams(event(1), event(2), broken=True), streams(event(3)), streams()])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return next(stream)(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("succeeded"))
+
+    service = Service(answer)
+
+    assert [found.id for found in service.client().events("J1")] == ["1", "2", "3"]
+    resumed = [request.headers.get("Last-Event-ID") for request in service.requests if request.url.path.endswith("/events")]
+    assert resumed == [None, "2", "3"]
+
+
+def test_waiting_shows_each_step_and_returns_the_ended_job():
+    states = iter(["queued", "running", "succeeded"])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events"):
+            return streams(event(1), event(2), event(3))(request)
+        return httpx.Response(200, json=job(next(states)))
+
+    seen: list[str] = []
+    ended = Service(answer).client().wait("J1", lambda shown: seen.append(shown.state))
+
+    assert seen == ["queued", "running", "succeeded"]
+    assert ended.state is JobState.SUCCEEDED
+
+
+def test_waiting_for_a_job_that_has_ended_and_has_no_more_events_returns_at_once():
+    def answer(request: httpx.Request) -> httpx.Response:
+        return streams()(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("failed"))
+
+    assert Service(answer).client().wait("J1").state is JobState.FAILED
+
+
+def test_a_download_is_verified_and_leaves_nothing_beside_it(tmp_path: Path):
+    service = Service(says(job("succeeded", archive=True)), serves_archive())
+
+    archive = service.client().download("J1", tmp_path / "new" / "out.zip")
+
+    assert archive.sha256 == SHA256
+    assert (tmp_path / "new" / "out.zip").read_bytes() == ARCHIVE
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.zip"]
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path):
+    service = Service(says(job("succeeded", archive=True)), serves_archive(cut_at=1000), serves_archive())
+    seen: list[int] = []
+
+    service.client().download("J1", tmp_path / "out.zip", lambda done, total: seen.append(done))
+
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+    assert service.requests[2].headers["Range"] == "bytes=1000-"
+    assert service.requests[2].headers["If-Range"] == f'"{SHA256}"'
+    assert seen == sorted(seen)
+
+
+def test_a_later_process_takes_up_an_interrupted_download(tmp_path: Path):
+    broken = Service(says(job("succeeded", archive=True)), serves_archive(cut_at=1000), refuses)
+    with pytest.raises(ServiceUnreachable):
+        broken.client().download("J1", tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
+
+    service = Service(says(job("succeeded", archive=True)), serves_archive())
+    service.client().download("J1", tmp_path / "out.zip")
+
+    assert service.requests[1].headers["Range"] == "bytes=1000-"
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+
+
+def test_a_server_that_sends_the_whole_instead_of_a_range_is_followed(tmp_path: Path):
+    cut, whole = serves_archive(cut_at=1000), serves_archive(ranges=False)
+    service = Service(says(job("succeeded", archive=True)), cut, whole)
+
+    service.client().download("J1", tmp_path / "out.zip")
+
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+
+
+def test_wrong_bytes_never_reach_the_target(tmp_path: Path):
+    (tmp_path / "out.zip").write_bytes(b"what was there before")
+    service = Service(says(job("succeeded", archive=True)), serves_archive(ARCHIVE[:-1] + b"!"))
+
+    with pytest.raises(DownloadCorrupt):
+        service.client().download("J1", tmp_path / "out.zip")
+
+    assert (tmp_path / "out.zip").read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zip"]
+
+
+def test_a_digest_that_is_not_the_jobs_stops_the_download_before_it_begins(tmp_path: Path):
+    wrong = {"Repr-Digest": "sha-256=:AAAA:"}
+    service = Service(says(job("succeeded", archive=True)), lambda request: httpx.Response(200, content=ARCHIVE, headers=wrong))
+
+    with pytest.raises(DownloadCorrupt, match="announces"):
+        service.client().download("J1", tmp_path / "out.zip")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_without_an_archive_has_nothing_to_download(tmp_path: Path):
+    service = Service(says(job("failed")))
+
+    with pytest.raises(ArtifactNotReady, match="J1 is failed"):
+        service.client().download("J1", tmp_path / "out.zip")
