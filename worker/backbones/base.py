@@ -43,6 +43,12 @@ class Backbone(Protocol):
         """Images of latents, clamped to [-1, 1]."""
         ...
 
+    def add_noise(
+        self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
+    ) -> Float[Tensor, "n c h w"]:
+        """x_t of latents x_0 under the forward process."""
+        ...
+
     def denoise(
         self,
         x_t: Float[Tensor, "n c h w"],
@@ -53,7 +59,7 @@ class Backbone(Protocol):
     ) -> Denoised:
         """eps_theta(x_t, t, c) under classifier-free guidance, and phi_tap(x_t, t, c) from the same pass.
 
-        With a tap, autograd reaches x_t through the features and only through them: nothing past the tap is recorded.
+        Where autograd is on, it reaches x_t through the features and only through them: nothing past the tap is recorded.
         """
         ...
 

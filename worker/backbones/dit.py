@@ -43,6 +43,7 @@ class DiTBackbone:
         self._transformer = transformer.requires_grad_(False).eval()
         self._vae = None if vae is None else vae.requires_grad_(False).eval()
         self._scheduler_config = scheduler_config
+        self._alphas_cumprod = DDPMScheduler.from_config(dict(scheduler_config)).alphas_cumprod
         config = transformer.config
         self.device = transformer.device
         self.dtype = transformer.dtype
@@ -56,9 +57,15 @@ class DiTBackbone:
     def load(cls, folder: BackboneFolder, device: torch.device) -> "DiTBackbone":
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
         try:
-            transformer = DiTTransformer2DModel.from_pretrained(folder.path / "transformer", use_safetensors=True)
+            transformer = DiTTransformer2DModel.from_pretrained(
+                folder.path / "transformer", use_safetensors=True, low_cpu_mem_usage=False
+            )
             has_vae = (folder.path / "vae" / "config.json").is_file()
-            vae = AutoencoderKL.from_pretrained(folder.path / "vae", use_safetensors=True).to(device) if has_vae else None
+            vae = (
+                AutoencoderKL.from_pretrained(folder.path / "vae", use_safetensors=True, low_cpu_mem_usage=False).to(device)
+                if has_vae
+                else None
+            )
             config = json.loads((folder.path / "scheduler" / "scheduler_config.json").read_text())
         except (OSError, ValueError) as error:
             raise BackboneUnavailable(f"backbone {folder.name!r}: {error}") from error
@@ -88,6 +95,13 @@ class DiTBackbone:
             latents = self._vae.decode(latents / self._vae.config.scaling_factor).sample
         return latents.clamp(-1, 1)
 
+    def add_noise(
+        self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
+    ) -> Float[Tensor, "n c h w"]:
+        """sqrt(alphas_cumprod_t) x_0 + sqrt(1 - alphas_cumprod_t) eps (Ho et al., arXiv 2006.11239, eq. 4)."""
+        alpha = self._alphas_cumprod[int(t)].to(x0)
+        return alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
+
     def denoise(
         self,
         x_t: Float[Tensor, "n c h w"],
@@ -99,7 +113,8 @@ class DiTBackbone:
         eps, features = self._conditional(x_t, t, class_labels, tap)
         if cfg_scale > 1:
             null = torch.full_like(class_labels, self.null_label)
-            unconditional = self._eps(x_t.detach(), t, null)
+            with torch.no_grad():
+                unconditional = self._eps(x_t, t, null)
             eps = unconditional + cfg_scale * (eps - unconditional)
         return Denoised(eps, features)
 
@@ -122,8 +137,7 @@ class DiTBackbone:
 
         hook = self._transformer.transformer_blocks[tap - 1].register_forward_hook(keep_and_cut)
         try:
-            with torch.enable_grad():
-                eps = self._eps(x_t, t, class_labels)
+            eps = self._eps(x_t, t, class_labels)
         finally:
             hook.remove()
         return eps, tapped[0].flatten(1)

@@ -1,0 +1,127 @@
+"""Does the distilled set train a better classifier than real images? All arms on digits, several seeds, one table.
+
+Every arm is trained with the same protocol and the same training seeds, and tested on the held-out images. To choose a
+setting use `--validation`, which holds out a quarter of the *training* split instead and leaves the test images alone.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.domain.dataset_uri import parse
+from app.domain.spec import Arm, DistillationSpec, Evaluation
+from app.settings import Settings
+from worker.backbones.base import Backbone
+from worker.backbones.registry import BackboneRegistry
+from worker.datasets.base import Dataset, divide
+from worker.datasets.load import load
+from worker.datasets.split import held_out
+from worker.stages.evaluate import real_indices, score
+from worker.stages.sample import sample_targets, targets_for, without_guidance
+
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    body = {"dataset_uri": "sklearn://digits", "ipc": options.ipc, "kernel_bandwidth": "median", "backbone": options.backbone}
+    evaluation = Evaluation(training_seeds=options.training_seeds, arms=tuple(options.arms))
+    spec = DistillationSpec.model_validate(_override(body, options.set) | {"evaluation": evaluation})
+    backbone = BackboneRegistry(Settings().backbone_roots, CPU).get(spec.backbone)
+    dataset = _dataset(backbone, validation=options.validation)
+    started = time.monotonic()
+    accuracies: dict[str, list[float]] = {arm: [] for arm in evaluation.arms}
+    for seed in range(options.first_seed, options.first_seed + options.generation_seeds):
+        for arm in evaluation.arms:
+            if arm is Arm.FULL and seed > options.first_seed:
+                continue
+            accuracies[arm] += _accuracies(spec.model_copy(update={"seed": seed}), backbone, dataset, arm)
+            print(
+                f"{time.monotonic() - started:6.0f} s  seed {seed}  {arm:12} {accuracies[arm][-options.training_seeds :]}",
+                flush=True,
+            )
+    summary = {arm: _summary(values) for arm, values in accuracies.items()}
+    _print_table(summary, where="a quarter of the training split" if options.validation else "the held-out images")
+    if options.json:
+        options.json.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _accuracies(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[float]:
+    images, labels = _training_set(spec, backbone, dataset, arm)
+    return [one.last for one in score(spec, dataset, images, labels, device=CPU, tick=None)]
+
+
+def _training_set(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+    if not arm.is_sampled:
+        chosen = real_indices(arm, dataset, spec.ipc, spec.seed)
+        return dataset.train.images(chosen), dataset.train.labels[chosen]
+    asked = spec if arm is Arm.GUIDED else without_guidance(spec)
+    columns, _ = sample_targets(asked, backbone, targets_for(asked, backbone, dataset, dataset.classes), None)
+    return columns["images"], np.repeat(np.arange(len(dataset.classes)), spec.ipc)
+
+
+def _dataset(backbone: Backbone, *, validation: bool) -> Dataset:
+    dataset = load(
+        parse("sklearn://digits"),
+        roots=(),
+        image_size=backbone.image_size,
+        channels=backbone.channels,
+        holdout_fraction=0.25,
+    )
+    if not validation:
+        return dataset
+    chosen = held_out(dataset.train.names, dataset.train.labels, 0.25, salt="bench-validation")
+    train, test = divide(dataset.train, chosen)
+    return Dataset(dataset.uri, dataset.classes, train, test, dataset.digest)
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0, "n": len(values)}
+
+
+def _print_table(summary: Mapping[str, Mapping[str, float]], *, where: str) -> None:
+    print(f"\naccuracy in percent on {where}")
+    for arm, row in summary.items():
+        print(f"{arm:12} {row['mean']:6.2f} ± {row['sd']:.2f}  (n = {row['n']})")
+
+
+def _override(body: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
+    """`guidance.scale=0.8` sets that field; values are JSON, or else plain text."""
+    for pair in pairs:
+        path, text = pair.split("=", 1)
+        *parents, last = path.split(".")
+        place = body
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        try:
+            place[last] = json.loads(text)
+        except json.JSONDecodeError:
+            place[last] = text
+    return body
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench-digits", description=__doc__)
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--backbone", default="embedded/digits")
+    parser.add_argument("--generation-seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--training-seeds", type=int, default=2)
+    parser.add_argument("--arms", nargs="+", type=Arm, default=list(Arm))
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the spec, e.g. guidance.scale=0.8")
+    parser.add_argument("--validation", action="store_true", help="choose settings on a part of the training split")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write {arm: {mean, sd, n}} here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

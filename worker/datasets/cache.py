@@ -1,0 +1,52 @@
+"""The dataset of the job at hand, kept between its tasks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.domain.dataset_uri import DatasetUri
+from app.domain.errors import DatasetRejected
+from worker.datasets.base import Dataset
+from worker.datasets.load import load
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which dataset, and how it is to be read; the arguments of `load`."""
+
+    uri: DatasetUri
+    roots: tuple[Path, ...]
+    image_size: int
+    channels: int
+    holdout_fraction: float
+
+    def load(self) -> Dataset:
+        """The dataset as it is now. Raises InvalidSpec or DatasetRejected."""
+        return load(
+            self.uri,
+            roots=self.roots,
+            image_size=self.image_size,
+            channels=self.channels,
+            holdout_fraction=self.holdout_fraction,
+        )
+
+
+class DatasetCache:
+    """Holds the last dataset read by this process."""
+
+    def __init__(self) -> None:
+        self._held: tuple[Source, Dataset] | None = None
+
+    def read(self, source: Source) -> Dataset:
+        """The dataset as it is now."""
+        dataset = source.load()
+        self._held = (source, dataset)
+        return dataset
+
+    def same(self, source: Source, digest: str) -> Dataset:
+        """The dataset as it was when its digest was taken. Raises DatasetRejected if it has changed since."""
+        if self._held is not None and self._held[0] == source and self._held[1].digest == digest:
+            return self._held[1]
+        dataset = self.read(source)
+        if dataset.digest != digest:
+            raise DatasetRejected(f"{dataset.uri} changed while the job was running; submit the job again")
+        return dataset

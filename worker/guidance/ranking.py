@@ -1,0 +1,24 @@
+"""Order the synthetic images of a class so that every prefix is a good smaller set."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worker.kernels.functions import MercerKernel
+
+
+def herding_order(kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> list[int]:
+    """Greedy kernel herding: the next image is argmax_x mean_i K(x, r_i) - sum_chosen K(x, s) / (chosen + 1).
+
+    Chen, Welling and Smola, UAI 2010, eq. 8, restricted to the given images; each is taken once.
+    """
+    attraction = kernel.gram(synthetic, real).mean(1)
+    gram = kernel.gram(synthetic, synthetic)
+    repulsion = torch.zeros_like(attraction)
+    order: list[int] = []
+    for taken in range(len(synthetic)):
+        score = attraction - repulsion / (taken + 1)
+        score[order] = -torch.inf
+        order.append(int(score.argmax()))
+        repulsion = repulsion + gram[:, order[-1]]
+    return order

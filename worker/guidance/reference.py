@@ -1,0 +1,39 @@
+"""Which real images stand for their class."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from app.domain.spec import ReferenceSelection
+from worker.seeds import generator, seed_of
+
+
+def choose(
+    latents: Float[Tensor, "n c h w"], count: int, selection: ReferenceSelection, *, class_name: str
+) -> Int64[np.ndarray, " m"]:
+    """Ascending positions of `count` latents that stand for all n of a class; all of them if there are no more.
+
+    The choice depends on the class name and the images, not on the job's seed, so jobs can share what follows from it.
+    """
+    n = len(latents)
+    if n <= count:
+        return np.arange(n)
+    if selection is ReferenceSelection.RANDOM:
+        return np.sort(torch.randperm(n, generator=generator("reference", class_name))[:count].numpy())
+    return _nearest_to_centres(latents.flatten(1).cpu().numpy(), count, seed_of("reference", class_name) % 2**32)
+
+
+def _nearest_to_centres(points: np.ndarray, count: int, seed: int) -> Int64[np.ndarray, " m"]:
+    means = KMeans(count, n_init=1, random_state=seed).fit(points)
+    distances = means.transform(points)
+    return np.unique(distances.argmin(0))
+
+
+def noise(shape: torch.Size, class_name: str, t: int) -> Float[Tensor, "n c h w"]:
+    """The noise that carries a class's reference images to timestep t: drawn once per timestep and kept.
+
+    A deviation from Algorithm 1, which draws afresh at every step; on digits it costs nothing (docs/mathematics.md).
+    """
+    return torch.randn(shape, generator=generator("reference-noise", class_name, t))

@@ -1,0 +1,36 @@
+"""How long a guidance step is."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from app.domain.spec import ScaleMode
+
+ScaleFunction = Callable[
+    [Float[Tensor, "n c h w"], Float[Tensor, "n c h w"], float],
+    Float[Tensor, "n c h w"],
+]
+
+
+def paper(gradient: Float[Tensor, "n c h w"], _step: Float[Tensor, "n c h w"], scale: float) -> Float[Tensor, "n c h w"]:
+    """gamma * g_t, as in Algorithm 1 of DAP."""
+    return scale * gradient
+
+
+def relative(gradient: Float[Tensor, "n c h w"], step: Float[Tensor, "n c h w"], scale: float) -> Float[Tensor, "n c h w"]:
+    """gamma * |x_{t-1} - x_t| * g_t / |g_t| per image: gamma counts in lengths of the scheduler's own step.
+
+    A zero gradient stays zero.
+    """
+    length = norms(step) / norms(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return scale * length[:, None, None, None] * gradient
+
+
+def norms(x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+    """Euclidean length of each image of the batch."""
+    return x.flatten(1).norm(dim=1)
+
+
+SCALES: dict[ScaleMode, ScaleFunction] = {ScaleMode.PAPER: paper, ScaleMode.RELATIVE: relative}

@@ -1,0 +1,93 @@
+"""Hold a task while it runs: renew its lease, report its progress, learn that it must stop."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from app.db import tasks
+from app.db.session import Database
+from app.domain.errors import Cancelled, DappleError, DatabaseUnavailable, LeaseLost
+from app.domain.job import Lease, Progress
+from app.settings import Settings
+
+log = structlog.get_logger()
+
+
+class ShuttingDown(DappleError):
+    """This process was asked to stop; the task goes back unharmed."""
+
+
+class Holder:
+    """Keeps a lease alive from a thread while the block runs.
+
+    The stage calls `tick` at every step: it writes progress a few times a second, and it raises Cancelled, LeaseLost or
+    ShuttingDown when the task must stop. A holder that cannot renew for as long as the lease lasts counts it as lost.
+    """
+
+    def __init__(self, database: Database, lease: Lease, settings: Settings, stopping: threading.Event) -> None:
+        self._database = database
+        self._lease = lease
+        self._settings = settings
+        self._stopping = stopping
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{lease.task.id}", daemon=True)
+        self._must_stop: DappleError | None = None
+        self._renewed_at = time.monotonic()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def tick(self, done: int, total: int) -> None:
+        """Report `done` of `total` units. Raises Cancelled, LeaseLost or ShuttingDown when the task must stop."""
+        if self._stopping.is_set():
+            raise ShuttingDown("the worker is shutting down")
+        self._progress = Progress(done, total)
+        if time.monotonic() - self._renewed_at >= self._settings.progress_seconds:
+            self._renew()
+        else:
+            self._look()
+        if self._must_stop is not None:
+            raise self._must_stop
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._settings.heartbeat_seconds):
+            self._renew()
+
+    def _renew(self) -> None:
+        """Extend the lease; on the heartbeat's thread nothing may be raised, so the verdict is kept for the next tick."""
+        try:
+            with self._database.transaction() as session:
+                cancel = tasks.renew(session, self._lease, self._settings.lease_seconds, self._progress)
+            self._renewed_at = time.monotonic()
+            self._note(cancel)
+        except LeaseLost as error:
+            self._must_stop = error
+        except DatabaseUnavailable as error:
+            self._give_up_in_time(error)
+
+    def _look(self) -> None:
+        try:
+            with self._database.reading() as session:
+                self._note(tasks.cancel_requested(session, self._lease))
+        except LeaseLost as error:
+            self._must_stop = error
+        except DatabaseUnavailable as error:
+            self._give_up_in_time(error)
+
+    def _note(self, cancel: bool) -> None:
+        if cancel:
+            self._must_stop = Cancelled(f"job {self._lease.task.job_id} was asked to stop")
+
+    def _give_up_in_time(self, error: DatabaseUnavailable) -> None:
+        log.warning("lease.not_renewed", reason=str(error))
+        if time.monotonic() - self._renewed_at >= self._settings.lease_seconds:
+            self._must_stop = LeaseLost("the lease could not be renewed in time")

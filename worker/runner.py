@@ -1,0 +1,150 @@
+"""Claim a task, run it, store what it made, finish it; and decide what an exception means."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+import torch
+
+from app.db import tasks
+from app.db.session import Database
+from app.domain.errors import (
+    BackboneUnavailable,
+    Cancelled,
+    DatasetRejected,
+    DeviceOutOfMemory,
+    InvalidSpec,
+    LeaseLost,
+    PermanentError,
+    TransientError,
+)
+from app.domain.job import Failure, FailureKind, Lease, Task, TaskKind
+from app.settings import Settings
+from worker.lease import Holder, ShuttingDown
+from worker.stages.base import Bench, Done, Work
+from worker.stages.evaluate import evaluate_arm
+from worker.stages.package import package
+from worker.stages.prepare import prepare
+from worker.stages.sample import sample_classes
+
+log = structlog.get_logger()
+
+Stage = Callable[[Work, Bench], Done]
+
+STAGES: Mapping[TaskKind, Stage] = {
+    TaskKind.PREPARE: prepare,
+    TaskKind.SAMPLE: sample_classes,
+    TaskKind.EVALUATE: evaluate_arm,
+    TaskKind.PACKAGE: package,
+}
+
+
+class Runner:
+    """Runs one task at a time in this process. `stages` may be replaced to run other work under the same leases."""
+
+    def __init__(
+        self,
+        database: Database,
+        bench: Bench,
+        *,
+        name: str,
+        stopping: threading.Event,
+        stages: Mapping[TaskKind, Stage] = STAGES,
+    ) -> None:
+        self._database = database
+        self._bench = bench
+        self._name = name
+        self._stopping = stopping
+        self._stages = stages
+
+    @property
+    def _settings(self) -> Settings:
+        return self._bench.settings
+
+    def run_one(self) -> bool:
+        """Claim and run the oldest ready task; False if there was none."""
+        with self._database.transaction() as session:
+            lease = tasks.claim(session, self._name, self._settings.lease_seconds)
+        if lease is None:
+            return False
+        task = lease.task
+        with structlog.contextvars.bound_contextvars(
+            job_id=task.job_id, task=f"{task.kind}-{task.ordinal}", attempt=task.attempt
+        ):
+            self._run(lease)
+        return True
+
+    def _run(self, lease: Lease) -> None:
+        log.info("task.started")
+        started = time.monotonic()
+        try:
+            with tempfile.TemporaryDirectory(prefix="dapple-") as scratch:
+                with Holder(self._database, lease, self._settings, self._stopping) as holder:
+                    work = Work(lease, self._earlier(lease.task), Path(scratch), holder.tick)
+                    done = self._stages[lease.task.kind](work, self._bench)
+                self._finish(lease, done, seconds=time.monotonic() - started)
+            log.info("task.succeeded", seconds=round(time.monotonic() - started, 2))
+        except ShuttingDown:
+            self._under_lease(lease, tasks.release)
+        except Cancelled:
+            self._under_lease(lease, tasks.cancelled)
+        except LeaseLost as error:
+            log.warning("task.lease_lost", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
+            self._fail(lease, error)
+
+    def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:
+        kinds = list(TaskKind)
+        with self._database.reading() as session:
+            return {kind: tasks.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
+
+    def _finish(self, lease: Lease, done: Done, *, seconds: float) -> None:
+        output = {**done.output, "seconds": seconds}
+        with self._database.transaction() as session:
+            if done.publication is None:
+                tasks.finish(session, lease, output, then=done.then)
+            else:
+                published = done.publication
+                tasks.complete(
+                    session, lease, output, archive=published.archive, preview=published.preview, metrics=published.metrics
+                )
+
+    def _under_lease(self, lease: Lease, write: Callable[..., None]) -> None:
+        log.info(f"task.{write.__name__}")
+        try:
+            with self._database.transaction() as session:
+                write(session, lease)
+        except LeaseLost as error:
+            log.warning("task.lease_lost", reason=str(error))
+
+    def _fail(self, lease: Lease, error: Exception) -> None:
+        failure, again = verdict(error)
+        if failure.kind is FailureKind.INTERNAL:
+            log.exception("task.failed", exc_info=error)
+        else:
+            log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again)
+        retry_in = self._settings.retry_backoff_seconds * 2 ** (lease.task.attempt - 1) if again else None
+        try:
+            with self._database.transaction() as session:
+                tasks.fail(session, lease, failure, retry_in=retry_in)
+        except LeaseLost as lost:
+            log.warning("task.lease_lost", reason=str(lost))
+
+
+def verdict(error: Exception) -> tuple[Failure, bool]:
+    """What an exception of a stage means to the user, and whether trying again may help."""
+    match error:
+        case InvalidSpec() | DatasetRejected():
+            return Failure(FailureKind.INVALID_INPUT, str(error)), False
+        case DeviceOutOfMemory() | torch.OutOfMemoryError() | MemoryError():
+            return Failure(FailureKind.OUT_OF_MEMORY, str(error) or "out of memory"), True
+        case TransientError() | BackboneUnavailable():
+            return Failure(FailureKind.DEPENDENCY, str(error)), True
+        case PermanentError():
+            return Failure(FailureKind.INTERNAL, str(error)), False
+        case _:
+            text = f"an error of the service ({type(error).__name__}); its log has the details"
+            return Failure(FailureKind.INTERNAL, text), False

@@ -1,0 +1,67 @@
+"""The one sampling loop: reverse diffusion of a batch, guided or not."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from app.domain.spec import Sampling
+from worker.backbones.base import Backbone
+from worker.guidance.scale import norms
+from worker.sampling.guide import Guide
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Latents x_0, and for each step the mean over the batch of |guidance| / |scheduler step| (0 where unguided)."""
+
+    latents: Float[Tensor, "n c h w"]
+    guidance_ratio: tuple[float, ...]
+
+
+@torch.no_grad()
+def sample(
+    backbone: Backbone,
+    class_labels: Int[Tensor, " n"],
+    generators: Sequence[torch.Generator],
+    sampling: Sampling,
+    *,
+    guide: Guide | None = None,
+    on_step: OnStep | None = None,
+) -> Sampled:
+    """Images of the given classes: x_{t-1} = scheduler_step(x_t) + scaled g_t (DAP, Algorithm 1).
+
+    Every image draws its noise from its own generator, so it does not depend on its place in a batch. `on_step(done, steps)`
+    is called after each step and may raise to stop.
+    """
+    scheduler = backbone.scheduler(sampling.scheduler, sampling.steps)
+    noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    x_t = initial_noise(backbone, generators) * scheduler.init_noise_sigma
+    ratios = []
+    for step, t in enumerate(scheduler.timesteps):
+        active = guide if guide is not None and guide.active(step, sampling.steps) else None
+        x_t = x_t.requires_grad_(active is not None)
+        with torch.set_grad_enabled(active is not None):
+            model_input = scheduler.scale_model_input(x_t, t)
+            denoised = backbone.denoise(model_input, t, class_labels, sampling.cfg_scale, active.tap if active else None)
+        now = x_t.detach()
+        previous = scheduler.step(denoised.eps, t, now, **noise).prev_sample
+        ratios.append(0.0)
+        if active is not None and denoised.features is not None:
+            guidance = active.scaled(active.gradient(denoised.features, x_t, t), previous - now)
+            ratios[-1] = float((norms(guidance) / norms(previous - now)).mean())
+            previous = previous + guidance
+        x_t = previous
+        if on_step is not None:
+            on_step(step + 1, sampling.steps)
+    return Sampled(x_t, tuple(ratios))
+
+
+def initial_noise(backbone: Backbone, generators: Sequence[torch.Generator]) -> Float[Tensor, "n c h w"]:
+    """x_T ~ N(0, I), one generator per image."""
+    return torch.stack([torch.randn(backbone.latent_shape, generator=g) for g in generators]).to(backbone.device)

@@ -1,0 +1,85 @@
+"""What a stage gets and gives: frozen values, no database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.domain.artifact import Artifact
+from app.domain.job import Lease, NewTask, Task, TaskKind
+from app.domain.ports import ArtifactStore
+from app.domain.spec import DistillationSpec
+from app.settings import Settings
+from worker.backbones.base import Backbone
+from worker.backbones.registry import BackboneRegistry
+from worker.datasets.cache import DatasetCache
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker process keeps between tasks."""
+
+    settings: Settings
+    store: ArtifactStore
+    backbones: BackboneRegistry
+    device: torch.device
+    datasets: DatasetCache = field(default_factory=DatasetCache)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task to run.
+
+    `earlier` holds the finished tasks of the kinds before it; `scratch` is an empty folder that vanishes afterwards;
+    `tick(done, total)` reports progress and raises when the task must stop.
+    """
+
+    lease: Lease
+    earlier: Mapping[TaskKind, Sequence[Task]]
+    scratch: Path
+    tick: Tick
+
+    @property
+    def spec(self) -> DistillationSpec:
+        return self.lease.spec
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        return self.lease.task.input
+
+    @property
+    def prepared(self) -> Mapping[str, Any]:
+        """The output of the job's `prepare` task."""
+        return output_of(self.earlier[TaskKind.PREPARE][0])
+
+    def backbone(self, bench: Bench) -> Backbone:
+        return bench.backbones.get(self.spec.backbone)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the last task makes visible."""
+
+    archive: Artifact
+    preview: Artifact
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage's result: a JSON-able output, the tasks that follow, and for the last stage what is published."""
+
+    output: Mapping[str, Any]
+    then: Sequence[NewTask] = ()
+    publication: Publication | None = None
+
+
+def output_of(task: Task) -> Mapping[str, Any]:
+    """The output of a finished task."""
+    if task.output is None:
+        raise ValueError(f"{task.kind} task {task.ordinal} has no output yet")
+    return task.output
