@@ -1,6 +1,6 @@
 """`dapple`: the service, the jobs and what other packages add, from the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -26,7 +26,7 @@ def root() -> None:
     """Small synthetic datasets that train a classifier almost as well as the real one."""
 
 
-def main(arguments: Sequence[str] | None = None, connect: type[Client] = Client) -> None:
+def main(arguments: Sequence[str] | None = None, connect: Callable[[str], Client] = Client) -> None:
     """Run one command and exit with its code; `connect` is what opens the connection to a service."""
     try:
         app(args=arguments, obj=connect)

@@ -63,7 +63,8 @@ class Supervisor:
             if child is None:
                 return
             started = time.monotonic()
-            exit_code = child.wait()
+            with child:
+                exit_code = child.wait()
             if self._stopping.is_set():
                 return
             delay = FIRST_DELAY_SECONDS if time.monotonic() - started > STEADY_SECONDS else delay
@@ -73,10 +74,10 @@ class Supervisor:
 
     def _spawn(self, number: int) -> subprocess.Popen[bytes] | None:
         """The next child, or None if it is time to stop; a child cannot slip in behind `ask_to_stop`."""
-        environment = os.environ | dict(self._environment_of(number))
         with self._starting:
             if self._stopping.is_set():
                 return None
+            environment = os.environ | dict(self._environment_of(number))
             # A process group of its own: Ctrl-C reaches the parent alone, which then stops the child in order.
             self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment, process_group=0)  # noqa: S603 - our own interpreter
             return self._child

@@ -1,0 +1,181 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.cli import main
+from app.cli.distil import dataset_uri, requested
+from tests.unit.app.fake_service import ARCHIVE, Service, job, refuses, says
+
+METRICS = {
+    "evaluation": {
+        "protocol": "small",
+        "arms": [
+            {"arm": "random_real", "mean": 0.944, "sd": 0.006, "ci95": [0.938, 0.95], "n": 3, "images": 100},
+            {"arm": "guided", "mean": 0.971, "sd": 0.004, "ci95": [0.966, 0.976], "n": 3, "images": 100},
+        ],
+        "differences": [{"arm": "random_real", "mean": 0.027, "ci95": [0.02, 0.034]}],
+        "verdict": "guided beats random real images",
+    },
+    "timings": {"preparing": 2.0, "sampling": 40.4},
+}
+
+
+def run(service: Service, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments, connect=lambda url: service.client(retries=0))
+    assert ended.value.code is None or isinstance(ended.value.code, int)
+    return ended.value.code or 0
+
+
+def ended_service(state: str = "succeeded", **changes: Any) -> Service:
+    links = job()["links"] | {"metrics": "/v1/jobs/J1/metrics"}
+    ended = job(state) | {"links": links} | changes
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events"):
+            return httpx.Response(200, text="id: 1\nevent: state\ndata: {}\n\n")
+        if request.url.path.endswith("/metrics"):
+            return httpx.Response(200, json=METRICS)
+        return httpx.Response(202 if request.method == "POST" else 200, json=ended)
+
+    return Service(answer)
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+
+
+def test_an_unreachable_service_is_exit_code_3_and_says_what_to_do(capsys: pytest.CaptureFixture[str]):
+    assert run(Service(refuses), "jobs", "list") == 3
+    assert "start one with `dapple up`" in capsys.readouterr().err
+
+
+def test_a_rejected_spec_is_exit_code_2_and_names_the_field(capsys: pytest.CaptureFixture[str]):
+    problem = {
+        "type": "t",
+        "title": "Invalid job",
+        "status": 422,
+        "errors": [{"field": "ipc", "message": "must be at most 100"}],
+    }
+
+    assert run(Service(says(problem, 422)), "distil", "sklearn://digits", "--ipc", "1000") == 2
+    assert "ipc: must be at most 100" in capsys.readouterr().err
+
+
+def test_an_error_of_the_service_is_exit_code_1():
+    assert run(Service(says({"type": "t", "title": "Internal error", "status": 500}, 500)), "jobs", "show", "J1") == 1
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["distil"], ["distil", "x", "--ipc", "many"], ["distil", "/not/there"]])
+def test_wrong_usage_is_exit_code_2(arguments: Sequence[str]):
+    assert run(Service(refuses), *arguments) == 2
+
+
+def test_distil_sends_only_what_was_asked_for():
+    service = Service(says(job("queued"), 202))
+
+    code = run(
+        service, "distil", "sklearn://digits", "--bandwidth", "12.5", "--kernel", "rbf", "--classes", "0,1", "--evaluate"
+    )
+
+    assert code == 0
+    assert json.loads(service.requests[0].content) == {
+        "dataset_uri": "sklearn://digits",
+        "ipc": 10,
+        "kernel": "rbf",
+        "kernel_bandwidth": 12.5,
+        "classes": ["0", "1"],
+        "evaluation": {},
+    }
+
+
+def test_options_of_one_part_end_up_in_it_together():
+    options = dict.fromkeys(
+        ("bandwidth", "kernel", "backbone", "classes", "objective", "scale_mode", "scheduler", "cfg_scale", "seed", "evaluate")
+    )
+
+    body = requested(options | {"dataset": "sklearn://digits", "ipc": 1, "scale": 0.5, "tap": 3, "steps": 5})
+
+    assert body["guidance"] == {"scale": 0.5, "tap": 3}
+    assert body["sampling"] == {"steps": 5}
+
+
+def test_a_plain_path_becomes_a_file_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my images").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert dataset_uri("./my images") == f"file://{tmp_path}/my%20images"
+    assert dataset_uri("file:///elsewhere") == "file:///elsewhere"
+
+
+def test_json_is_all_there_is_on_standard_output(capsys: pytest.CaptureFixture[str]):
+    assert run(ended_service(), "distil", "sklearn://digits", "--wait", "--json") == 0
+
+    printed = json.loads(capsys.readouterr().out)
+
+    assert printed["state"] == "succeeded"
+    assert printed["metrics"] == METRICS
+
+
+def test_waiting_for_a_job_that_fails_is_exit_code_1_and_says_why(capsys: pytest.CaptureFixture[str]):
+    failure = {"kind": "invalid_input", "message": "class 'cat' is not in the dataset"}
+
+    assert run(ended_service("failed", failure=failure), "distil", "sklearn://digits", "--wait") == 1
+    assert "class 'cat' is not in the dataset" in capsys.readouterr().err
+
+
+def test_an_interrupted_wait_leaves_the_job_running_and_says_how_to_watch_it(capsys: pytest.CaptureFixture[str]):
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    service = Service(says(job("queued"), 202), interrupt)
+
+    assert run(service, "distil", "sklearn://digits", "--wait") == 130
+    assert "dapple jobs watch J1" in capsys.readouterr().err
+    assert [request.method for request in service.requests] == ["POST", "GET"]
+
+
+def test_showing_a_job_prints_what_the_distilled_set_is_worth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "140")
+
+    assert run(ended_service(), "jobs", "show", "J1") == 0
+
+    printed = capsys.readouterr().out
+    assert "97.1 ± 0.4 % (n=3)" in printed
+    assert "+2.7 (+2.0 to +3.4)" in printed
+    assert "guided beats random real images" in printed
+
+
+def test_an_empty_list_of_jobs_says_so(capsys: pytest.CaptureFixture[str]):
+    assert run(Service(says({"items": []})), "jobs", "list") == 0
+    assert capsys.readouterr().out == "no jobs\n"
+
+
+def test_listing_stops_at_the_limit(capsys: pytest.CaptureFixture[str]):
+    service = Service(says({"items": [job(job_id="C"), job(job_id="B"), job(job_id="A")], "next_cursor": "more"}))
+
+    assert run(service, "jobs", "list", "--limit", "2", "--json") == 0
+    assert [listed["id"] for listed in json.loads(capsys.readouterr().out)] == ["C", "B"]
+
+
+def test_a_corrupt_download_is_exit_code_1_and_leaves_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = Service(says(job("succeeded", archive=True)), lambda request: httpx.Response(200, content=b"cut off"))
+
+    assert run(wrong, "download", "J1") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_without_a_name_is_called_after_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    service = Service(says(job("succeeded", archive=True)), lambda request: httpx.Response(200, content=ARCHIVE))
+
+    assert run(service, "download", "J1") == 0
+    assert (tmp_path / "dapple-J1.zip").read_bytes() == ARCHIVE
