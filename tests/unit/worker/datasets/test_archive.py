@@ -1,0 +1,86 @@
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.domain.dataset_uri import DatasetUri
+from app.domain.errors import DatasetRejected
+from worker.datasets.load import load
+from worker.datasets.readers import archive
+from worker.datasets.readers.archive import ZipFiles
+
+
+def zipped(folder: Path, *, inside: str = "") -> Path:
+    target = folder.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            out.write(path, inside + path.relative_to(folder).as_posix())
+    return target
+
+
+def loaded(path: Path):
+    return load(DatasetUri("file", path=path), roots=[path.parent], image_size=8, channels=1, holdout_fraction=0.25)
+
+
+def zip_of(path: Path, name: str | zipfile.ZipInfo, content: bytes = b"x") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("inside", ["", "flowers-1.0/"])
+def test_a_zip_is_the_same_dataset_as_the_folder_it_was_made_of(flowers, inside):
+    folder, archived = loaded(flowers), loaded(zipped(flowers, inside=inside))
+    assert archived.digest == folder.digest
+    assert archived.train.names == folder.train.names
+    assert np.array_equal(archived.test.images([0, 3]), folder.test.images([0, 3]))
+
+
+@pytest.mark.parametrize("name", ["../x.png", "rose/../../x.png", "/etc/x.png", "rose\\..\\x.png"])
+def test_a_member_that_points_elsewhere_is_rejected_by_name(tmp_path, name):
+    with pytest.raises(DatasetRejected, match=r"x\.png' is no safe member name"):
+        ZipFiles(zip_of(tmp_path / "a.zip", name))
+
+
+def test_a_symbolic_link_is_rejected_by_name(tmp_path):
+    link = zipfile.ZipInfo("rose/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(DatasetRejected, match=r"rose/link\.png.*symbolic link"):
+        ZipFiles(zip_of(tmp_path / "a.zip", link, b"/etc/passwd"))
+
+
+def test_a_bomb_is_rejected_before_it_is_unpacked(tmp_path):
+    with pytest.raises(DatasetRejected, match="unpacks to more than"):
+        ZipFiles(zip_of(tmp_path / "a.zip", "rose/1.png", bytes(4 << 20)))
+
+
+def test_a_name_that_occurs_twice_is_rejected(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr("rose/1.png", b"1")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            out.writestr("rose/1.png", b"2")
+    with pytest.raises(DatasetRejected, match="two members"):
+        ZipFiles(tmp_path / "a.zip")
+
+
+def test_too_many_members_are_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.datasets.readers.files.MAX_FILES", 0)
+    with pytest.raises(DatasetRejected, match="more than 0 files"):
+        ZipFiles(zip_of(tmp_path / "a.zip", "rose/1.png"))
+
+
+def test_a_member_over_the_size_limit_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 3)
+    with pytest.raises(DatasetRejected, match=r"^rose/1\.png: larger"):
+        ZipFiles(zip_of(tmp_path / "a.zip", "rose/1.png", b"four")).read("rose/1.png")
+
+
+def test_a_damaged_member_is_refused_by_name(tmp_path):
+    path = zip_of(tmp_path / "a.zip", "rose/1.png", b"content of the member")
+    damaged = bytearray(path.read_bytes())
+    damaged[45] ^= 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(DatasetRejected, match=r"^rose/1\.png: cannot be unpacked"):
+        ZipFiles(path).read("rose/1.png")
