@@ -24,6 +24,11 @@ class Settings(BaseSettings):
     dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (Path.cwd(),), description="file:// datasets must lie under one of these."
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Host names that requests may be addressed to besides loopback and the address listened on; `*` is any. "
+        "Separated by commas in the environment.",
+    )
     max_body_bytes: int = Field(default=1 << 20, gt=0)
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
@@ -38,6 +43,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -54,6 +64,9 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The environment from which another process builds these same settings."""
-        roots = ":".join(str(root) for root in self.dataset_roots)
-        plain = self.model_dump(exclude={"dataset_roots"}, exclude_none=True)
-        return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | {"DAPPLE_DATASET_ROOTS": roots}
+        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts"}, exclude_none=True)
+        lists = {
+            "DAPPLE_DATASET_ROOTS": ":".join(map(str, self.dataset_roots)),
+            "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
+        }
+        return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists

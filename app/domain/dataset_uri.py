@@ -57,7 +57,10 @@ def resolve_local(uri: DatasetUri, roots: Sequence[Path]) -> Path:
     """
     if uri.path is None:
         raise ValueError(f"{uri.scheme}:// has no path")
-    path = uri.path.resolve()
+    try:
+        path = uri.path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+        raise InvalidSpec.of(FIELD, f"{uri.path} cannot be followed: {error}") from error
     if any(path.is_relative_to(root.resolve()) for root in roots):
         return path
     allowed = ", ".join(str(root) for root in roots) or "none"

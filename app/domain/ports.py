@@ -35,6 +35,10 @@ class ArtifactStore(Protocol):
         """Every key that starts with `prefix`."""
         ...
 
+    def check(self) -> None:
+        """Raises StorageUnavailable unless the store can be written now."""
+        ...
+
     def delete_prefix(self, prefix: str) -> None:
         """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
         ...

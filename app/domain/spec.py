@@ -67,6 +67,7 @@ class Guidance(Part):
 
     objective: Objective = Field(
         default=Objective.MMD,
+        examples=[Objective.MMD],
         description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
         "`induced-distance`: Algorithm 1 of the DAP paper. `none`: plain sampling.",
     )
@@ -74,21 +75,28 @@ class Guidance(Part):
         default=1.0,
         ge=0,
         le=1e6,
-        description="Guidance scale, the paper's gamma. With `relative` scaling: the length of the guidance "
+        examples=[1.0],
+        description="Guidance scale (no unit), the paper's gamma. With `relative` scaling: the length of the guidance "
         "in units of the scheduler's own step. 0 switches guidance off.",
     )
     scale_mode: ScaleMode = Field(
         default=ScaleMode.RELATIVE,
+        examples=[ScaleMode.RELATIVE],
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
     tap: int | None = Field(
         default=None,
         ge=1,
+        examples=[3],
         description="Transformer block (1 = the first) whose hidden state is compared. Default: the middle of the depth.",
     )
-    start: float = Field(default=0.0, ge=0, le=1, description="Fraction of the trajectory after which guidance begins.")
-    stop: float = Field(default=1.0, ge=0, le=1, description="Fraction of the trajectory after which guidance ends.")
+    start: float = Field(
+        default=0.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance begins.", examples=[0.0]
+    )
+    stop: float = Field(
+        default=1.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance ends.", examples=[1.0]
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -101,11 +109,17 @@ class Sampling(Part):
     """How the backbone is sampled."""
 
     scheduler: Scheduler = Field(
-        default=Scheduler.DDPM, description="Reverse process; `ddim` and `dpm-solver++` need fewer steps."
+        default=Scheduler.DDPM,
+        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps.",
+        examples=[Scheduler.DDPM],
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="Number of denoising steps.")
+    steps: int = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
     cfg_scale: float = Field(
-        default=1.0, ge=1, le=100, description="Classifier-free guidance scale; 1 is off and halves the cost of a step."
+        default=1.0,
+        ge=1,
+        le=100,
+        description="Classifier-free guidance scale; 1 is off and halves the cost of a step.",
+        examples=[1.0],
     )
 
 
@@ -113,11 +127,16 @@ class Reference(Part):
     """Which real images stand for their class during guidance."""
 
     count: int = Field(
-        default=128, ge=2, le=4096, description="Real images per class compared at each step; fewer if the class is smaller."
+        default=128,
+        ge=2,
+        le=4096,
+        description="Real images per class compared at each step; fewer if the class is smaller.",
+        examples=[128],
     )
     selection: ReferenceSelection = Field(
         default=ReferenceSelection.KMEANS,
         description="`kmeans`: the real image nearest to each cluster centre. `random`: by seed.",
+        examples=[ReferenceSelection.KMEANS],
     )
 
 
@@ -127,12 +146,16 @@ class Evaluation(Part):
     protocol: Literal["small"] = Field(
         default="small",
         description="`small`: ConvNet-3 with instance norm, for images up to 64 pixels; a fixed number of SGD steps.",
+        examples=["small"],
     )
     arms: tuple[Arm, ...] = Field(
-        default=tuple(Arm), min_length=1, description="What to compare; `full` is the whole training split, the ceiling."
+        default=tuple(Arm),
+        min_length=1,
+        description="What to compare; `full` is the whole training split, the ceiling.",
+        examples=[[Arm.RANDOM_REAL, Arm.GUIDED]],
     )
     training_seeds: int = Field(
-        default=3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms."
+        default=3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms.", examples=[3]
     )
 
     @field_validator("arms")
@@ -166,7 +189,7 @@ class DistillationSpec(Part):
         examples=["sklearn://digits"],
     )
     ipc: int = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
-    kernel: Kernel = Field(default=Kernel.RBF, description="Mercer kernel on the backbone's features.")
+    kernel: Kernel = Field(default=Kernel.RBF, description="Mercer kernel on the backbone's features.", examples=[Kernel.RBF])
     kernel_bandwidth: float | Literal["median"] | None = Field(
         default=None,
         validate_default=True,
@@ -188,26 +211,30 @@ class DistillationSpec(Part):
         description="Distil only these classes. Default: every class of the dataset.",
         examples=[["0", "1"]],
     )
-    guidance: Guidance = Guidance()
-    sampling: Sampling = Sampling()
-    reference: Reference = Reference()
-    evaluation: Evaluation | None = Field(default=None, description="Default: no evaluation. `{}` evaluates with the defaults.")
+    guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")
+    sampling: Sampling = Field(default=Sampling(), description="How the backbone is sampled.")
+    reference: Reference = Field(default=Reference(), description="Which real images stand for their class.")
+    evaluation: Evaluation | None = Field(
+        default=None, description="Default: no evaluation. `{}` evaluates with the defaults.", examples=[{}]
+    )
     holdout_fraction: float = Field(
         default=0.25,
         gt=0,
         le=0.5,
         description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
-        "sampling never sees it.",
+        "sampling never sees it. 0 to 0.5.",
+        examples=[0.25],
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.", examples=[0])
     deadline_seconds: float | None = Field(
         default=None,
         gt=0,
         le=30 * 86400,
         description="The job expires if it has not started this many seconds after its submission.",
+        examples=[3600],
     )
     max_attempts: int = Field(
-        default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job."
+        default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
 
     @field_validator("kernel_bandwidth", mode="before")

@@ -6,8 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.job import FailureKind, JobState, Phase, TaskKind, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.job import FailureKind, JobState, Outcome, Phase, TaskKind, TaskState
+from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec
+
+JOB_ID = "01JD8W3V7QY1W7T9Z0H4K2M5N6"
+MOMENT = "2026-01-31T12:00:00.25Z"
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
 class View(BaseModel):
@@ -17,27 +21,31 @@ class View(BaseModel):
 class PhaseProgress(View):
     """Work done in one phase, in its own unit."""
 
-    phase: Phase = Field(description="Which part of the job.")
+    phase: Phase = Field(description="Which part of the job.", examples=[Phase.SAMPLING])
     tasks_done: int = Field(description="Finished tasks of this phase.", examples=[3])
     tasks_total: int = Field(description="Planned tasks of this phase.", examples=[8])
-    done: int = Field(description="Finished units: sampling steps, training iterations.", examples=[150])
+    done: int = Field(description="Finished units: files, sampling steps, classifiers, as the phase counts.", examples=[150])
     total: int = Field(description="Planned units.", examples=[400])
 
 
 class ProgressView(View):
     """How far the job is. The graph is known once `preparing` has ended; before that only that phase is listed."""
 
-    fraction: float = Field(ge=0, le=1, description="Share of all units done, 0 to 1; never falls.", examples=[0.42])
-    phases: tuple[PhaseProgress, ...]
+    fraction: float = Field(ge=0, le=1, description="Estimated share of the work done, 0 to 1; never falls.", examples=[0.42])
+    phases: tuple[PhaseProgress, ...] = Field(description="The phases known so far, in order.")
 
 
 class FailureView(View):
-    kind: FailureKind = Field(description="What sort of fault.")
+    """Why a job or an attempt failed."""
+
+    kind: FailureKind = Field(description="What sort of fault.", examples=[FailureKind.INVALID_INPUT])
     message: str = Field(description="What went wrong, in words.", examples=["class 'cat' is not in the dataset"])
 
 
 class ArchiveView(View):
-    sha256: str = Field(description="SHA-256 of the archive, hex.")
+    """The distilled dataset as one file."""
+
+    sha256: str = Field(description="SHA-256 of the archive, hex.", examples=[SHA256])
     size_bytes: int = Field(description="Size in bytes.", examples=[184_320])
     media_type: str = Field(description="Always application/zip.", examples=["application/zip"])
 
@@ -45,101 +53,118 @@ class ArchiveView(View):
 class AttemptView(View):
     """One try at one task."""
 
-    kind: TaskKind = Field(description="Kind of task.")
-    ordinal: int = Field(description="The task's place among the job's tasks of this kind, from 0.")
-    number: int = Field(description="1 for the first try.")
-    worker: str = Field(description="Which worker ran it.")
-    started_at: datetime
-    finished_at: datetime | None = None
-    outcome: str | None = Field(None, description="succeeded, failed, cancelled, released or expired; null while it runs.")
-    failure: FailureView | None = None
+    kind: TaskKind = Field(description="Kind of task.", examples=[TaskKind.SAMPLE])
+    ordinal: int = Field(description="The task's place among the job's tasks of this kind, from 0.", examples=[0])
+    number: int = Field(description="1 for the first try.", examples=[1])
+    worker: str = Field(description="Which worker ran it.", examples=["embedded:1:4242"])
+    started_at: datetime = Field(description="When it started (RFC 3339, UTC).", examples=[MOMENT])
+    finished_at: datetime | None = Field(default=None, description="When it ended; null while it runs.", examples=[MOMENT])
+    outcome: Outcome | None = Field(default=None, description="How it ended; null while it runs.", examples=[Outcome.SUCCEEDED])
+    failure: FailureView | None = Field(default=None, description="Why it failed; null unless it did.")
 
 
 class TaskView(View):
     """One schedulable part of a job."""
 
-    kind: TaskKind
-    ordinal: int
-    state: TaskState
-    input: Mapping[str, Any] = Field(description="For `sample`: the arm and its classes; for `evaluate`: the arm.")
-    done: int
-    total: int
+    kind: TaskKind = Field(description="Kind of task.", examples=[TaskKind.SAMPLE])
+    ordinal: int = Field(description="Its place among the job's tasks of this kind, from 0.", examples=[0])
+    state: TaskState = Field(description="Where it stands.", examples=[TaskState.RUNNING])
+    input: Mapping[str, Any] = Field(
+        description="For `sample`: the arm and its classes; for `evaluate`: the arm.",
+        examples=[{"arm": "guided", "classes": ["0", "1", "2"]}],
+    )
+    done: int = Field(description="Finished units.", examples=[30])
+    total: int = Field(description="Planned units.", examples=[50])
 
 
 class Links(View):
     """Relative URLs; `archive`, `metrics` and `preview` are null until they exist."""
 
-    self: str
-    events: str
-    cancel: str
-    archive: str | None = None
-    metrics: str | None = None
-    preview: str | None = None
+    self: str = Field(description="The job.", examples=[f"/v1/jobs/{JOB_ID}"])
+    events: str = Field(description="Its event stream.", examples=[f"/v1/jobs/{JOB_ID}/events"])
+    cancel: str = Field(description="POST here to stop it.", examples=[f"/v1/jobs/{JOB_ID}/cancel"])
+    archive: str | None = Field(default=None, description="The zip.", examples=[f"/v1/jobs/{JOB_ID}/archive"])
+    metrics: str | None = Field(default=None, description="The numbers.", examples=[f"/v1/jobs/{JOB_ID}/metrics"])
+    preview: str | None = Field(default=None, description="A picture.", examples=[f"/v1/jobs/{JOB_ID}/preview.png"])
 
 
 class JobView(View):
     """A job as its user sees it."""
 
-    id: str = Field(description="Sorts by creation time.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"])
-    state: JobState = Field(description="queued, running, cancelling, succeeded, failed, cancelled or expired.")
-    phase: Phase | None = Field(None, description="What a running job is doing.")
-    spec: DistillationSpec
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    progress: ProgressView
-    failure: FailureView | None = Field(None, description="Why a failed job failed.")
-    archive: ArchiveView | None = Field(None, description="The result; null until the job has succeeded.")
-    links: Links
+    id: str = Field(description="Sorts by creation time.", examples=[JOB_ID])
+    state: JobState = Field(
+        description="queued, running, cancelling, succeeded, failed, cancelled or expired.", examples=[JobState.RUNNING]
+    )
+    phase: Phase | None = Field(default=None, description="What a running job is doing; else null.", examples=[Phase.SAMPLING])
+    spec: DistillationSpec = Field(description="What was asked for, with every default filled in.")
+    created_at: datetime = Field(description="When it was submitted (RFC 3339, UTC).", examples=[MOMENT])
+    started_at: datetime | None = Field(default=None, description="When its first task started.", examples=[MOMENT])
+    finished_at: datetime | None = Field(default=None, description="When it ended, in whatever way.", examples=[MOMENT])
+    progress: ProgressView = Field(description="How far it is.")
+    failure: FailureView | None = Field(default=None, description="Why a failed or expired job came to nothing.")
+    archive: ArchiveView | None = Field(default=None, description="The result; null until the job has succeeded.")
+    links: Links = Field(description="Where the rest of it is.")
 
 
 class JobDetail(JobView):
     """A job with its tasks and every attempt at them."""
 
-    tasks: tuple[TaskView, ...] = ()
-    attempts: tuple[AttemptView, ...] = ()
+    tasks: tuple[TaskView, ...] = Field(default=(), description="Its tasks, in the order of the graph.")
+    attempts: tuple[AttemptView, ...] = Field(default=(), description="Every try at a task, oldest first.")
 
 
 class JobPage(View):
     """Newest first. Pass `next_cursor` as `cursor` for the following page; null on the last."""
 
-    items: tuple[JobView, ...]
-    next_cursor: str | None = None
+    items: tuple[JobView, ...] = Field(description="The jobs of this page.")
+    next_cursor: str | None = Field(default=None, description="`cursor` of the next page; null on the last.", examples=[JOB_ID])
 
 
 class ValidationView(View):
     """The answer to `?validate_only=true`: the spec with every default filled in; nothing was stored."""
 
-    valid: bool = True
-    spec: DistillationSpec
+    valid: bool = Field(default=True, description="Always true: what is not valid is answered as a problem.", examples=[True])
+    spec: DistillationSpec = Field(description="What would be run.")
 
 
 class BackboneView(View):
     """A diffusion model this service may use."""
 
-    name: str = Field(description="What to put into `backbone`.", examples=["embedded/digits"])
-    classes: tuple[str, ...] = Field(description="Class names it was trained on.")
+    name: str = Field(description="What to put into `backbone`.", examples=[DEFAULT_BACKBONE])
+    classes: tuple[str, ...] = Field(description="Class names it was trained on.", examples=[["0", "1", "2"]])
     taps: int = Field(description="Number of transformer blocks; `guidance.tap` is 1 to this.", examples=[6])
     image_size: int = Field(description="Width and height of its images in pixels.", examples=[8])
     channels: int = Field(description="1 for grey images, 3 for colour.", examples=[1])
-    weights_bytes: int = Field(description="Size of its weights on disk in bytes.")
+    weights_bytes: int = Field(description="Size of its weights on disk in bytes.", examples=[4_800_000])
 
 
 class BackbonePage(View):
-    items: tuple[BackboneView, ...]
+    """Every backbone there is."""
+
+    items: tuple[BackboneView, ...] = Field(description="The backbones, by name.")
+
+
+class HealthView(View):
+    """The service is well; otherwise a problem is answered."""
+
+    status: str = Field(description="Always ok.", examples=["ok"])
 
 
 class FieldError(View):
+    """What is wrong with one field."""
+
     field: str = Field(description="Dotted path of the offending field.", examples=["guidance.scale"])
-    message: str
+    message: str = Field(description="What it must be instead.", examples=["must be at least 0"])
 
 
 class Problem(View):
     """RFC 9457 application/problem+json."""
 
     type: str = Field(description="Stable name of the error.", examples=["urn:dapple:problem:invalid-spec"])
-    title: str
-    status: int
-    detail: str | None = None
-    instance: str | None = None
-    errors: tuple[FieldError, ...] = ()
+    title: str = Field(description="The kind of error in words.", examples=["The job as asked cannot run"])
+    status: int = Field(description="The HTTP status.", examples=[422])
+    detail: str | None = Field(
+        default=None, description="This case of it, in words.", examples=["guidance.scale: must be at least 0"]
+    )
+    instance: str | None = Field(default=None, description="Path of the request.", examples=["/v1/jobs"])
+    errors: tuple[FieldError, ...] = Field(default=(), description="The fields at fault, where there are such.")

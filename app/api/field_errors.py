@@ -1,0 +1,90 @@
+"""What pydantic says of a request, in plain words and with the fields' own names."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from app.domain.spec import DistillationSpec
+from app.domain.views import FieldError
+
+WORDS: Mapping[str, str] = {
+    "missing": "is required",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_unicode": "must be valid Unicode text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have at most {max_length} entries",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+}
+
+
+def field_errors(found: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    """One entry for each fault, in the order of the fields."""
+    return [FieldError(field=_field(error["loc"]), message=_message(error)) for error in found if not _follows(error, found)]
+
+
+def _follows(error: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list is too short only because its faulty entries were not counted."""
+    location = tuple(error["loc"])
+    below = (tuple(other["loc"]) for other in found)
+    return error["type"] == "too_short" and any(other[: len(location)] == location != other for other in below)
+
+
+def _field(location: Sequence[int | str]) -> str:
+    """`body` itself, or the dotted path inside the body, or the parameter's name; safe to encode."""
+    path = ".".join(map(str, location[1:])) or str(location[0])
+    return path.encode("utf-8", "replace").decode()
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(error["loc"])
+    if kind == "missing" and error["loc"] == ("body",):
+        return "a JSON object is required"
+    if kind == "value_error":
+        return str(context["error"])
+    return WORDS[kind].format(**context) if kind in WORDS else str(error["msg"])
+
+
+def _unknown(location: Sequence[int | str]) -> str:
+    known = _fields_at(location[1:-1])
+    nearest = get_close_matches(str(location[-1]), known, n=3) or known
+    return f"unknown field; did you mean {', '.join(nearest)}?" if known else "unknown field"
+
+
+def _fields_at(path: Sequence[int | str]) -> list[str]:
+    """Names of the spec's fields below `path`."""
+    model: type[BaseModel] | None = DistillationSpec
+    for name in path:
+        field = model.model_fields.get(str(name)) if model else None
+        model = _model_of(field.annotation) if field else None
+    return list(model.model_fields) if model else []
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    options = (annotation, *get_args(annotation))
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

@@ -1,0 +1,36 @@
+"""The OpenAPI document as it is served."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api.errors import MEDIA_TYPE
+
+TAGS = [
+    {"name": "jobs", "description": "Ask for a distilled dataset, watch and stop the work."},
+    {"name": "results", "description": "What a job that has succeeded leaves: the archive, a picture, numbers."},
+    {"name": "backbones", "description": "Diffusion models that jobs may use."},
+    {"name": "health", "description": "For those who watch the service."},
+]
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+
+
+def describe(app: FastAPI) -> None:
+    """Serve FastAPI's document with problems under their own media type."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _retype_problems(generate())
+        return generate()
+
+    app.openapi = openapi
+
+
+def _retype_problems(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == PROBLEM:
+                    content[MEDIA_TYPE] = content.pop("application/json")

@@ -1,0 +1,120 @@
+"""What a job has produced."""
+
+import base64
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from app.api.conditional import is_known, quoted
+from app.api.dependencies import JobId, Res
+from app.api.errors import documented
+from app.api.ranges import check_range
+from app.db import jobs
+from app.domain.artifact import Artifact
+from app.domain.errors import ArtifactNotReady
+from app.domain.job import Job
+from app.services.resources import Resources
+
+CHUNK_BYTES = 1 << 20
+
+Output = TypeVar("Output")
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+IfNoneMatch = Annotated[
+    str | None, Header(description="An ETag of an earlier answer: 304 if the content is the same.", examples=['"9f86d081"'])
+]
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "You have this content already."}}
+
+
+def _binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+@router.head("/archive", include_in_schema=False)
+@router.get(
+    "/archive",
+    operation_id="download_archive",
+    response_class=Response,
+    responses=_binary("application/zip", "The zip; `Repr-Digest` is the SHA-256 of all of it.")
+    | {206: {"description": "The part asked for with `Range`."}}
+    | UNCHANGED
+    | documented(400, 403, 404, 409, 416, 422, 503),
+)
+def download_archive(
+    job_id: JobId,
+    resources: Res,
+    range: Annotated[str | None, Header(description="Only these bytes.", examples=["bytes=1024-"])] = None,
+    if_range: Annotated[
+        str | None, Header(description="Use `Range` only if the ETag is still this one.", examples=['"9f86d081"'])
+    ] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The distilled dataset as a zip. Interrupted downloads resume with `Range` and `If-Range`."""
+    job = _job(resources, job_id)
+    archive = _produced(job, job.archive, "archive")
+    if range is not None and if_range in (None, quoted(archive.sha256)):
+        check_range(range, archive.size_bytes)
+    return _content(resources, if_none_match, archive, f"dapple-{job_id}.zip")
+
+
+@router.head("/preview.png", include_in_schema=False)
+@router.get(
+    "/preview.png",
+    operation_id="get_preview",
+    response_class=Response,
+    responses=_binary("image/png", "A grid of the images, one row for each class.")
+    | UNCHANGED
+    | documented(403, 404, 409, 422, 503),
+)
+def get_preview(
+    job_id: JobId,
+    resources: Res,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """A picture of the distilled dataset."""
+    job = _job(resources, job_id)
+    return _content(resources, if_none_match, _produced(job, job.preview, "preview"), None)
+
+
+@router.get("/metrics", operation_id="get_metrics", responses=documented(403, 404, 409, 422, 503))
+def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
+    """The numbers of a finished job: the evaluation of every arm, set metrics, timings in seconds."""
+    job = _job(resources, job_id)
+    return dict(_produced(job, job.metrics, "metrics"))
+
+
+def _job(resources: Resources, job_id: str) -> Job:
+    with resources.database.reading() as session:
+        return jobs.get(session, job_id)
+
+
+def _produced(job: Job, output: Output | None, name: str) -> Output:
+    if output is None:
+        raise ArtifactNotReady(f"the job is {job.state}; it has no {name}" + ("" if job.state.terminal else " yet"))
+    return output
+
+
+def _content(resources: Resources, if_none_match: str | None, artifact: Artifact, filename: str | None) -> Response:
+    headers = {
+        "ETag": quoted(artifact.sha256),
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(artifact.sha256)).decode()}:",
+        "Cache-Control": "private, no-cache",
+    }
+    if is_known(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    path = resources.store.local_path(artifact.key)
+    if path is not None:
+        return FileResponse(path, headers=headers, media_type=artifact.media_type, filename=filename)
+    headers["Content-Length"] = str(artifact.size_bytes)
+    if filename is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return StreamingResponse(_chunks(resources, artifact), headers=headers, media_type=artifact.media_type)
+
+
+def _chunks(resources: Resources, artifact: Artifact) -> Iterator[bytes]:
+    with resources.store.open(artifact.key) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,27 @@
+"""The diffusion models that jobs may name."""
+
+from fastapi import APIRouter
+
+from app.api.dependencies import Res
+from app.api.errors import documented
+from app.api.schemas import BackbonePage, BackboneView
+from app.storage.backbones import BackboneFolder, list_all
+
+router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
+
+
+@router.get("", operation_id="list_backbones", responses=documented(403))
+def list_backbones(resources: Res) -> BackbonePage:
+    """Every backbone whose files are complete, by name."""
+    return BackbonePage(items=tuple(_view(folder) for folder in list_all(resources.settings.backbone_roots)))
+
+
+def _view(folder: BackboneFolder) -> BackboneView:
+    return BackboneView(
+        name=folder.name,
+        classes=folder.classes,
+        taps=folder.blocks,
+        image_size=folder.image_size,
+        channels=folder.channels,
+        weights_bytes=folder.weights_bytes,
+    )

@@ -1,0 +1,125 @@
+"""Submit, list, read, cancel and delete jobs."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from app.api.conditional import is_known, quoted
+from app.api.dependencies import JobId, Res
+from app.api.errors import documented
+from app.api.rendering import job_detail, job_view, job_views, location
+from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
+from app.db import jobs
+from app.db.jobs import Filters
+from app.domain.job import Job, JobState
+from app.domain.spec import DistillationSpec
+from app.services import validation
+from app.services.cancel import cancel
+from app.services.delete import delete
+from app.services.resources import Resources
+from app.services.submit import submit
+
+POLL_AFTER_SECONDS = "1"
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post(
+    "",
+    operation_id="submit_job",
+    status_code=202,
+    response_description="Accepted; `Location` is where to watch it.",
+    responses={200: {"model": ValidationView, "description": "Only validated; nothing was stored."}}
+    | documented(400, 403, 413, 415, 422, 503),
+)
+def submit_job(
+    spec: DistillationSpec,
+    response: Response,
+    resources: Res,
+    validate_only: Annotated[bool, Query(description="Check the job and fill in defaults, but store nothing.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="Any text unique to this submission: sent again with the same body, it returns the same job.",
+            examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
+        ),
+    ] = None,
+) -> JobView | ValidationView:
+    """Ask for a distilled dataset.
+
+    The answer comes before any work is done; the job then runs by itself.
+    """
+    if validate_only:
+        validation.check(spec, resources.settings)
+        response.status_code = 200
+        return ValidationView(spec=spec)
+    job = submit(resources, spec, idempotency_key)
+    response.headers["Location"] = location(job.id)
+    response.headers["Retry-After"] = POLL_AFTER_SECONDS
+    return _view(resources, job)
+
+
+@router.get("", operation_id="list_jobs", responses=documented(403, 422, 503))
+def list_jobs(
+    resources: Res,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.", examples=["succeeded"])] = None,
+    dataset_uri: Annotated[
+        str | None, Query(description="Only jobs of exactly this dataset URI.", examples=["sklearn://digits"])
+    ] = None,
+    backbone: Annotated[str | None, Query(description="Only jobs of this backbone.", examples=["embedded/digits"])] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="At most this many jobs.", examples=[20])] = 20,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=64, description="`next_cursor` of the page before.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"]),
+    ] = None,
+) -> JobPage:
+    """Jobs, newest first, page by page; jobs submitted meanwhile do not shift the pages."""
+    with resources.database.reading() as session:
+        filters = Filters(state=state, dataset_uri=dataset_uri, backbone=backbone)
+        found, next_cursor = jobs.page(session, filters, limit=limit, cursor=cursor)
+        return JobPage(items=tuple(job_views(session, found)), next_cursor=next_cursor)
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    response_model=JobDetail,
+    responses={304: {"description": "Unchanged since the ETag in `If-None-Match`."}} | documented(403, 404, 422, 503),
+)
+def get_job(
+    job_id: JobId,
+    resources: Res,
+    if_none_match: Annotated[
+        str | None, Header(description="An ETag of an earlier answer: 304 if nothing has changed.", examples=['"5d41402a"'])
+    ] = None,
+) -> Response:
+    """One job with its tasks and every attempt at them. Its ETag changes with its progress."""
+    with resources.database.reading() as session:
+        body = job_detail(session, job_id).model_dump_json().encode()
+    headers = {"ETag": quoted(hashlib.sha256(body).hexdigest()), "Cache-Control": "no-cache"}
+    if is_known(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@router.post("/{job_id}/cancel", operation_id="cancel_job", responses=documented(403, 404, 409, 422, 503))
+def cancel_job(job_id: JobId, resources: Res) -> JobView:
+    """Stop a job: at once if nothing of it runs, else within one sampling step (`cancelling` until then).
+
+    Asking again changes nothing; a job that has ended otherwise answers 409.
+    """
+    return _view(resources, cancel(resources, job_id))
+
+
+@router.delete("/{job_id}", operation_id="delete_job", status_code=204, responses=documented(403, 404, 409, 422, 503))
+def delete_job(job_id: JobId, resources: Res) -> None:
+    """Remove a job that has ended, with everything it produced."""
+    delete(resources, job_id)
+
+
+def _view(resources: Resources, job: Job) -> JobView:
+    with resources.database.reading() as session:
+        return job_view(job, jobs.progress(session, [job.id])[job.id])

@@ -1,0 +1,58 @@
+"""Composition root of the HTTP service."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from threading import Event
+
+from fastapi import FastAPI
+
+from app.api import errors
+from app.api.guard import Guard
+from app.api.openapi import TAGS, describe
+from app.api.routes import artifacts, backbones, events, health, jobs
+from app.api.shutdown import noticing_signals
+from app.db.session import Database
+from app.log import configure
+from app.queue.polling import PollingQueue
+from app.services.resources import Resources
+from app.settings import Settings
+from app.storage.local import LocalArtifactStore
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service; settings come from the environment unless given."""
+    settings = settings or Settings()
+    configure(settings.log_level)
+    app = FastAPI(
+        title="Dapple",
+        version=version("dapple"),
+        description="Distil a labelled image dataset into a few synthetic images per class that train almost as well.",
+        openapi_tags=TAGS,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.closing = Event()
+    app.state.resources = Resources(
+        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), PollingQueue()
+    )
+    for routes in (jobs, events, artifacts, backbones, health):
+        app.include_router(routes.router)
+    errors.install(app)
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
+    describe(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    resources: Resources = app.state.resources
+    closing: Event = app.state.closing
+    closing.clear()
+    resources.settings.data_dir.mkdir(parents=True, exist_ok=True)
+    resources.database.migrate()
+    with noticing_signals(closing):
+        yield
+    closing.set()
+    resources.database.dispose()

@@ -1,0 +1,44 @@
+"""Accept a job."""
+
+from sqlalchemy.orm import Session
+from ulid import ULID
+
+from app.db import jobs, tasks
+from app.db.jobs import KeyUse
+from app.domain.errors import IdempotencyKeyReused
+from app.domain.job import Job, TaskState
+from app.domain.plan import first_task
+from app.domain.spec import DistillationSpec
+from app.services import validation
+from app.services.resources import Resources
+
+
+def submit(resources: Resources, spec: DistillationSpec, idempotency_key: str | None = None) -> Job:
+    """The new job, or the one that an earlier request with the same key made.
+
+    Raises InvalidSpec, BackboneUnavailable, or IdempotencyKeyReused if the key came before with another spec.
+    """
+    with resources.database.reading() as session:
+        earlier = _earlier(session, spec, idempotency_key)
+    if earlier is not None:
+        return earlier
+    validation.check(spec, resources.settings)
+    with resources.database.transaction() as session:
+        earlier = _earlier(session, spec, idempotency_key)
+        if earlier is not None:
+            return earlier
+        job = jobs.insert(session, str(ULID()), spec)
+        task = tasks.insert(session, job.id, [first_task()], TaskState.READY)[0]
+        if idempotency_key is not None:
+            jobs.remember_key(session, idempotency_key, KeyUse(spec.digest, job.id))
+    resources.queue.publish(task.id)
+    return job
+
+
+def _earlier(session: Session, spec: DistillationSpec, key: str | None) -> Job | None:
+    use = jobs.key_use(session, key) if key is not None else None
+    if use is None:
+        return None
+    if use.request_sha256 != spec.digest:
+        raise IdempotencyKeyReused(f"this Idempotency-Key was used for job {use.job_id}, whose spec is another")
+    return jobs.get(session, use.job_id)
