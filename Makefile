@@ -12,6 +12,7 @@ help:  ## Show this list
 setup: $(INSTALLED)  ## Create .venv and install everything pinned in constraints.txt (the other targets do it too)
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into .venv; this takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,dev]'
 	touch $@

@@ -62,9 +62,9 @@ class ApiError(DappleError):
 
 @dataclass(frozen=True)
 class JobEvent:
-    """Something that happened to a job; `id` is what resumes the stream behind it."""
+    """Something that happened to a job; `id` resumes the stream behind it. `progress` has none: it is not kept."""
 
-    id: str
+    id: str | None
     type: str
     body: Mapping[str, Any]
 
@@ -153,13 +153,12 @@ class Client:
         """What happened to the job behind the event `after`, up to its end; a broken stream is taken up where it broke."""
         last = after
         while True:
-            opened_at = last
             with closing(self._retrying(partial(self._open_events, job_id, last))) as response:
+                if response.status_code == httpx.codes.NO_CONTENT.value:
+                    return
                 for event in _until_broken(job_events(response.iter_lines())):
-                    last = event.id
+                    last = event.id or last
                     yield event
-            if last == opened_at and self.get(job_id).state.terminal:
-                return
             time.sleep(RECONNECT_SECONDS)
 
     def wait(self, job_id: str, on_progress: Callable[[JobDetail], None] | None = None) -> JobDetail:
@@ -226,15 +225,15 @@ class Client:
 
 
 def job_events(lines: Iterable[str]) -> Iterator[JobEvent]:
-    """The events of a server-sent stream; comments and anything without an id are skipped."""
+    """The events of a server-sent stream; comments and anything without data are skipped."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         if name:
             fields[name] = value.removeprefix(" ")
         elif not line:
-            if "id" in fields and "data" in fields:
-                yield JobEvent(fields["id"], fields.get("event", "message"), json.loads(fields["data"]))
+            if "data" in fields:
+                yield JobEvent(fields.get("id"), fields.get("event", "message"), json.loads(fields["data"]))
             fields = {}
 
 

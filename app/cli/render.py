@@ -12,6 +12,7 @@ from rich.text import Text
 from app.domain.views import BackboneView, JobDetail, JobView
 
 GUIDED = "guided"
+NUMBERS = ("done", "ipc", "images", "accuracy", "95 % interval", "guided is ahead by", "weights")
 
 
 def job_table(jobs: Iterable[JobView]) -> Table:
@@ -55,23 +56,29 @@ def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Test accuracy per arm in percent, and by how much the guided set is ahead of each other arm."""
-    table = _table("trained on", "images", "accuracy", "95 % interval", "guided minus this")
-    ahead = {difference["arm"]: difference for difference in evaluation.get("differences", ())}
+    """Test accuracy per arm in percent, and by how many points the guided set is ahead of each other arm."""
+    table = _table("trained on", "images", "accuracy", "95 % interval", "guided is ahead by")
+    ahead = {difference["arm"]: difference for difference in evaluation["differences"]}
     for arm in evaluation["arms"]:
-        accuracy = f"{100 * arm['mean']:.1f} ± {100 * arm['sd']:.1f} % (n={arm['n']})"
-        style = "bold" if arm["arm"] == GUIDED else None
-        row = (arm["arm"].replace("_", " "), str(arm["images"]), accuracy, _interval(arm["ci95"]), _lead(ahead.get(arm["arm"])))
-        table.add_row(*row, style=style)
+        lead = ahead.get(arm["arm"])
+        table.add_row(
+            arm["arm"].replace("_", " "),
+            f"{arm['images']:,}",
+            _accuracy(arm),
+            _interval(arm["ci95"]),
+            f"{lead['mean']:+.1f} ({_interval(lead['ci95'])})" if lead else "",
+            style="bold" if arm["arm"] == GUIDED else None,
+        )
     return table
 
 
-def _lead(difference: Mapping[str, Any] | None) -> str:
-    return f"{100 * difference['mean']:+.1f} ({_interval(difference['ci95'], sign='+')})" if difference else ""
+def _accuracy(arm: Mapping[str, Any]) -> str:
+    spread = "" if arm["sd"] is None else f" ± {arm['sd']:.1f}"
+    return f"{arm['mean']:.1f}{spread} % (n={arm['n']})"
 
 
-def _interval(bounds: tuple[float, float] | None, sign: str = "") -> str:
-    return f"{100 * bounds[0]:{sign}.1f} to {100 * bounds[1]:{sign}.1f}" if bounds else ""
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "one seed"
 
 
 def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
@@ -95,7 +102,7 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
 def _table(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=heading in ("job", "accuracy"))
+        table.add_column(heading, no_wrap=heading in ("job", "accuracy"), justify="right" if heading in NUMBERS else "left")
     return table
 
 

@@ -83,6 +83,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
+        log_config=None,  # create_app configures every logger
         log_level=settings.log_level.lower(),
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -33,6 +33,10 @@ def streams(*chunks: bytes, broken: bool = False) -> Answer:
     return lambda request: httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=body)
 
 
+def ended(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(204)
+
+
 def serves_archive(data: bytes = ARCHIVE, *, cut_at: int | None = None, ranges: bool = True) -> Answer:
     def answer(request: httpx.Request) -> httpx.Response:
         start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
@@ -141,8 +145,8 @@ def test_readiness_asks_once():
     assert len(service.requests) == 1
 
 
-def test_comments_and_events_without_an_id_are_skipped():
-    lines = [": ping", "", "data: {}", "", "id: 4", "event: state", 'data: {"state": "running"}', ""]
+def test_comments_and_events_without_data_are_skipped():
+    lines = [": ping", "", "retry: 1000", "", "id: 4", "event: state", 'data: {"state": "running"}', ""]
 
     (found,) = job_events(lines)
 
@@ -150,16 +154,10 @@ def test_comments_and_events_without_an_id_are_skipped():
 
 
 def test_a_broken_event_stream_is_taken_up_behind_the_last_event():
-    stream = iter([streams(event(1), event(2), broken=True), streams(event(3)), streams()])
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return next(stream)(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("succeeded"))
-
-    service = Service(answer)
+    service = Service(streams(event(1), event(2), broken=True), streams(event(3)), ended)
 
     assert [found.id for found in service.client().events("J1")] == ["1", "2", "3"]
-    resumed = [request.headers.get("Last-Event-ID") for request in service.requests if request.url.path.endswith("/events")]
-    assert resumed == [None, "2", "3"]
+    assert [request.headers.get("Last-Event-ID") for request in service.requests] == [None, "2", "3"]
 
 
 def test_waiting_shows_each_step_and_returns_the_ended_job():
@@ -177,9 +175,19 @@ def test_waiting_shows_each_step_and_returns_the_ended_job():
     assert ended.state is JobState.SUCCEEDED
 
 
+def test_progress_without_an_id_does_not_move_the_place_to_resume_from():
+    progress = b'event: progress\ndata: {"fraction": 0.5}\n\n'
+    service = Service(streams(event(1), progress), ended)
+
+    found = list(service.client().events("J1"))
+
+    assert [event.id for event in found] == ["1", None]
+    assert service.requests[1].headers["Last-Event-ID"] == "1"
+
+
 def test_waiting_for_a_job_that_has_ended_and_has_no_more_events_returns_at_once():
     def answer(request: httpx.Request) -> httpx.Response:
-        return streams()(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("failed"))
+        return ended(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("failed"))
 
     assert Service(answer).client().wait("J1").state is JobState.FAILED
 

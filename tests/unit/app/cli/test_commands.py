@@ -13,11 +13,13 @@ from tests.unit.app.fake_service import ARCHIVE, Service, job, refuses, says
 METRICS = {
     "evaluation": {
         "protocol": "small",
+        "unit": "percent",
         "arms": [
-            {"arm": "random_real", "mean": 0.944, "sd": 0.006, "ci95": [0.938, 0.95], "n": 3, "images": 100},
-            {"arm": "guided", "mean": 0.971, "sd": 0.004, "ci95": [0.966, 0.976], "n": 3, "images": 100},
+            {"arm": "random_real", "mean": 94.4, "sd": 0.6, "ci95": [93.8, 95.0], "n": 3, "images": 100},
+            {"arm": "guided", "mean": 97.1, "sd": 0.4, "ci95": [96.6, 97.6], "n": 3, "images": 100},
+            {"arm": "full", "mean": 99.0, "sd": None, "ci95": None, "n": 1, "images": 1347},
         ],
-        "differences": [{"arm": "random_real", "mean": 0.027, "ci95": [0.02, 0.034]}],
+        "differences": [{"arm": "random_real", "mean": 2.7, "ci95": [2.0, 3.4]}],
         "verdict": "guided beats random real images",
     },
     "timings": {"preparing": 2.0, "sampling": 40.4},
@@ -149,7 +151,8 @@ def test_showing_a_job_prints_what_the_distilled_set_is_worth(
 
     printed = capsys.readouterr().out
     assert "97.1 ± 0.4 % (n=3)" in printed
-    assert "+2.7 (+2.0 to +3.4)" in printed
+    assert "99.0 % (n=1)" in printed
+    assert "+2.7 (2.0 to 3.4)" in printed
     assert "guided beats random real images" in printed
 
 
