@@ -47,8 +47,9 @@ class ApiError(DappleError):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        heading = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
-        super().__init__("\n".join([heading, *(f"  {error.field}: {error.message}" for error in problem.errors)]))
+        faults = [f"\n  {error.field}: {error.message}" for error in problem.errors]
+        reason = "".join(faults) or f" {problem.detail}" if faults or problem.detail else ""
+        super().__init__(f"{problem.title}:{reason}" if reason else problem.title)
 
     @classmethod
     def of(cls, response: httpx.Response) -> Self:

@@ -84,7 +84,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         "app.main:create_app",
         factory=True,
         log_config=None,  # create_app configures every logger
-        log_level=settings.log_level.lower(),
+        log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -102,7 +102,7 @@ def test_a_refusal_names_the_fields_at_fault():
         service.client().submit({})
 
     assert refusal.value.problem.type == "urn:dapple:problem:invalid-spec"
-    assert str(refusal.value) == "Invalid job: 1 field is wrong\n  guidance.scale: must be at least 0"
+    assert str(refusal.value) == "Invalid job:\n  guidance.scale: must be at least 0"
     assert len(service.requests) == 1
 
 
