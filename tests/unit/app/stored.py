@@ -1,0 +1,114 @@
+"""Real stores with real rows, for tests of what works on them."""
+
+import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from ulid import ULID
+
+from app.db import jobs, tasks
+from app.db.session import Database
+from app.domain.artifact import Artifact
+from app.domain.job import Job, Lease, NewTask, TaskKind, TaskState
+from app.domain.plan import first_task
+from app.domain.spec import DistillationSpec
+from app.services.resources import Resources
+from app.settings import Settings
+from app.storage.local import LocalArtifactStore
+
+SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10)
+ARTIFACT = Artifact("jobs/x/archive.zip", "00" * 32, "application/zip", 3)
+
+
+class RecordingQueue:
+    """A TaskQueue that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.published: list[str] = []
+
+    def publish(self, task_id: str) -> None:
+        self.published.append(task_id)
+
+
+@cache
+def _migrated() -> Path:
+    """A migrated database file, made once: copying it is much faster than migrating."""
+    path = Path(tempfile.mkdtemp()) / "template.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.dispose()
+    return path
+
+
+def new_database(folder: Path) -> Database:
+    shutil.copy(_migrated(), folder / "dapple.sqlite3")
+    return Database(f"sqlite:///{folder / 'dapple.sqlite3'}")
+
+
+def new_resources(folder: Path) -> Resources:
+    """Everything in `folder`, with a backbone `tiny` of the ten digits and datasets allowed below `folder/datasets`."""
+    (folder / "datasets").mkdir()
+    settings = Settings(data_dir=folder, dataset_roots=(folder / "datasets",), log_level="CRITICAL")
+    write_backbone(folder / "backbones" / "tiny")
+    return Resources(settings, new_database(folder), LocalArtifactStore(settings.artifacts_dir), RecordingQueue())
+
+
+def submitted(database: Database, spec: DistillationSpec = SPEC) -> str:
+    """Id of a new queued job."""
+    with database.transaction() as session:
+        job = jobs.insert(session, str(ULID()), spec)
+        tasks.insert(session, job.id, [first_task()], TaskState.READY)
+        return job.id
+
+
+def claimed(database: Database, worker: str = "w", lease_seconds: float = 60.0) -> Lease:
+    with database.transaction() as session:
+        lease = tasks.claim(session, worker, lease_seconds)
+    assert lease is not None
+    return lease
+
+
+def prepared(database: Database, samples: int = 2, evaluations: int = 0, spec: DistillationSpec = SPEC) -> str:
+    """Id of a running job whose sample tasks are ready."""
+    job_id = submitted(database, spec)
+    later = [NewTask(TaskKind.SAMPLE, i, {"group": i}, 50) for i in range(samples)]
+    later += [NewTask(TaskKind.EVALUATE, i, {"arm": i}, 3) for i in range(evaluations)]
+    lease = claimed(database)
+    with database.transaction() as session:
+        tasks.finish(session, lease, {}, then=[*later, NewTask(TaskKind.PACKAGE, 0, {})])
+    return job_id
+
+
+def succeeded(database: Database, archive: Artifact = ARTIFACT, preview: Artifact = ARTIFACT) -> str:
+    """Id of a job that has run through."""
+    job_id = prepared(database, samples=1)
+    sample = claimed(database)
+    with database.transaction() as session:
+        tasks.finish(session, sample, {})
+    package = claimed(database)
+    with database.transaction() as session:
+        tasks.complete(session, package, {}, archive=archive, preview=preview, metrics={"guided": {"mean": 97.1}})
+    return job_id
+
+
+def job_of(database: Database, job_id: str) -> Job:
+    with database.reading() as session:
+        return jobs.get(session, job_id)
+
+
+def states_of(database: Database, job_id: str) -> list[str]:
+    """The states of the job's tasks in the order of the graph."""
+    with database.reading() as session:
+        return [task.state.value for task in tasks.of_job(session, job_id)]
+
+
+def write_backbone(folder: Path, names: tuple[str, ...] = tuple("0123456789"), **transformer: int) -> None:
+    """A folder that looks like a diffusers DiTPipeline; its weights are no weights."""
+    (folder / "transformer").mkdir(parents=True)
+    labels = {str(label): name for label, name in enumerate(names)}
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "DiTPipeline", "id2label": labels}))
+    shape = {"num_layers": 6, "sample_size": 8, "in_channels": 1, "num_embeds_ada_norm": len(names)} | transformer
+    (folder / "transformer" / "config.json").write_text(json.dumps(shape))
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
