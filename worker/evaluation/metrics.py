@@ -1,0 +1,61 @@
+"""How a synthetic set lies among the real images, in any feature space."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from worker.kernels.bandwidth import median_heuristic
+from worker.kernels.functions import RBF
+from worker.kernels.mmd import mmd2_unbiased
+
+NEIGHBOURS = 5  # k of Naeem et al.
+CHUNK = 1024
+GRAM_LIMIT = 4096  # rows whose pairs are held in memory at once
+
+Features = Float[Tensor, "n d"]
+RealFeatures = Float[Tensor, "m d"]
+
+
+def set_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float]:
+    """All metrics of this module by name; `real` are the training images, more than NEIGHBOURS of them.
+
+    Distances are in units of the features. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where a nearest
+    training image is sought: that is among all of them.
+    """
+    some = real[:: -(-len(real) // GRAM_LIMIT)]
+    inside = in_neighbourhood(synthetic, some)
+    return {
+        "mmd2": float(mmd2_unbiased(RBF(median_heuristic(some)), synthetic, some)),
+        "diversity": diversity(synthetic),
+        "real_diversity": diversity(some),
+        "density": float(inside.sum(1).double().mean()) / NEIGHBOURS,
+        "coverage": float(inside.any(0).double().mean()),
+        "nearest_train": float(nearest(synthetic, real).median()),
+        "train_to_train": float(_neighbour(some, real, 1).median()),
+    }
+
+
+def diversity(x: Features) -> float:
+    """The mean distance between two different rows; 0 for a single row."""
+    return float(torch.pdist(x).mean()) if len(x) > 1 else 0.0
+
+
+def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n m"]:
+    """True at (j, i) where synthetic image j lies in the ball of real image i that reaches its k-th nearest real neighbour.
+
+    Density and coverage are its means (Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, eq. 3 and 4).
+    """
+    return torch.cdist(synthetic, real) <= _neighbour(real, real, NEIGHBOURS)
+
+
+def nearest(synthetic: Features, real: RealFeatures) -> Float[Tensor, " n"]:
+    """Distance from each synthetic image to the nearest training image.
+
+    Far below the same distance among the training images themselves (`train_to_train`), it is a sign of memorisation.
+    """
+    return torch.cat([torch.cdist(rows, real).amin(1) for rows in synthetic.split(CHUNK)])
+
+
+def _neighbour(rows: Features, real: RealFeatures, k: int) -> Float[Tensor, " n"]:
+    """Distance from each of `rows`, themselves among `real`, to its k-th nearest other row of `real`."""
+    return torch.cat([torch.cdist(chunk, real).kthvalue(k + 1, dim=1).values for chunk in rows.split(CHUNK)])
