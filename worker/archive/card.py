@@ -1,0 +1,118 @@
+"""The dataset card, README.md of the archive."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.archive.contents import ArchiveContents
+
+LOADING = """\
+## Loading
+
+Unpack the archive into a folder, here `distilled/`. The labels are numbered in the order of the class folders.
+
+```python
+from datasets import load_dataset
+
+distilled = load_dataset("imagefolder", data_dir="distilled", split="train")  # image, label, class, seed, rank, ...
+```
+
+```python
+from torchvision.datasets import ImageFolder
+
+distilled = ImageFolder("distilled/train")
+```
+
+`train/metadata.parquet` has a row per image. `rank` orders the images of a class: those of rank below k are a smaller set of k
+images per class. `manifest.json` has the whole job, the versions that ran it, and the SHA-256 of every file.
+"""
+
+LIMITS = """\
+## Limits
+
+- The images are synthetic. They were made to train classifiers of these classes, not to be looked at or to stand for the
+  people or things in the original.
+- A generative model can repeat its training images, and guidance pulls towards real ones: treat this set as no less
+  sensitive than the original, whose licence and terms it may inherit.
+- The accuracies hold for one network and one training recipe; the intervals cover its training seeds, not other jobs.
+"""
+
+
+def card(contents: ArchiveContents, classes: Sequence[str]) -> str:
+    """The README, with the YAML header that dataset hubs read; `classes` in the order of their labels."""
+    return "\n".join([_header(contents), _what(contents, classes), _report(contents.summary), LOADING, LIMITS])
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The evaluation's summary as a Markdown table and its verdict."""
+    ahead = {difference["arm"]: difference for difference in summary["differences"]}
+    rows = ["| Training set | Images | Accuracy | 95 % interval | Guided is ahead by |", "|---|---:|---:|---:|---:|"]
+    rows += [_row(arm, ahead.get(arm["arm"])) for arm in summary["arms"]]
+    return "\n".join([*rows, "", summary["verdict"]])
+
+
+def _header(contents: ArchiveContents) -> str:
+    count = len(contents.images)
+    size = next((f"{low}<n<{high}" for limit, low, high in SIZES if count < limit), "n>1M")
+    fields = {
+        "pretty_name": f"Distilled, {contents.spec.ipc} images per class",
+        "task_categories": ["image-classification"],
+        "tags": ["dataset-distillation", "synthetic"],
+        "size_categories": ["n<1K" if count < 1000 else size],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train/**"}]}],
+    }
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
+    return "\n".join(["---", *lines, "---", ""])
+
+
+SIZES = ((10**4, "1K", "10K"), (10**5, "10K", "100K"), (10**6, "100K", "1M"))
+
+
+def _what(contents: ArchiveContents, classes: Sequence[str]) -> str:
+    spec = contents.spec
+    kernel = f"{spec.kernel} kernel" + (f", bandwidth {spec.kernel_bandwidth}" if spec.kernel.has_bandwidth else "")
+    height, width = contents.images.shape[1:3]
+    return f"""\
+# Distilled dataset
+
+{len(contents.images):,} synthetic images of {len(classes):,} classes, {spec.ipc} per class, {width} x {height} pixels,
+made to train classifiers in place of the dataset they were distilled from.
+
+![preview](preview.png)
+
+| | |
+|---|---|
+| Source | `{spec.dataset_uri}` |
+| Backbone | `{spec.backbone}` |
+| Sampling | {spec.sampling.scheduler}, {spec.sampling.steps} steps |
+| Guidance | {spec.guidance.objective}, {kernel}, scale {spec.guidance.scale:g} ({spec.guidance.scale_mode}) |
+| Seed | {spec.seed} |
+
+The images were drawn from a diffusion model by Dapple. At each denoising step, the gradient of a kernel distance between the
+model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
+arXiv 2510.17421).
+"""
+
+
+def _report(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "## Evaluation\n\nThis job asked for no evaluation.\n"
+    return f"""\
+## Evaluation
+
+Accuracy on held-out real images in percent, after the last training iteration, protocol `{summary["protocol"]}`, mean and
+standard deviation over training seeds. No held-out image was seen by the sampling or by any training.
+
+{table(summary)}
+"""
+
+
+def _row(arm: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
+    spread = f" ± {arm['sd']:.1f}" if arm["sd"] is not None else ""
+    lead = f"{ahead['mean']:+.1f} ({_span(ahead['ci95'])})" if ahead else ""
+    cells = (arm["label"], f"{arm['images']:,}", f"{arm['mean']:.1f}{spread}", _span(arm["ci95"]), lead)
+    return f"| {' | '.join(cells)} |"
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "one seed"

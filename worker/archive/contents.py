@@ -1,0 +1,38 @@
+"""What goes into an archive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+from app.domain.spec import DistillationSpec
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveContents:
+    """A distilled set of n images and where it comes from; `labels` are positions in `classes`.
+
+    `indices` number the images of a class from 0, `seeds` are their generators' seeds, `ranks` order them within their class
+    (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
+    evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, versions, kind of
+    device. Nothing here may differ between two runs of one spec: no times, no job id.
+    """
+
+    spec: DistillationSpec
+    classes: tuple[str, ...]
+    images: UInt8[np.ndarray, "n height width channels"]
+    labels: Integer[np.ndarray, " n"]
+    indices: Integer[np.ndarray, " n"]
+    seeds: Integer[np.ndarray, " n"]
+    ranks: Integer[np.ndarray, " n"]
+    distances: Mapping[str, np.ndarray]
+    summary: Mapping[str, Any] | None
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        columns = {"labels": self.labels, "indices": self.indices, "seeds": self.seeds, "ranks": self.ranks, **self.distances}
+        for name, column in columns.items():
+            if len(column) != len(self.images):
+                raise ValueError(f"{len(self.images)} images have {len(column)} {name}")

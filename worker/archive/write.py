@@ -1,0 +1,153 @@
+"""Write a distilled dataset as a zip whose bytes depend on its contents alone."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from worker.archive.card import card
+from worker.archive.contents import ArchiveContents
+from worker.archive.names import folder_names
+from worker.archive.preview import preview, to_pil
+
+FORMAT = 1
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
+METADATA = "train/metadata.parquet"
+
+
+def write(path: Path, contents: ArchiveContents) -> None:
+    """Writes the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet, train/<class>/*.png.
+
+    The metadata lie in train/ beside the class folders because the Hugging Face `imagefolder` loader looks for them in the
+    folder of the split, takes labels from them once they are there, and reads `file_name` relative to them. Labels are
+    renumbered in the order of the folder names, so that this loader, torchvision's ImageFolder and the metadata agree.
+    """
+    ordered = _in_order(contents)
+    files = _files(ordered)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(_entry(name), content)
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    contents: ArchiveContents
+    folders: tuple[str, ...]
+    file_names: tuple[str, ...]  # relative to train/
+
+
+def _in_order(contents: ArchiveContents) -> _Ordered:
+    """Classes by folder name, then images by index."""
+    folders = folder_names(contents.classes)
+    order = sorted(range(len(folders)), key=folders.__getitem__)
+    new_label = np.argsort(order)
+    labels = new_label[contents.labels]
+    rows = np.lexsort((contents.indices, labels))
+    arranged = replace(
+        contents,
+        classes=tuple(contents.classes[i] for i in order),
+        images=contents.images[rows],
+        labels=labels[rows],
+        indices=contents.indices[rows],
+        seeds=contents.seeds[rows],
+        ranks=contents.ranks[rows],
+        distances={name: column[rows] for name, column in sorted(contents.distances.items())},
+    )
+    sorted_folders = tuple(folders[i] for i in order)
+    return _Ordered(arranged, sorted_folders, _file_names(arranged, sorted_folders))
+
+
+def _file_names(contents: ArchiveContents, folders: Sequence[str]) -> tuple[str, ...]:
+    digits = max(3, len(str(contents.indices.max(initial=0))))
+    pairs = zip(contents.labels, contents.indices, strict=True)
+    return tuple(f"{folders[label]}/{folders[label]}_{index:0{digits}d}.png" for label, index in pairs)
+
+
+def _files(ordered: _Ordered) -> dict[str, bytes]:
+    contents = ordered.contents
+    images = zip(ordered.file_names, contents.images, strict=True)
+    files = {
+        "preview.png": _png(_preview(contents)),
+        METADATA: _parquet(ordered),
+        **{f"train/{name}": _png(to_pil(pixels)) for name, pixels in images},
+    }
+    readme = {"README.md": card(contents, contents.classes).encode()}
+    return readme | {"manifest.json": _json(_manifest(ordered, readme | files))} | files
+
+
+def _preview(contents: ArchiveContents) -> Image.Image:
+    by_rank = np.argsort(contents.ranks, kind="stable")
+    return preview(contents.images[by_rank], contents.labels[by_rank], contents.classes)
+
+
+def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
+    contents = ordered.contents
+    sizes = np.bincount(contents.labels, minlength=len(contents.classes)).tolist()
+    classes = [
+        {"label": label, "name": name, "folder": f"train/{folder}", "images": size}
+        for label, (name, folder, size) in enumerate(zip(contents.classes, ordered.folders, sizes, strict=True))
+    ]
+    return {
+        "format": FORMAT,
+        "spec": contents.spec.model_dump(mode="json"),
+        "provenance": dict(contents.provenance),
+        "classes": classes,
+        "evaluation": contents.summary,
+        "files": {
+            name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} for name, content in files.items()
+        },
+    }
+
+
+def _parquet(ordered: _Ordered) -> bytes:
+    contents = ordered.contents
+    columns = {
+        "file_name": list(ordered.file_names),
+        "label": contents.labels.astype(np.int64),
+        "class": [contents.classes[label] for label in contents.labels],
+        "index": contents.indices,
+        "seed": contents.seeds,
+        "rank": contents.ranks,
+        **contents.distances,
+    }
+    table = pa.table(columns)
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(_loader_hints(contents, table.schema)), stream)
+    return stream.getvalue()
+
+
+def _loader_hints(contents: ArchiveContents, schema: pa.Schema) -> dict[str, str]:
+    """What makes the Hugging Face loader show `label` with its class names instead of a bare number."""
+    features: dict[str, Any] = {field.name: {"dtype": _dtype(field.type), "_type": "Value"} for field in schema}
+    features["label"] = {"names": list(contents.classes), "_type": "ClassLabel"}
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.external_attr = 0o644 << 16
+    entry.create_system = 3  # Unix, whatever wrote it
+    return entry
