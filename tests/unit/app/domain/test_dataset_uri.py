@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from app.domain.dataset_uri import DatasetUri, parse, resolve_local
+from app.domain.errors import InvalidSpec
+
+
+def test_bundled_and_local_datasets_are_parsed() -> None:
+    assert parse("sklearn://digits") == DatasetUri("sklearn", name="digits")
+    assert parse("file:///a%20b/c") == DatasetUri("file", path=Path("/a b/c"))
+    assert parse("file://localhost/a").path == Path("/a")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "digits", "sklearn://iris", "https://x/y", "file://host/x", "file:relative", "file:///a%00b", "http://[", "s3://b/k"],
+)
+def test_anything_else_is_refused_naming_the_field(uri: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        parse(uri)
+    assert [problem.field for problem in caught.value.problems] == ["dataset_uri"]
+
+
+def test_a_path_below_a_root_is_resolved(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert resolve_local(parse(f"file://{tmp_path}/link/x"), [tmp_path]) == tmp_path / "real" / "x"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{root}/../outside", "{root}/link/x", "{root}sibling"])
+def test_no_path_leads_out_of_the_roots(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to("/etc")
+    with pytest.raises(InvalidSpec, match="outside"):
+        resolve_local(parse("file://" + path.format(root=root)), [root])
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InvalidSpec):
+        resolve_local(parse(f"file://{tmp_path}/a/x"), [])

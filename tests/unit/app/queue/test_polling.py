@@ -1,0 +1,7 @@
+from app.domain.ports import TaskQueue
+from app.queue.polling import PollingQueue
+
+
+def test_a_runner_that_polls_needs_no_message() -> None:
+    queue: TaskQueue = PollingQueue()
+    queue.publish("T")

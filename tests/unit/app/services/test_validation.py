@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import BackboneUnavailable, InvalidSpec
+from app.domain.spec import DistillationSpec
+from app.services import validation
+from app.services.resources import Resources
+
+
+def problems(resources: Resources, **changes: object) -> list[tuple[str, str]]:
+    asked = {"dataset_uri": "sklearn://digits", "ipc": 1, "backbone": "tiny"} | changes
+    try:
+        validation.check(DistillationSpec.model_validate(asked), resources.settings)
+    except InvalidSpec as error:
+        return [(problem.field, problem.message) for problem in error.problems]
+    return []
+
+
+def folder(resources: Resources, *classes: str) -> str:
+    root: Path = resources.settings.dataset_roots[0] / "set"
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        (root / name / "1.png").touch()
+    return root.as_uri()
+
+
+def test_a_job_that_can_run_has_no_problems(resources: Resources) -> None:
+    assert problems(resources) == []
+    assert problems(resources, classes=["3", "7"], guidance={"tap": 6}) == []
+
+
+def test_all_problems_are_told_at_once(resources: Resources) -> None:
+    found = problems(resources, dataset_uri="file:///etc", backbone="huge")
+    assert [field for field, _ in found] == ["dataset_uri", "backbone"]
+
+
+def test_a_tap_beyond_the_last_block_is_refused(resources: Resources) -> None:
+    assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny has 6 blocks; there is no block 7")]
+
+
+def test_an_unknown_class_is_refused_with_the_nearest(resources: Resources) -> None:
+    fields, messages = zip(*problems(resources, dataset_uri=folder(resources, "0", "1"), classes=["01"]), strict=True)
+    assert set(fields) == {"classes"}
+    assert "the dataset has no class '01'; nearest: 1, 0" in messages
+    assert any("unknown to tiny" in message for message in messages)
+
+
+def test_a_dataset_whose_classes_the_backbone_does_not_know_is_refused(resources: Resources) -> None:
+    found = problems(resources, dataset_uri=folder(resources, "0", "cat"))
+    assert [field for field, _ in found] == ["classes"]
+    assert "the dataset's class 'cat' is unknown to tiny" in found[0][1]
+
+
+def test_the_list_of_unknown_classes_stays_short(resources: Resources) -> None:
+    assert len(problems(resources, dataset_uri=folder(resources, *(f"x{i}" for i in range(50))))) == validation.MOST_NAMED
+
+
+def test_a_broken_backbone_is_not_the_users_fault(resources: Resources) -> None:
+    (resources.settings.data_dir / "backbones" / "tiny" / "transformer" / "config.json").write_text("{}")
+    with pytest.raises(BackboneUnavailable):
+        problems(resources)

@@ -1,0 +1,95 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.storage.local import LocalArtifactStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalArtifactStore:
+    return LocalArtifactStore(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"pictures")
+    return path
+
+
+def test_what_was_put_is_read_back_with_its_digest(store: LocalArtifactStore, source: Path) -> None:
+    artifact = store.put("jobs/J/archive.zip", source, "application/zip")
+    with store.open(artifact.key) as stream:
+        assert stream.read() == b"pictures"
+    assert artifact.sha256 == hashlib.sha256(b"pictures").hexdigest()
+    assert (artifact.size_bytes, artifact.media_type) == (8, "application/zip")
+    assert store.local_path(artifact.key).read_bytes() == b"pictures"
+
+
+def test_putting_again_replaces(store: LocalArtifactStore, source: Path) -> None:
+    store.put("k", source, "text/plain")
+    source.write_bytes(b"other")
+    store.put("k", source, "text/plain")
+    assert store.local_path("k").read_bytes() == b"other"
+
+
+def test_nothing_is_left_of_a_copy_that_failed(store: LocalArtifactStore, tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        store.put("k", tmp_path / "missing", "text/plain")
+    assert list(store.keys("")) == []
+    assert store.sweep(older_than_seconds=0) == 0
+
+
+def test_an_input_output_error_is_a_passing_fault(store: LocalArtifactStore) -> None:
+    with pytest.raises(StorageUnavailable, match="cannot store k"):
+        store.put("k", Path("/proc/self/mem"), "text/plain")
+
+
+@pytest.mark.parametrize("key", ["", "/etc/x", "../x", "a/../x", "a/./x", "a//x", "a/", "a\\x", "a\0x", ".unfinished/x"])
+def test_no_key_leads_elsewhere(store: LocalArtifactStore, source: Path, key: str) -> None:
+    for use in (lambda: store.put(key, source, "text/plain"), lambda: store.local_path(key)):
+        with pytest.raises(ValueError, match="not a key"):
+            use()
+
+
+def test_what_is_not_there_is_not_ready(store: LocalArtifactStore) -> None:
+    with pytest.raises(ArtifactNotReady):
+        store.local_path("k")
+    with pytest.raises(ArtifactNotReady), store.open("k"):
+        pass
+
+
+def test_keys_are_listed_by_prefix(store: LocalArtifactStore, source: Path) -> None:
+    for key in ("jobs/a/x", "jobs/a/y/z", "jobs/b/x"):
+        store.put(key, source, "text/plain")
+    assert list(store.keys("jobs/a/")) == ["jobs/a/x", "jobs/a/y/z"]
+    assert list(store.keys("jobs/a/y")) == ["jobs/a/y/z"]
+    assert len(list(store.keys(""))) == 3
+
+
+def test_deleting_a_prefix_spares_its_neighbours(store: LocalArtifactStore, source: Path) -> None:
+    for key in ("jobs/a/x", "jobs/ab/x"):
+        store.put(key, source, "text/plain")
+    store.delete_prefix("jobs/a/")
+    store.delete_prefix("jobs/a/")
+    assert list(store.keys("")) == ["jobs/ab/x"]
+    for prefix in ("", "/", "../", "jobs"):
+        with pytest.raises(ValueError):
+            store.delete_prefix(prefix)
+
+
+def test_only_copies_that_a_crash_left_are_swept(store: LocalArtifactStore, tmp_path: Path) -> None:
+    left = tmp_path / "artifacts" / ".unfinished" / "left"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert store.sweep(older_than_seconds=3600) == 0
+    assert store.sweep(older_than_seconds=0) == 1
+    assert not left.exists()
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailable):
+        LocalArtifactStore(tmp_path / "file" / "artifacts").check()

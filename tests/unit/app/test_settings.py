@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+def test_settings_come_back_from_their_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = Settings(data_dir=tmp_path, dataset_roots=(tmp_path, Path("/b")), allowed_hosts=("api", "*"), threads=3)
+    for name, value in asked.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == asked
+
+
+def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAPPLE_ALLOWED_HOSTS", "API.local, b")
+    assert Settings().allowed_hosts == ("api.local", "b")
+
+
+def test_a_setting_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Settings(lease_seconds=0)
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().threads = 5  # type: ignore[misc]
