@@ -9,12 +9,12 @@ from worker.archive.contents import ArchiveContents
 LOADING = """\
 ## Loading
 
-Unpack the archive into a folder, here `distilled/`. The labels are numbered in the order of the class folders.
+Unpack the archive into a folder, here `distilled/`. Labels are numbers in the order of the class folders.
 
 ```python
 from datasets import load_dataset
 
-distilled = load_dataset("imagefolder", data_dir="distilled", split="train")  # image, label, class, seed, rank, ...
+distilled = load_dataset("./distilled", split="train")  # image, label, class, index, seed, rank, ...
 ```
 
 ```python

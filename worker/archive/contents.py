@@ -14,8 +14,8 @@ from app.domain.spec import DistillationSpec
 class ArchiveContents:
     """A distilled set of n images and where it comes from; `labels` are positions in `classes`.
 
-    `indices` number the images of a class from 0, `seeds` are their generators' seeds, `ranks` order them within their class
-    (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
+    `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks` order them within their
+    class (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
     evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, versions, kind of
     device. Nothing here may differ between two runs of one spec: no times, no job id.
     """
@@ -36,3 +36,5 @@ class ArchiveContents:
         for name, column in columns.items():
             if len(column) != len(self.images):
                 raise ValueError(f"{len(self.images)} images have {len(column)} {name}")
+        if any(int(seed) >= 2**63 for seed in self.seeds):
+            raise ValueError("a seed of more than 63 bits; the Hugging Face loader cannot read it")

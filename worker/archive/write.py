@@ -115,7 +115,7 @@ def _parquet(ordered: _Ordered) -> bytes:
         "label": contents.labels.astype(np.int64),
         "class": [contents.classes[label] for label in contents.labels],
         "index": contents.indices,
-        "seed": contents.seeds,
+        "seed": contents.seeds.astype(np.int64),
         "rank": contents.ranks,
         **contents.distances,
     }

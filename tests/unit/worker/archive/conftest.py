@@ -37,7 +37,7 @@ def contents() -> Callable[..., ArchiveContents]:
             "images": np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8),
             "labels": np.array([0, 0, 1, 1, 2, 2]),
             "indices": np.array([0, 1, 0, 1, 0, 1]),
-            "seeds": np.arange(6, dtype=np.uint64) + 2**63,
+            "seeds": np.arange(6) + 2**62,
             "ranks": np.array([1, 0, 0, 1, 1, 0]),
             "distances": {"mean_distance": np.linspace(0, 1, 6, dtype=np.float32)},
             "summary": SUMMARY,

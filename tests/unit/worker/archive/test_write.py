@@ -75,7 +75,7 @@ def test_metadata_keep_seeds_ranks_distances_and_original_class_names(archive):
     assert {name: rows[name][at] for name in ("class", "index", "seed", "rank", "mean_distance")} == {
         "class": "a/b",
         "index": 1,
-        "seed": 2**63 + 5,
+        "seed": 2**62 + 5,
         "rank": 0,
         "mean_distance": 1.0,
     }
@@ -85,7 +85,7 @@ def test_metadata_tell_the_hugging_face_loader_the_class_names(archive):
     schema = pq.read_schema(io.BytesIO(archive.read("train/metadata.parquet")))
     hints = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     assert hints["label"] == {"names": ["a/b", "daisy", "tulip"], "_type": "ClassLabel"}
-    assert hints["seed"] == {"dtype": "uint64", "_type": "Value"}
+    assert hints["mean_distance"] == {"dtype": "float32", "_type": "Value"}
 
 
 def test_the_manifest_has_the_hash_of_every_other_file(archive):
@@ -114,3 +114,8 @@ def test_the_archive_is_itself_a_dataset_of_this_project(contents, tmp_path: Pat
 def test_columns_of_another_length_than_the_images_are_refused(contents):
     with pytest.raises(ValueError, match="6 images have 2 ranks"):
         contents(ranks=np.array([0, 1]))
+
+
+def test_seeds_that_loaders_cannot_read_are_refused(contents):
+    with pytest.raises(ValueError, match="more than 63 bits"):
+        contents(seeds=np.full(6, 2**63, dtype=np.uint64))
