@@ -67,7 +67,9 @@ def _message(error: Mapping[str, Any]) -> str:
         return "a JSON object is required"
     if kind == "value_error":
         return str(context["error"])
-    return WORDS[kind].format(**context) if kind in WORDS else str(error["msg"])
+    if kind not in WORDS:
+        return str(error["msg"])
+    return WORDS[kind].format(**{name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()})
 
 
 def _unknown(location: Sequence[int | str]) -> str:

@@ -1,0 +1,130 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.services.resources import Resources
+from app.settings import Settings
+
+JSON = {"Content-Type": "application/json"}
+
+
+def refused(client: TestClient, method: str, url: str, **options: Any) -> tuple[int, str]:
+    """Status and type of the problem; every error must be a problem document."""
+    answer = client.request(method, url, **options)
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["status"] == answer.status_code
+    assert problem["title"]
+    return answer.status_code, problem["type"].removeprefix("urn:dapple:problem:")
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [
+        ("GET", "/v1/jobs/nobody"),
+        ("GET", "/v1/jobs/nobody/events"),
+        ("POST", "/v1/jobs/nobody/cancel"),
+        ("DELETE", "/v1/jobs/nobody"),
+        ("GET", "/v1/jobs/nobody/archive"),
+        ("GET", "/v1/jobs/nobody/metrics"),
+        ("GET", "/v1/jobs/nobody/preview.png"),
+    ],
+)
+def test_an_unknown_job_is_404(client: TestClient, method: str, url: str) -> None:
+    assert refused(client, method, url) == (404, "job-not-found")
+
+
+@pytest.mark.parametrize("url", ["/", "/v1", "/v1/jobs/", "/v2/jobs", "/v1/jobs/../../etc/passwd"])
+def test_an_unknown_url_is_404(client: TestClient, url: str) -> None:
+    assert refused(client, "GET", url) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "allowed"),
+    [
+        ("PUT", "/v1/jobs", "GET, POST"),
+        ("PATCH", "/v1/jobs/x", "GET, DELETE"),
+        ("POST", "/v1/jobs/x/archive", "GET, HEAD"),
+        ("GET", "/v1/jobs/x/cancel", "POST"),
+    ],
+)
+def test_an_unknown_method_is_405_with_those_there_are(client: TestClient, method: str, url: str, allowed: str) -> None:
+    assert refused(client, method, url) == (405, "method-not-allowed")
+    assert client.request(method, url).headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[1]", b"null", b'{"\\ud800": 1}', b"[" * 50_000, b"9" * 5_000])
+def test_a_malformed_body_is_the_clients_fault(client: TestClient, body: bytes) -> None:
+    status, _ = refused(client, "POST", "/v1/jobs", content=body, headers=JSON)
+    assert status in (400, 422)
+
+
+def test_malformed_json_is_told_with_its_place(client: TestClient) -> None:
+    assert refused(client, "POST", "/v1/jobs", content=b'{"ipc": }', headers=JSON) == (400, "malformed-json")
+    assert "character 8" in client.post("/v1/jobs", content=b'{"ipc": }', headers=JSON).json()["detail"]
+
+
+def test_a_body_of_another_type_is_415(client: TestClient) -> None:
+    assert refused(client, "POST", "/v1/jobs", content=b"{}", headers={"Content-Type": "text/plain"}) == (
+        415,
+        "unsupported-media-type",
+    )
+
+
+def test_a_body_too_large_is_413_however_it_is_sent(client: TestClient, settings: Settings) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b" " * (settings.max_body_bytes // 2)
+
+    assert refused(client, "POST", "/v1/jobs", content=b"".join(chunks()), headers=JSON) == (413, "body-too-large")
+    assert refused(client, "POST", "/v1/jobs", content=chunks(), headers=JSON) == (413, "body-too-large")
+
+
+def test_a_bad_parameter_names_itself(client: TestClient) -> None:
+    assert refused(client, "GET", "/v1/jobs?limit=0&state=lost") == (422, "invalid-parameter")
+    errors = client.get("/v1/jobs?limit=0&state=lost").json()["errors"]
+    assert {error["field"] for error in errors} == {"limit", "state"}
+
+
+def test_a_foreign_host_is_refused(client: TestClient) -> None:
+    assert refused(client, "GET", "/livez", headers={"Host": "evil.example"}) == (403, "forbidden")
+
+
+def test_a_broken_backbone_is_the_services_fault(client: TestClient, settings: Settings) -> None:
+    (settings.data_dir / "backbones" / "tiny" / "model_index.json").write_text("{")
+    body = {"dataset_uri": "sklearn://digits", "ipc": 1, "backbone": "tiny"}
+    assert refused(client, "POST", "/v1/jobs", json=body) == (503, "backbone-unavailable")
+
+
+def test_a_bug_is_500_and_gives_nothing_away(client: TestClient, resources: Resources) -> None:
+    with resources.database.transaction() as session:
+        session.connection().exec_driver_sql("ALTER TABLE jobs RENAME COLUMN spec TO secret_column")
+        session.connection().exec_driver_sql(
+            "INSERT INTO jobs (id, secret_column, dataset_uri, backbone, state, version, created_at)"
+            " VALUES ('J', '{}', 'x', 'x', 'lost', 1, 0)"
+        )
+        session.connection().exec_driver_sql("ALTER TABLE jobs RENAME COLUMN secret_column TO spec")
+    assert refused(client, "GET", "/v1/jobs/J") == (500, "internal")
+    assert "ValidationError" not in client.get("/v1/jobs/J").text
+
+
+def test_a_live_process_is_not_ready_without_its_database_or_its_store(
+    client: TestClient, resources: Resources, settings: Settings
+) -> None:
+    assert client.get("/readyz").json() == {"status": "ok"}
+    (settings.artifacts_dir / ".unfinished").rmdir()
+    settings.artifacts_dir.rmdir()
+    Path(settings.artifacts_dir).touch()
+    assert refused(client, "GET", "/readyz") == (503, "storage-unavailable")
+    with resources.database.transaction() as session:
+        session.connection().exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
+    assert refused(client, "GET", "/readyz") == (503, "database-unavailable")
+    assert client.get("/livez").json() == {"status": "ok"}
+
+
+def test_the_documentation_is_served(client: TestClient) -> None:
+    assert client.get("/openapi.json").json()["info"]["title"] == "Dapple"
+    assert "/openapi.json" in client.get("/docs").text

@@ -1,0 +1,95 @@
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.services.resources import Resources
+from tests.unit.app.stored import prepared, succeeded
+
+ZIP = bytes(range(256)) * 8
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def job(resources: Resources, tmp_path: Path) -> str:
+    """The URL of a job that has succeeded."""
+    files = {"archive.zip": (ZIP, "application/zip"), "preview.png": (PNG, "image/png")}
+    stored = {}
+    for name, (content, media_type) in files.items():
+        (tmp_path / name).write_bytes(content)
+        stored[name] = resources.store.put(f"jobs/any/{name}", tmp_path / name, media_type)
+    return f"/v1/jobs/{succeeded(resources.database, stored['archive.zip'], stored['preview.png'])}"
+
+
+def test_an_archive_comes_with_its_digest_and_name(client: TestClient, job: str) -> None:
+    answer = client.get(f"{job}/archive")
+    digest = hashlib.sha256(ZIP)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, ZIP, "application/zip")
+    assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert answer.headers["content-disposition"] == f'attachment; filename="dapple-{job.rpartition("/")[2]}.zip"'
+    told = client.get(job).json()
+    assert told["archive"] == {"sha256": digest.hexdigest(), "size_bytes": len(ZIP), "media_type": "application/zip"}
+    assert told["links"]["archive"] == f"{job}/archive"
+
+
+def test_a_head_request_has_the_same_headers_and_no_body(client: TestClient, job: str) -> None:
+    head, get = client.head(f"{job}/archive"), client.get(f"{job}/archive")
+    assert (head.status_code, head.content) == (200, b"")
+    assert {name: head.headers[name] for name in ("etag", "content-length", "repr-digest", "accept-ranges")} == {
+        name: get.headers[name] for name in ("etag", "content-length", "repr-digest", "accept-ranges")
+    }
+
+
+def test_an_interrupted_download_is_taken_up_again(client: TestClient, job: str) -> None:
+    etag = client.head(f"{job}/archive").headers["etag"]
+    rest = client.get(f"{job}/archive", headers={"Range": "bytes=2000-", "If-Range": etag})
+    assert (rest.status_code, rest.content) == (206, ZIP[2000:])
+    assert rest.headers["content-range"] == f"bytes 2000-{len(ZIP) - 1}/{len(ZIP)}"
+    assert rest.headers["repr-digest"] == client.head(f"{job}/archive").headers["repr-digest"]
+
+
+def test_a_range_of_another_archive_is_answered_with_the_whole(client: TestClient, job: str) -> None:
+    answer = client.get(f"{job}/archive", headers={"Range": "bytes=99999-", "If-Range": '"other"'})
+    assert (answer.status_code, answer.content) == (200, ZIP)
+
+
+@pytest.mark.parametrize(("value", "status"), [("bytes=99999-", 416), ("bytes=x", 400)])
+def test_an_impossible_range_is_a_problem(client: TestClient, job: str, value: str, status: int) -> None:
+    answer = client.get(f"{job}/archive", headers={"Range": value})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    if status == 416:
+        assert answer.headers["content-range"] == f"bytes */{len(ZIP)}"
+
+
+@pytest.mark.parametrize("name", ["archive", "preview.png"])
+def test_what_the_client_has_is_not_sent_again(client: TestClient, job: str, name: str) -> None:
+    etag = client.get(f"{job}/{name}").headers["etag"]
+    answer = client.get(f"{job}/{name}", headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+
+
+def test_preview_and_metrics_are_served(client: TestClient, job: str) -> None:
+    preview = client.get(f"{job}/preview.png")
+    assert (preview.content, preview.headers["content-type"]) == (PNG, "image/png")
+    assert client.get(f"{job}/metrics").json() == {"guided": {"mean": 97.1}}
+
+
+@pytest.mark.parametrize("name", ["archive", "preview.png", "metrics"])
+def test_what_is_not_there_yet_is_a_conflict_naming_the_state(client: TestClient, resources: Resources, name: str) -> None:
+    answer = client.get(f"/v1/jobs/{prepared(resources.database)}/{name}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:dapple:problem:artifact-not-ready")
+    assert "the job is running" in answer.json()["detail"]
+
+
+def test_a_file_that_is_gone_is_no_internal_error(client: TestClient, resources: Resources, job: str) -> None:
+    resources.store.delete_prefix("jobs/any/")
+    assert client.get(f"{job}/archive").status_code == 409
+
+
+def test_backbones_are_listed(client: TestClient) -> None:
+    listed = {backbone["name"]: backbone for backbone in client.get("/v1/backbones").json()["items"]}
+    assert (listed["tiny"]["taps"], listed["tiny"]["image_size"], listed["tiny"]["channels"]) == (6, 8, 1)
+    assert listed["tiny"]["classes"] == list("0123456789")

@@ -1,0 +1,50 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.api.field_errors import field_errors
+from app.domain.spec import DistillationSpec
+
+
+def told(**changes: Any) -> dict[str, str]:
+    try:
+        DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": 1} | changes)
+    except ValidationError as caught:
+        found = [{**error, "loc": ("body", *error["loc"])} for error in caught.errors()]
+        return {error.field: error.message for error in field_errors(found)}
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"ipc": 0}, "ipc", "must be at least 1"),
+        ({"ipc": 101}, "ipc", "must be at most 100"),
+        ({"ipc": 1.5}, "ipc", "must be a whole number"),
+        ({"ipc": "many"}, "ipc", "must be a whole number"),
+        ({"kernel": "cubic"}, "kernel", "must be 'linear' or 'rbf'"),
+        ({"kernel_bandwidth": -1}, "kernel_bandwidth", 'must be a number above 0 or "median"'),
+        ({"classes": []}, "classes", "must have 1 or more entries"),
+        ({"classes": 3}, "classes", "must be a list"),
+        ({"guidance": 3}, "guidance", "must be an object"),
+        ({"guidance": {"start": 0.9, "stop": 0.1}}, "guidance", "start must be below stop"),
+        ({"guidance": {"scal": 1}}, "guidance.scal", "unknown field; did you mean scale?"),
+        ({"kernel_bandwith": 1}, "kernel_bandwith", "unknown field; did you mean kernel_bandwidth?"),
+        ({"evaluation": {"zzz": 1}}, "evaluation.zzz", "unknown field; did you mean protocol, arms, training_seeds?"),
+        ({"evaluation": {"protocol": "big"}}, "evaluation.protocol", "must be 'small'"),
+        ({"holdout_fraction": 0}, "holdout_fraction", "must be above 0"),
+        ({"dataset_uri": 3}, "dataset_uri", "must be text"),
+        ({"guidance": {"scale": float("nan")}}, "guidance.scale", "must be a finite number"),
+    ],
+)
+def test_a_fault_is_told_in_plain_words_with_its_field(changes: dict[str, Any], field: str, message: str) -> None:
+    assert told(**changes) == {field: message}
+
+
+def test_a_faulty_entry_is_not_also_told_as_a_list_too_short() -> None:
+    assert list(told(evaluation={"arms": ["best"]})) == ["evaluation.arms.0"]
+
+
+def test_every_fault_is_told() -> None:
+    assert list(told(ipc=0, kernel="cubic", seed=-1)) == ["ipc", "kernel", "seed"]
