@@ -1,9 +1,13 @@
 """Which real images stand for their class."""
 
+import warnings
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from app.domain.spec import ReferenceSelection
@@ -26,9 +30,15 @@ def choose(
 
 
 def _nearest_to_centres(points: np.ndarray, count: int, seed: int) -> Int64[np.ndarray, " m"]:
-    means = KMeans(count, n_init=1, random_state=seed).fit(points)
-    distances = means.transform(points)
-    return np.unique(distances.argmin(0))
+    """Where two centres share their nearest point, the later one takes the nearest that is left."""
+    with threadpool_limits(1), warnings.catch_warnings():  # more threads add up in no fixed order
+        warnings.simplefilter("ignore", ConvergenceWarning)  # equal images make fewer clusters; the loop below copes
+        distances = KMeans(count, random_state=seed).fit(points).transform(points)
+    chosen: list[int] = []
+    for to_centre in distances.T:
+        to_centre[chosen] = np.inf
+        chosen.append(int(to_centre.argmin()))
+    return np.sort(chosen)
 
 
 def noise(shape: torch.Size, class_name: str, t: int) -> Float[Tensor, "n c h w"]:

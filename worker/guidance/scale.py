@@ -22,10 +22,11 @@ def paper(gradient: Float[Tensor, "n c h w"], _step: Float[Tensor, "n c h w"], s
 def relative(gradient: Float[Tensor, "n c h w"], step: Float[Tensor, "n c h w"], scale: float) -> Float[Tensor, "n c h w"]:
     """gamma * |x_{t-1} - x_t| * g_t / |g_t| per image: gamma counts in lengths of the scheduler's own step.
 
-    A zero gradient stays zero.
+    A zero gradient stays zero. Lengths are float64: the squares of a gradient that a narrow kernel has all but
+    extinguished vanish in float32, and dividing by their root would make guidance without bound.
     """
-    length = norms(step) / norms(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
-    return scale * length[:, None, None, None] * gradient
+    length = norms(step.double()) / norms(gradient.double()).clamp_min(torch.finfo(torch.float32).tiny)
+    return (scale * length[:, None, None, None] * gradient).to(gradient.dtype)
 
 
 def norms(x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
