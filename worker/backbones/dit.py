@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiTTransformer2DModel, DPMSolverMultistepScheduler
@@ -19,6 +20,9 @@ SCHEDULERS = {
     Scheduler.DDIM: DDIMScheduler,
     Scheduler.DPM_SOLVER_PP: DPMSolverMultistepScheduler,
 }
+
+
+Model = TypeVar("Model", DiTTransformer2DModel, AutoencoderKL)
 
 
 class DiTBackbone:
@@ -57,23 +61,18 @@ class DiTBackbone:
     def load(cls, folder: BackboneFolder, device: torch.device) -> "DiTBackbone":
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
         try:
-            transformer = DiTTransformer2DModel.from_pretrained(
-                folder.path / "transformer", use_safetensors=True, low_cpu_mem_usage=False
-            )
+            transformer = _read(DiTTransformer2DModel, folder.path / "transformer")
             has_vae = (folder.path / "vae" / "config.json").is_file()
-            vae = (
-                AutoencoderKL.from_pretrained(folder.path / "vae", use_safetensors=True, low_cpu_mem_usage=False).to(device)
-                if has_vae
-                else None
-            )
+            vae = _read(AutoencoderKL, folder.path / "vae") if has_vae else None
             config = json.loads((folder.path / "scheduler" / "scheduler_config.json").read_text())
-        except (OSError, ValueError) as error:
-            raise BackboneUnavailable(f"backbone {folder.name!r}: {error}") from error
+            DDPMScheduler.from_config(dict(config))  # refuses a schedule it does not know
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise BackboneUnavailable(f"backbone {folder.name!r}: {' '.join(str(error).split())[:500]}") from error
         return cls(
             name=folder.name,
             revision=folder.revision(),
             transformer=transformer.to(device),
-            vae=vae,
+            vae=None if vae is None else vae.to(device),
             scheduler_config=config,
             labels=folder.labels,
         )
@@ -145,3 +144,11 @@ class DiTBackbone:
     def _eps(self, x_t: Tensor, t: Tensor, class_labels: Tensor) -> Tensor:
         prediction = self._transformer(x_t, timestep=t.expand(len(x_t)), class_labels=class_labels).sample
         return prediction[:, : self.latent_shape[0]]
+
+
+def _read(kind: type[Model], path: Path) -> Model:
+    """The model at `path`. Raises ValueError for one that lacks weights: diffusers would make them up."""
+    model, told = kind.from_pretrained(path, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True)
+    if told["missing_keys"]:
+        raise ValueError(f"{path} has no weights for {', '.join(told['missing_keys'][:3])}")
+    return model

@@ -62,7 +62,7 @@ def noise_schedule() -> DDPMScheduler:
 
 
 def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> None:
-    """Write `model` as a DiTPipeline folder without a VAE, which diffusers' own from_pretrained opens."""
+    """Write `model` as a DiTPipeline folder without a VAE, which `DiTPipeline.from_pretrained(folder, vae=None)` opens."""
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     noise_schedule().save_pretrained(folder / "scheduler")
     index = {
