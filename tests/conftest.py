@@ -1,6 +1,13 @@
-"""What every test shares: the reasons why one cannot run here."""
+"""What every test shares: shapes are checked, examples are the same on every run, and what cannot run here says why."""
 
+import hypothesis
 import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30, database=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ class Denoised:
     features: Float[Tensor, "n d"] | None
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A pretrained, frozen diffusion model behind one small contract. Its quirks end in the adapter."""
 

@@ -1,13 +1,14 @@
 """Mercer kernels on feature vectors, as Gram matrices."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class MercerKernel(Protocol):
     """A symmetric positive semidefinite function K of two feature vectors."""
 

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+
+from tests.unit.worker.numbers import noise
+from worker.kernels.distances import induced_distance
+from worker.kernels.functions import RBF, Linear
+
+KERNELS = [Linear(), RBF(0.8)]
+three_points = arrays(np.float64, (3, 4), elements=st.floats(-3, 3)).map(torch.from_numpy)
+
+
+def euclidean(a: Tensor, b: Tensor) -> Tensor:
+    return (a[:, None] - b[None]).square().sum(-1).sqrt()
+
+
+def test_the_linear_kernel_induces_the_euclidean_distance():
+    a, b = noise(5, 3, dtype=torch.float64), noise(4, 3, seed=1, dtype=torch.float64)
+    assert torch.allclose(induced_distance(Linear(), a, b), euclidean(a, b))
+
+
+def test_the_rbf_kernel_induces_a_distance_that_saturates_at_the_root_of_two():
+    a, b = noise(5, 3, dtype=torch.float64), noise(4, 3, seed=1, dtype=torch.float64)
+    closed_form = (2 - 2 * torch.exp(-euclidean(a, b).square() / (2 * 0.8**2))).sqrt()
+    assert torch.allclose(induced_distance(RBF(0.8), a, b), closed_form)
+    assert torch.allclose(induced_distance(RBF(0.8), a, b + 1e3), torch.tensor(2.0, dtype=torch.float64).sqrt())
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@given(x=three_points)
+def test_it_is_symmetric_and_keeps_the_triangle_inequality(kernel, x: Tensor):
+    d = induced_distance(kernel, x, x)
+    assert torch.allclose(d, d.T, atol=1e-6)  # the root turns a rounding of 1e-14 into 1e-7
+    assert d[0, 2] <= d[0, 1] + d[1, 2] + 1e-6
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_a_point_is_no_distance_from_itself_and_its_gradient_is_a_number(kernel):
+    x = noise(4, 3, dtype=torch.float64).requires_grad_()
+    d = induced_distance(kernel, x, x.detach())
+    assert d.diagonal().max() < 1e-6
+    assert torch.autograd.grad(d.sum(), x)[0].isfinite().all()

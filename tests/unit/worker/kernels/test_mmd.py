@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.worker.numbers import noise
+from worker.kernels.functions import RBF, Linear
+from worker.kernels.mmd import mean_of_pairs, mmd2_biased, mmd2_unbiased
+
+KERNELS = [Linear(), RBF(1.3)]
+
+
+def sets(seed: int = 0, n: int = 5, m: int = 7):
+    return noise(n, 3, seed=seed, dtype=torch.float64), 0.5 + noise(m, 3, seed=seed + 10_000, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_the_biased_estimate_is_zero_for_equal_sets(kernel):
+    x, _ = sets()
+    assert mmd2_biased(kernel, x, x.flip(0)).item() == pytest.approx(0, abs=1e-14)
+
+
+@given(seed=st.integers(0, 999))
+def test_the_biased_estimate_is_never_negative(seed):
+    assert all(mmd2_biased(kernel, *sets(seed)) >= 0 for kernel in KERNELS)
+
+
+def test_under_the_linear_kernel_the_biased_estimate_is_the_squared_distance_of_the_means():
+    x, y = sets()
+    assert torch.allclose(mmd2_biased(Linear(), x, y), (x.mean(0) - y.mean(0)).square().sum())
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_the_unbiased_estimate_is_the_double_sum_without_equal_indices(kernel):
+    x, y = sets()
+    n, m = len(x), len(y)
+
+    def k(a, b):
+        return kernel.gram(a[None], b[None]).item()
+
+    within_x = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within_y = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    across = sum(k(x[i], y[j]) for i in range(n) for j in range(m)) / (n * m)
+    assert mmd2_unbiased(kernel, x, y).item() == pytest.approx(within_x + within_y - 2 * across)
+
+
+def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_one_is_not():
+    draws = [(noise(6, 2, seed=i), noise(9, 2, seed=10_000 + i)) for i in range(600)]
+    unbiased = torch.stack([mmd2_unbiased(RBF(1.0), x, y) for x, y in draws])
+    biased = torch.stack([mmd2_biased(RBF(1.0), x, y) for x, y in draws])
+    standard_error = unbiased.std() / math.sqrt(len(draws))
+    assert unbiased.mean().abs() < 3 * standard_error
+    assert biased.mean() > 20 * standard_error
+
+
+def test_two_gaussians_have_the_mmd_of_the_closed_form():
+    """E exp(-|x-y|^2 / 2h^2) of unit Gaussians a shift s apart is (h^2 / (h^2 + 2))^(d/2) exp(-s^2 / (2 (h^2 + 2)))."""
+    h, shift, n, d = 1.5, 1.0, 1500, 2
+    x, y = noise(n, d, dtype=torch.float64), noise(n, d, seed=1, dtype=torch.float64)
+    y[:, 0] += shift
+    exact = 2 * (h**2 / (h**2 + 2)) ** (d / 2) * (1 - math.exp(-(shift**2) / (2 * (h**2 + 2))))
+    assert mmd2_unbiased(RBF(h), x, y).item() == pytest.approx(exact, rel=0.1)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_a_single_point_has_no_pairs_and_only_attraction_is_left(kernel):
+    x, y = sets(n=1)
+    assert mean_of_pairs(kernel, x) == 0
+    left = mean_of_pairs(kernel, y) - 2 * kernel.gram(x, y).mean()
+    assert torch.equal(mmd2_unbiased(kernel, x, y), left)
+    assert mmd2_biased(kernel, x, x) == pytest.approx(0, abs=1e-14)
