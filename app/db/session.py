@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Double, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
@@ -18,6 +19,7 @@ from app.settings import INSTALLED_AT
 
 MIGRATIONS = INSTALLED_AT / "migrations"
 BUSY_SECONDS = 30.0
+UNAVAILABLE = (OperationalError, PoolTimeout)
 _MIGRATION_LOCK = 0x6461_7070_6C65
 _BEGIN = "sqlite_begin"
 
@@ -57,7 +59,7 @@ class Database:
         try:
             with Session(self._writing, expire_on_commit=False) as session, session.begin():
                 yield session
-        except OperationalError as error:
+        except UNAVAILABLE as error:
             raise DatabaseUnavailable("the database did not accept the change; try again") from error
 
     @contextmanager
@@ -66,7 +68,7 @@ class Database:
         try:
             with Session(self._reading) as session:
                 yield session
-        except OperationalError as error:
+        except UNAVAILABLE as error:
             raise DatabaseUnavailable("the database did not answer; try again") from error
 
     def ping(self) -> None:
