@@ -15,7 +15,7 @@ FONT_SIZE = 16
 MAX_LABEL = 24
 
 
-def preview(
+def grid(
     images: UInt8[np.ndarray, "n height width channels"], labels: Integer[np.ndarray, " n"], classes: Sequence[str]
 ) -> Image.Image:
     """One row per class, its images from left to right in the order given; the first MAX_ROWS classes, MAX_COLUMNS images.

@@ -17,7 +17,7 @@ from PIL import Image
 from worker.archive.card import card
 from worker.archive.contents import ArchiveContents
 from worker.archive.names import folder_names
-from worker.archive.preview import preview, to_pil
+from worker.archive.preview import grid, to_pil
 
 FORMAT = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
@@ -36,6 +36,11 @@ def write(path: Path, contents: ArchiveContents) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(_entry(name), content)
+
+
+def preview(contents: ArchiveContents) -> Image.Image:
+    """The picture in the archive: one row per class in the order of the folders, its images by rank."""
+    return _grid(_in_order(contents).contents)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def _files(ordered: _Ordered) -> dict[str, bytes]:
     contents = ordered.contents
     images = zip(ordered.file_names, contents.images, strict=True)
     files = {
-        "preview.png": _png(_preview(contents)),
+        "preview.png": _png(_grid(contents)),
         METADATA: _parquet(ordered),
         **{f"train/{name}": _png(to_pil(pixels)) for name, pixels in images},
     }
@@ -84,9 +89,9 @@ def _files(ordered: _Ordered) -> dict[str, bytes]:
     return readme | {"manifest.json": _json(_manifest(ordered, readme | files))} | files
 
 
-def _preview(contents: ArchiveContents) -> Image.Image:
+def _grid(contents: ArchiveContents) -> Image.Image:
     by_rank = np.argsort(contents.ranks, kind="stable")
-    return preview(contents.images[by_rank], contents.labels[by_rank], contents.classes)
+    return grid(contents.images[by_rank], contents.labels[by_rank], contents.classes)
 
 
 def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """How a synthetic set lies among the real images, in any feature space."""
 
+import statistics
+
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from worker.kernels.bandwidth import median_heuristic
@@ -10,14 +13,29 @@ from worker.kernels.mmd import mmd2_unbiased
 
 NEIGHBOURS = 5  # k of Naeem et al.
 CHUNK = 1024
-GRAM_LIMIT = 4096  # rows whose pairs are held in memory at once
+GRAM_LIMIT = 2048  # rows whose pairs are held in memory at once
 
+Pixels = UInt8[np.ndarray, "n height width channels"]
+RealPixels = UInt8[np.ndarray, "m height width channels"]
 Features = Float[Tensor, "n d"]
 RealFeatures = Float[Tensor, "m d"]
 
 
-def set_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float]:
-    """All metrics of this module by name; `real` are the training images, more than NEIGHBOURS of them.
+def set_metrics(
+    images: Pixels, labels: Int[np.ndarray, " n"], real: RealPixels, real_labels: Int[np.ndarray, " m"]
+) -> dict[str, float]:
+    """`class_metrics` on pixels in [0, 1], averaged over the classes with more than NEIGHBOURS real images; {} without any."""
+    synthetic_by_class, real_by_class = _by_class(images, labels), _by_class(real, real_labels)
+    measured = [
+        class_metrics(synthetic_by_class[label], features)
+        for label, features in real_by_class.items()
+        if label in synthetic_by_class and len(features) > NEIGHBOURS
+    ]
+    return {name: statistics.fmean(one[name] for one in measured) for name in measured[0]} if measured else {}
+
+
+def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float]:
+    """All metrics of this module by name, for one class; `real` are its training images, more than NEIGHBOURS of them.
 
     Distances are in units of the features. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where a nearest
     training image is sought: that is among all of them.
@@ -59,3 +77,9 @@ def nearest(synthetic: Features, real: RealFeatures) -> Float[Tensor, " n"]:
 def _neighbour(rows: Features, real: RealFeatures, k: int) -> Float[Tensor, " n"]:
     """Distance from each of `rows`, themselves among `real`, to its k-th nearest other row of `real`."""
     return torch.cat([torch.cdist(chunk, real).kthvalue(k + 1, dim=1).values for chunk in rows.split(CHUNK)])
+
+
+def _by_class(images: Pixels, labels: np.ndarray) -> dict[int, Features]:
+    """Pixels of each class that has any, in [0, 1], one row per image."""
+    rows = {int(label): images[labels == label] for label in np.unique(labels)}
+    return {label: torch.from_numpy(chosen.reshape(len(chosen), -1)).float() / 255 for label, chosen in rows.items()}

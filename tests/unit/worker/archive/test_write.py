@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.domain.dataset_uri import DatasetUri
-from worker.archive.write import write
+from worker.archive.write import preview, write
 from worker.datasets.load import load
 
 
@@ -109,6 +109,10 @@ def test_the_archive_is_itself_a_dataset_of_this_project(contents, tmp_path: Pat
     dataset = load(uri, roots=[tmp_path], image_size=8, channels=1, holdout_fraction=0.5)
     assert dataset.classes == ("a_b", "daisy", "tulip")
     assert len(dataset.train) + len(dataset.test) == 6
+
+
+def test_the_preview_is_the_picture_in_the_archive(archive, contents):
+    assert np.array_equal(np.asarray(preview(contents())), np.asarray(Image.open(archive.open("preview.png"))))
 
 
 def test_columns_of_another_length_than_the_images_are_refused(contents):
