@@ -212,7 +212,7 @@ class DistillationSpec(Part):
         examples=[["0", "1"]],
     )
     guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")
-    sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, guidance by class.")
+    sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, cfg scale.")
     reference: Reference = Field(default=Reference(), description="Which real images stand for their class.")
     evaluation: Evaluation | None = Field(
         default=None, description="Default: no evaluation. `{}` evaluates with the defaults.", examples=[{}]
