@@ -1,0 +1,85 @@
+"""Put the guided images, their metadata and the report into one archive, and publish it with the job's metrics."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from app.domain.job import TaskKind
+from app.domain.spec import Arm
+from worker.archive.write import ArchiveContents, preview, write
+from worker.datasets.base import Dataset
+from worker.evaluation.metrics import set_metrics
+from worker.evaluation.report import ArmResult, summarise
+from worker.stages.base import Bench, Done, Publication, Work, output_of
+from worker.stages.prepare import dataset_of
+from worker.stages.sample import read_samples
+
+PACKAGES = ("dapple", "torch", "diffusers", "numpy")
+
+
+def package(work: Work, bench: Bench) -> Done:
+    """Write, store and publish. The archive holds nothing that differs between two runs of the same spec."""
+    dataset = dataset_of(work, bench)
+    samples = read_samples(bench, work.earlier[TaskKind.SAMPLE], Arm.GUIDED)
+    report = report_of(work)
+    contents = ArchiveContents(
+        spec=work.spec,
+        classes=dataset.classes,
+        images=samples["images"],
+        labels=samples["label"],
+        indices=samples["index"],
+        seeds=samples["seed"],
+        ranks=samples["rank"],
+        distances={"distance": samples["distance"]},
+        summary=report,
+        provenance=provenance(work, bench),
+    )
+    archive, picture = work.scratch / "archive.zip", work.scratch / "preview.png"
+    write(archive, contents)
+    preview(contents).save(picture)
+    published = Publication(
+        archive=bench.store.put(work.lease.output_prefix + archive.name, archive, "application/zip"),
+        preview=bench.store.put(work.lease.output_prefix + picture.name, picture, "image/png"),
+        metrics=metrics_of(work, dataset, samples, report),
+    )
+    return Done({"archive": published.archive.key}, publication=published)
+
+
+def report_of(work: Work) -> dict[str, Any] | None:
+    """The evaluation's table, or None if the spec asked for none."""
+    if work.spec.evaluation is None:
+        return None
+    outputs = [output_of(task) for task in work.earlier[TaskKind.EVALUATE]]
+    results = [ArmResult(Arm(one["arm"]), tuple(one["last"]), tuple(one["best"]), one["images"]) for one in outputs]
+    return summarise(work.spec.evaluation.protocol, results)
+
+
+def metrics_of(
+    work: Work, dataset: Dataset, samples: Mapping[str, np.ndarray], report: dict[str, Any] | None
+) -> dict[str, Any]:
+    """All numbers of the job: evaluation, set metrics on pixels, guidance strength per step, seconds per phase."""
+    guided = [output_of(task) for task in work.earlier[TaskKind.SAMPLE] if output_of(task)["arm"] == Arm.GUIDED]
+    real = dataset.train.images(range(len(dataset.train)))
+    return {
+        "evaluation": report,
+        "set": set_metrics(samples["images"], samples["label"], real, dataset.train.labels),
+        "guidance": {"ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist()},
+        "dataset": {name: work.prepared[name] for name in ("train_images", "test_images", "bad_files")},
+        "timings": {
+            kind.phase.value: sum(output_of(task)["seconds"] for task in tasks) for kind, tasks in work.earlier.items()
+        },
+    }
+
+
+def provenance(work: Work, bench: Bench) -> dict[str, Any]:
+    """What the bytes depend on beside the spec: backbone, data, versions, kind of device, number of threads."""
+    return {
+        "backbone": {"name": work.spec.backbone, "revision": work.prepared["backbone_revision"]},
+        "dataset_digest": work.prepared["dataset_digest"],
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": bench.device.type,
+        "threads": bench.settings.threads,
+    }
