@@ -26,6 +26,7 @@ class Service:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self._process: subprocess.Popen[bytes] | None = None
+        self._client: Client | None = None
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -46,13 +47,17 @@ class Service:
 
     @property
     def client(self) -> Client:
-        return Client(self.url)
+        """A connection to the service as it runs now."""
+        if self._client is None:
+            self._client = Client(self.url)
+        return self._client
 
     def start(self) -> None:
         """Start the service and return once it answers."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         command = [*DAPPLE, "up", "--port", "0", "--data-dir", str(self.data_dir)]
-        environment = os.environ | {"DAPPLE_PROGRESS_SECONDS": "0.05"}
+        # One thread: a spinning second one would make these small jobs crawl on a busy machine.
+        environment = os.environ | {"DAPPLE_PROGRESS_SECONDS": "0.05", "DAPPLE_THREADS": "1"}
         with (self.data_dir / "service.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         until(lambda: not self.running or self._announced())
@@ -60,6 +65,7 @@ class Service:
 
     def terminate(self) -> int:
         """The exit code after SIGTERM."""
+        self._hang_up()
         self.process.terminate()
         return self.process.wait()
 
@@ -71,12 +77,18 @@ class Service:
 
     def kill(self, *, with_runner: bool) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
+        self._hang_up()
         victims = [self.runner()] if with_runner else []
         self.process.send_signal(signal.SIGKILL)
         for victim in victims:
             victim.kill()
         self.process.wait()
         psutil.wait_procs(victims)
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
 
     def _announced(self) -> bool:
         return self.announcement.exists() and json.loads(self.announcement.read_text())["pid"] == self.process.pid

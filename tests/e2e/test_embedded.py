@@ -25,7 +25,7 @@ SPEC = {
     "ipc": 1,
     "classes": ["0", "1", "2"],
     "kernel_bandwidth": "median",
-    "sampling": {"steps": 100},
+    "sampling": {"steps": 60},
 }
 ENDLESS = SPEC | {"ipc": 10, "sampling": {"steps": 1000}}
 
@@ -117,7 +117,7 @@ def test_the_same_key_gives_the_same_job_and_the_same_spec_a_new_one(client: Cli
 
 
 def test_the_command_line_distils_waits_and_downloads(service: Service, undisturbed: str, tmp_path: Path):
-    command = ["distil", "sklearn://digits", "--ipc", "1", "--bandwidth", "median", "--classes", "0,1,2", "--steps", "100"]
+    command = ["distil", "sklearn://digits", "--ipc", "1", "--bandwidth", "median", "--classes", "0,1,2", "--steps", "60"]
     options = ["-o", str(tmp_path / "out.zip"), "--json", "--url", service.url]
 
     result = subprocess.run([*DAPPLE, *command, *options], capture_output=True, text=True)
@@ -204,8 +204,8 @@ def test_a_data_folder_serves_one_service_only(service: Service):
 
 
 def test_a_service_of_ones_own_ends_with_its_block(tmp_path: Path):
-    with own_service(tmp_path) as url:
-        assert Client(url).ready()
+    with own_service(tmp_path) as url, Client(url) as client:
+        assert client.ready()
         pid = json.loads((tmp_path / "service.json").read_text())["pid"]
 
     assert not psutil.pid_exists(pid)
