@@ -33,5 +33,5 @@ def configure(level: str) -> None:
 def _rendering() -> list[Processor]:
     drop_internals = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if sys.stderr.isatty():
-        return [drop_internals, structlog.dev.ConsoleRenderer()]
+        return [drop_internals, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [drop_internals, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -28,19 +28,21 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda _number, _frame: stopping.set())
     threading.Thread(target=_stop_with_parent, args=(stopping,), name="parent-watch", daemon=True).start()
     database = Database(settings.sqlalchemy_url)
+    bench = bench_for(settings)
     threading.Thread(target=sweep_until, args=(stopping, database, settings), name="sweeper", daemon=True).start()
-    poll(Runner(database, bench_for(settings), name=worker_name(), stopping=stopping), settings, stopping)
+    poll(Runner(database, bench, name=worker_name(), stopping=stopping), settings, stopping)
     database.dispose()
 
 
 def bench_for(settings: Settings) -> Bench:
     """What this process keeps between tasks."""
     device = device_named(settings.device)
-    backbones = BackboneRegistry(settings.backbone_roots, device)
-    return Bench(settings, LocalArtifactStore(settings.artifacts_dir), backbones, device)
+    store = LocalArtifactStore(settings.artifacts_dir)
+    store.sweep()
+    return Bench(settings, store, BackboneRegistry(settings.backbone_roots, device), device)
 
 
 def worker_name() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 import torch
+from sqlalchemy.orm import Session
 
 from app.db import tasks
 from app.db.session import Database
@@ -19,6 +20,7 @@ from app.domain.errors import (
     InvalidSpec,
     LeaseLost,
     PermanentError,
+    StorageUnavailable,
     TransientError,
 )
 from app.domain.job import Failure, FailureKind, Lease, Task, TaskKind
@@ -81,20 +83,21 @@ class Runner:
         log.info("task.started")
         started = time.monotonic()
         try:
-            with tempfile.TemporaryDirectory(prefix="dapple-") as scratch:
-                with Holder(self._database, lease, self._settings, self._stopping) as holder:
-                    work = Work(lease, self._earlier(lease.task), Path(scratch), holder.tick)
-                    done = self._stages[lease.task.kind](work, self._bench)
-                self._finish(lease, done, seconds=time.monotonic() - started)
+            done = self._run_stage(lease)
+            self._finish(lease, done, seconds=time.monotonic() - started)
             log.info("task.succeeded", seconds=round(time.monotonic() - started, 2))
-        except ShuttingDown:
-            self._under_lease(lease, tasks.release)
-        except Cancelled:
-            self._under_lease(lease, tasks.cancelled)
         except LeaseLost as error:
             log.warning("task.lease_lost", reason=str(error))
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
-            self._fail(lease, error)
+            self._end(lease, error)
+
+    def _run_stage(self, lease: Lease) -> Done:
+        with (
+            tempfile.TemporaryDirectory(prefix="dapple-") as scratch,
+            Holder(self._database, lease, self._settings, self._stopping) as holder,
+        ):
+            work = Work(lease, self._earlier(lease.task), Path(scratch), holder.tick)
+            return self._stages[lease.task.kind](work, self._bench)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:
         kinds = list(TaskKind)
@@ -112,26 +115,32 @@ class Runner:
                     session, lease, output, archive=published.archive, preview=published.preview, metrics=published.metrics
                 )
 
-    def _under_lease(self, lease: Lease, write: Callable[..., None]) -> None:
-        log.info(f"task.{write.__name__}")
-        try:
-            with self._database.transaction() as session:
-                write(session, lease)
-        except LeaseLost as error:
-            log.warning("task.lease_lost", reason=str(error))
+    def _end(self, lease: Lease, error: Exception) -> None:
+        """Record why the attempt ended, then drop what it stored.
 
-    def _fail(self, lease: Lease, error: Exception) -> None:
-        failure, again = verdict(error)
-        if failure.kind is FailureKind.INTERNAL:
-            log.exception("task.failed", exc_info=error)
-        else:
-            log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again)
-        retry_in = self._settings.retry_backoff_seconds * 2 ** (lease.task.attempt - 1) if again else None
+        Only while the lease is still held: if not, the attempt may have been published after all.
+        """
         try:
             with self._database.transaction() as session:
-                tasks.fail(session, lease, failure, retry_in=retry_in)
-        except LeaseLost as lost:
-            log.warning("task.lease_lost", reason=str(lost))
+                self._record(session, lease, error)
+            self._bench.store.delete_prefix(lease.output_prefix)
+        except (LeaseLost, StorageUnavailable) as trouble:
+            log.warning("task.not_cleaned_up", reason=str(trouble))
+
+    def _record(self, session: Session, lease: Lease, error: Exception) -> None:
+        match error:
+            case ShuttingDown():
+                log.info("task.released")
+                tasks.release(session, lease)
+            case Cancelled():
+                log.info("task.cancelled")
+                tasks.cancelled(session, lease)
+            case _:
+                failure, again = verdict(error)
+                unforeseen = error if failure.kind is FailureKind.INTERNAL else None
+                log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
+                backoff = self._settings.retry_backoff_seconds * 2 ** (lease.task.attempt - 1)
+                tasks.fail(session, lease, failure, retry_in=backoff if again else None)
 
 
 def verdict(error: Exception) -> tuple[Failure, bool]:

@@ -35,7 +35,7 @@ def sample_classes(work: Work, bench: Bench) -> Done:
     positions = {name: position for position, name in enumerate(work.prepared["classes"])}
     columns["label"] = np.repeat([positions[target.class_name] for target in targets], spec.ipc)
     path = work.scratch / "samples.npz"
-    np.savez(path, **columns)
+    np.savez(path, allow_pickle=False, **columns)
     artifact = bench.store.put(work.lease.output_prefix + path.name, path, MEDIA_TYPE)
     return Done({"arm": work.input["arm"], "key": artifact.key, "guidance_ratio": ratio})
 

@@ -141,4 +141,5 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 def _average(state: _State, decay: float) -> None:
     """Exponential moving average; its decay grows with the step so that the start is soon forgotten."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(list(state.averaged.parameters()), list(state.model.parameters()), 1 - decay)
+    for mean, current in zip(state.averaged.parameters(), state.model.parameters(), strict=True):
+        mean.lerp_(current, 1 - decay)
