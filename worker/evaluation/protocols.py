@@ -10,7 +10,8 @@ class TrainingProtocol:
     """A ConvNet trained by SGD with momentum for a fixed number of iterations, whatever the training set's size.
 
     `lr` falls to zero along half a cosine. `crop_padding` is the largest shift of an image as a share of its side.
-    `evaluations` is how often the test accuracy is taken, the last time after the last iteration.
+    `evaluations` is how often the test accuracy is taken, the last time after the last iteration. How the numbers were
+    chosen: docs/decisions/0002-evaluation-protocol.md.
     """
 
     name: str
@@ -25,6 +26,6 @@ class TrainingProtocol:
     evaluations: int = 5
 
 
-SMALL = TrainingProtocol("small", iterations=400, lr=0.1)
+SMALL = TrainingProtocol("small", iterations=500, lr=0.1)
 
 PROTOCOLS: Mapping[str, TrainingProtocol] = MappingProxyType({SMALL.name: SMALL})
