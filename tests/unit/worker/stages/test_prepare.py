@@ -1,0 +1,106 @@
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from app.domain.errors import BackboneUnavailable, DatasetRejected, InvalidSpec
+from app.domain.job import TaskKind
+from app.domain.plan import later_tasks
+from app.domain.spec import Arm
+from tests.unit.worker import tiny
+from worker.datasets.cache import DatasetCache
+from worker.stages.prepare import class_label, dataset_of, least_images, prepare
+from worker.training.model import save
+
+
+def field_at_fault(refused):
+    return refused.value.problems[0].field
+
+
+def test_the_output_says_what_the_job_works_on(job):
+    one = job(classes=None)
+    output = one.run(prepare, TaskKind.PREPARE).output
+    assert (output["train_images"], output["test_images"], output["bad_files"]) == (1347, 450, [])
+    assert output["backbone_revision"] == one.bench.backbones.get("tiny").revision
+
+
+def test_classes_keep_the_order_asked_for_and_the_labels_of_the_backbone(job):
+    output = job(classes=["7", "3"]).run(prepare, TaskKind.PREPARE).output
+    assert (output["classes"], output["labels"]) == (["7", "3"], [7, 3])
+
+
+def test_the_rest_of_the_job_is_planned_from_the_classes_found(job):
+    one = job(classes=None, ipc=20, evaluation={})
+    assert one.run(prepare, TaskKind.PREPARE).then == later_tasks(one.spec, [str(label) for label in range(10)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"guidance": {"tap": 4}}, "guidance.tap"),
+        ({"classes": ["3", "cat"]}, "classes"),
+        ({"backbone": "other"}, "backbone"),
+        ({"dataset_uri": "file:///elsewhere"}, "dataset_uri"),
+    ],
+)
+def test_what_cannot_be_distilled_is_refused_naming_the_field(job, fields, field):
+    with pytest.raises(InvalidSpec) as refused:
+        job(**fields).run(prepare, TaskKind.PREPARE)
+    assert field_at_fault(refused) == field
+
+
+def test_a_class_that_the_backbone_does_not_know_is_refused_naming_the_nearest():
+    with pytest.raises(InvalidSpec, match=r"'tabby'.*tabby cat") as refused:
+        class_label("tabby", {"tabby cat": 281, "dog": 1})
+    assert field_at_fault(refused) == "classes"
+
+
+def test_images_too_large_to_evaluate_are_refused_before_any_work(job):
+    one = job(evaluation={}, backbone="large")
+    save(one.bench.settings.data_dir / "backbones" / "large", tiny.transformer(size=66), [str(label) for label in range(10)])
+    with pytest.raises(InvalidSpec, match="64 pixels") as refused:
+        one.run(prepare, TaskKind.PREPARE)
+    assert field_at_fault(refused) == "evaluation.protocol"
+
+
+def test_a_broken_backbone_is_unavailable(job):
+    one = job()
+    (one.bench.settings.data_dir / "backbones" / "tiny" / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(BackboneUnavailable, match="tiny"):
+        one.run(prepare, TaskKind.PREPARE)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "least"), [(None, 2), ({"arms": [Arm.GUIDED, Arm.FULL]}, 2), ({"arms": [Arm.KMEANS_REAL]}, 5), ({}, 5)]
+)
+def test_real_baselines_need_as_many_images_as_are_made(evaluation, least):
+    assert least_images(tiny.spec(ipc=5, evaluation=evaluation)) == least
+
+
+def test_a_single_image_is_enough_for_no_distance():
+    assert least_images(tiny.spec(ipc=1, evaluation={})) == 2
+
+
+def images_of(root, count, shade=0):
+    for name in ("3", "7"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            Image.new("L", (8, 8), shade + index).save(root / name / f"{index}.png")
+
+
+def test_a_class_with_too_few_images_is_rejected_and_named(job, tmp_path):
+    images_of(tmp_path / "few", 2)
+    with pytest.raises(DatasetRejected, match="class '3' has 1 training images"):
+        job(dataset_uri=(tmp_path / "few").as_uri(), classes=None).run(prepare, TaskKind.PREPARE)
+
+
+def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
+    images_of(tmp_path / "images", 8)
+    one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=None)
+    one.run(prepare, TaskKind.PREPARE)
+    work = one.work(TaskKind.SAMPLE)
+    assert len(dataset_of(work, one.bench).train) == 12
+    images_of(tmp_path / "images", 8, shade=100)
+    another_process = replace(one.bench, datasets=DatasetCache())
+    with pytest.raises(DatasetRejected, match="changed"):
+        dataset_of(work, another_process)

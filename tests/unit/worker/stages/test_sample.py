@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from app.domain.errors import DeviceOutOfMemory
+from app.domain.job import TaskKind
+from app.domain.spec import Arm
+from tests.unit.worker import tiny
+from tests.unit.worker.numbers import noise
+from worker.backbones.dit import DiTBackbone
+from worker.stages.prepare import prepare
+from worker.stages.sample import read_samples, sample_classes, sample_targets
+
+ONE_GREY = 1  # of 255: rounding to pixels may fall either way
+
+
+class CrampedBackbone(DiTBackbone):
+    """Runs out of memory on more than `room` images at once."""
+
+    room: int
+
+    def denoise(self, x_t, t, class_labels, cfg_scale, tap):
+        if len(x_t) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return super().denoise(x_t, t, class_labels, cfg_scale, tap)
+
+
+def cramped(room: int) -> CrampedBackbone:
+    labels = {str(label): label for label in range(10)}
+    one = CrampedBackbone(
+        name="tiny", revision="0", transformer=tiny.transformer(), vae=None, scheduler_config=tiny.COSINE, labels=labels
+    )
+    one.room = room
+    return one
+
+
+def targets(classes, ipc):
+    return tiny.targets(classes, ipc, {label: noise(6, 1, 8, 8, seed=label).clamp(-1, 1) for label in classes})
+
+
+def sampled(job, *, arm=Arm.GUIDED, classes=("7", "3"), **fields):
+    """All images of a job whose classes are one task."""
+    one = job(**fields)
+    one.run(prepare, TaskKind.PREPARE)
+    one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=list(classes))
+    return read_samples(one.bench, one.finished[TaskKind.SAMPLE], arm)
+
+
+def test_every_image_comes_with_its_label_index_seed_rank_and_distance(job):
+    columns = sampled(job, ipc=3)
+    assert (columns["images"].shape, columns["images"].dtype) == ((6, 8, 8, 1), np.uint8)
+    assert columns["label"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert columns["index"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert sorted(columns["rank"][:3]) == sorted(columns["rank"][3:]) == [0, 1, 2]
+    assert len(set(columns["seed"])) == 6
+    assert (columns["distance"] > 0).all()
+
+
+def test_each_step_is_reported(job):
+    one = job(steps=3)
+    one.run(prepare, TaskKind.PREPARE)
+    done = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["3"])
+    assert one.ticks == [(1, 3), (2, 3), (3, 3)]
+    assert done.output["guidance_ratio"] == pytest.approx([1.0] * 3, rel=1e-5)
+
+
+def test_the_same_job_gives_the_same_bytes_and_another_seed_gives_others(job):
+    first, again, other = (sampled(job, seed=seed, scheduler="ddpm") for seed in (1, 1, 2))
+    assert all(first[name].tobytes() == again[name].tobytes() for name in first)
+    assert not np.array_equal(first["images"], other["images"])
+
+
+def test_the_unguided_arm_is_the_job_with_guidance_off(job):
+    unguided = sampled(job, arm=Arm.UNGUIDED)
+    assert np.array_equal(unguided["images"], sampled(job, guidance={"objective": "none"})["images"])
+    assert not np.array_equal(unguided["images"], sampled(job)["images"])
+
+
+def test_guidance_of_scale_zero_changes_no_byte(job):
+    assert np.array_equal(sampled(job, guidance={"scale": 0})["images"], sampled(job, guidance={"objective": "none"})["images"])
+
+
+def test_an_image_keeps_its_seed_when_more_are_asked_for(job):
+    assert set(sampled(job, ipc=2)["seed"]) < set(sampled(job, ipc=4)["seed"])
+
+
+def test_the_tasks_of_an_arm_are_read_in_order_and_those_of_others_left_out(job):
+    one = job()
+    one.run(prepare, TaskKind.PREPARE)
+    for arm, name in ((Arm.GUIDED, "7"), (Arm.GUIDED, "3"), (Arm.UNGUIDED, "7")):
+        one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=[name])
+    together = sampled(job)
+    apart = read_samples(one.bench, one.finished[TaskKind.SAMPLE], Arm.GUIDED)
+    assert apart["label"].tolist() == [0, 0, 1, 1]
+    assert np.abs(apart["images"].astype(int) - together["images"]).max() <= ONE_GREY
+
+
+@pytest.mark.parametrize("objective", ["none", "mmd", "induced-distance"])
+@pytest.mark.parametrize("room", [2, 3, 4])
+def test_classes_that_do_not_fit_together_are_sampled_in_parts_with_the_same_images(room, objective):
+    wanted = tiny.spec(guidance={"objective": objective}, sampling={"scheduler": "ddim", "steps": 3})
+    together, ratio = sample_targets(wanted, cramped(10), targets((0, 1, 2), 2), None)
+    in_parts, ratio_in_parts = sample_targets(wanted, cramped(room), targets((0, 1, 2), 2), None)
+    assert np.abs(together["images"].astype(int) - in_parts["images"]).max() <= ONE_GREY
+    assert np.allclose(together["distance"], in_parts["distance"], atol=1e-4)
+    assert all(np.array_equal(together[name], in_parts[name]) for name in ("index", "seed", "rank"))
+    assert ratio == pytest.approx(ratio_in_parts, rel=1e-4)
+
+
+def test_a_single_class_that_does_not_fit_is_named():
+    with pytest.raises(DeviceOutOfMemory, match="3 images of '1'"):
+        sample_targets(tiny.spec(ipc=3), cramped(2), targets((1,), 3), None)
