@@ -6,6 +6,7 @@ from importlib.metadata import version
 from threading import Event
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import errors
 from app.api.guard import Guard
@@ -24,7 +25,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The service; settings come from the environment unless given."""
     settings = settings or Settings()
     configure(settings.log_level)
-    app = FastAPI(
+    app = FastAPIOffline(  # its /docs loads nothing from other sites
+        redoc_url=None,
         title="Dapple",
         version=version("dapple"),
         description="Distil a labelled image dataset into a few synthetic images per class that train almost as well.",
