@@ -30,7 +30,7 @@ class Architecture:
 def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
     """A freshly initialised model; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = DiTTransformer2DModel(
             num_attention_heads=architecture.heads,
             attention_head_dim=architecture.head_dim,
