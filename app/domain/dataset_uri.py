@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from app.domain.errors import InvalidSpec
 
 FIELD = "dataset_uri"
-BUNDLED = ("digits",)
+BUNDLED = {"digits": tuple("0123456789")}  # name: classes
 
 
 @dataclass(frozen=True)

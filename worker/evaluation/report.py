@@ -38,7 +38,7 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
     of the best; how far the guided set is ahead of each other arm, paired by seed; and a verdict.
 
     All in percent or percentage points; intervals and deviations are None for a single seed. They cover the training seeds
-    (and the baselines' redraws), not other generation seeds.
+    only: neither other generation seeds nor other draws of the real images.
     """
     ordered = sorted(results, key=lambda result: list(Arm).index(result.arm))
     differences = _differences(ordered)

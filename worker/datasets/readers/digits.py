@@ -8,6 +8,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from app.domain.dataset_uri import BUNDLED
 from worker.datasets.base import Dataset, divide, in_memory
 from worker.datasets.decode import fit, to_array
 from worker.datasets.split import DIGITS_FRACTION, held_out
@@ -21,7 +22,7 @@ def read(*, image_size: int, channels: int) -> Dataset:
     names = [f"digits/{index}" for index in range(len(labels))]
     resized = np.stack([to_array(fit(Image.fromarray(image), image_size), channels) for image in pixels])
     train, test = divide(in_memory(resized, labels, names), held_out(names, labels, DIGITS_FRACTION))
-    return Dataset(URI, tuple("0123456789"), train, test, _digest(pixels, labels))
+    return Dataset(URI, BUNDLED["digits"], train, test, _digest(pixels, labels))
 
 
 @cache

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.domain.errors import DatasetRejected
+from app.domain.image_folder import TRAIN, Item, arrange
 from worker.datasets.base import Dataset, Split, divide, require_images
 from worker.datasets.decode import BadImage, decode
 from worker.datasets.readers.files import Files
-from worker.datasets.readers.layout import TRAIN, Item, arrange
 from worker.datasets.split import held_out
 
 MAX_KEPT_BYTES = 512 << 20

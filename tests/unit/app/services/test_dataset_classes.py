@@ -34,10 +34,17 @@ def test_class_folders_are_found_as_the_worker_finds_them(tmp_path: Path, files:
     assert class_names(make(tmp_path / "set", *files), [tmp_path]) == ("a", "b")
 
 
-def test_a_zip_keeps_its_classes_to_itself(tmp_path: Path) -> None:
+def test_a_zip_tells_its_classes_without_being_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.writestr("a/1.png", b"")
-    assert class_names((tmp_path / "set.zip").as_uri(), [tmp_path]) is None
+        archive.writestr("wrap/b/1.png", b"")
+        archive.writestr("wrap/a/1.png", b"")
+    assert class_names((tmp_path / "set.zip").as_uri(), [tmp_path]) == ("a", "b")
+
+
+def test_a_link_to_a_parent_folder_does_not_go_round_for_ever(tmp_path: Path) -> None:
+    make(tmp_path / "set", "a/1.png", "b/1.png")
+    (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
+    assert class_names((tmp_path / "set").as_uri(), [tmp_path]) == ("a", "b")
 
 
 @pytest.mark.parametrize(
