@@ -1,0 +1,63 @@
+import io
+import json
+import zipfile
+
+import pytest
+
+from app.domain.job import TaskKind
+from app.domain.spec import Arm
+from worker.stages.base import Publication
+from worker.stages.package import package
+from worker.stages.prepare import prepare
+from worker.stages.sample import sample_classes
+
+
+@pytest.fixture
+def packaged(job):
+    """packaged(*groups, **fields) is a job whose sample tasks are these groups of classes, and what it published."""
+
+    def new(*groups, **fields):
+        one = job(ipc=2, **fields)
+        prepared = one.run(prepare, TaskKind.PREPARE)
+        assert prepared.output["classes"] == ["7", "3"]
+        for task in one.finished[TaskKind.PREPARE]:
+            task.output["seconds"] = 1.0
+        for group in groups or (["7", "3"],):
+            one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=group)
+            one.finished[TaskKind.SAMPLE][-1].output["seconds"] = 1.0
+        done = one.run(package, TaskKind.PACKAGE)
+        assert done.publication is not None
+        return one, done.publication
+
+    return new
+
+
+def opened(one, published: Publication) -> zipfile.ZipFile:
+    with one.bench.store.open(published.archive.key) as stream:
+        return zipfile.ZipFile(io.BytesIO(stream.read()))
+
+
+def test_the_same_job_gives_the_same_archive_to_the_byte_and_another_seed_another(packaged):
+    first, again, other = (packaged(seed=seed)[1] for seed in (1, 1, 2))
+    assert (first.archive.sha256, first.preview.sha256) == (again.archive.sha256, again.preview.sha256)
+    assert first.archive.sha256 != other.archive.sha256
+
+
+def test_the_archive_has_one_image_for_each_index_of_each_class(packaged):
+    names = opened(*packaged(["7"], ["3"])).namelist()
+    folders = [name.rpartition("/")[0] for name in names if name.startswith("train/") and name.endswith(".png")]
+    assert sorted(folders) == ["train/3", "train/3", "train/7", "train/7"]
+
+
+def test_the_manifest_holds_the_spec_and_the_revision_of_the_backbone(packaged):
+    one, published = packaged()
+    manifest = json.loads(opened(one, published).read("manifest.json"))
+    assert manifest["spec"] == one.spec.model_dump(mode="json")
+    assert one.bench.backbones.get("tiny").revision in json.dumps(manifest)
+
+
+def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
+    _, published = packaged(steps=3)
+    metrics = json.loads(json.dumps(published.metrics, allow_nan=False))
+    assert metrics["guidance"]["ratio_per_step"] == pytest.approx([1.0] * 3, rel=1e-5)
+    assert metrics["evaluation"] is None

@@ -1,0 +1,301 @@
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from app.db import jobs, tasks
+from app.domain.errors import (
+    BackboneUnavailable,
+    DatabaseUnavailable,
+    DatasetRejected,
+    DeviceOutOfMemory,
+    InvalidSpec,
+    PermanentError,
+    StorageUnavailable,
+    TransientError,
+)
+from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, TaskKind
+from app.storage.local import LocalArtifactStore
+from tests.unit.app.stored import SPEC, job_of, states_of, submitted
+from worker.backbones.registry import BackboneRegistry
+from worker.runner import STAGES, Runner, verdict
+from worker.stages.base import Bench, Done, Publication, Work, output_of
+
+PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
+PLAN = [NewTask(SAMPLE, 0, {}, 5), NewTask(SAMPLE, 1, {}, 5), NewTask(EVALUATE, 0, {}, 5), NewTask(PACKAGE, 0, {})]
+Twist = Callable[[Work], None]
+
+
+class Stages:
+    """Stages that do nothing but store a file, after a twist that a test may give to the tries of one kind."""
+
+    def __init__(self) -> None:
+        self.seen: list[Work] = []
+        self.twists: dict[TaskKind, list[Twist]] = {kind: [] for kind in TaskKind}
+
+    def run(self, work: Work, bench: Bench) -> Done:
+        self.seen.append(work)
+        kind, file = work.lease.task.kind, work.scratch / "file"
+        file.write_text(f"{kind} {work.lease.task.ordinal}")
+        stored = bench.store.put(work.lease.output_prefix + "file", file, "text/plain")
+        if self.twists[kind]:
+            self.twists[kind].pop(0)(work)
+        output = {"key": stored.key}
+        if kind is PACKAGE:
+            return Done(output, publication=Publication(stored, stored, {"accuracy": 97}))
+        return Done(output, then=PLAN if kind is PREPARE else ())
+
+
+class Service:
+    """A database, a store and one runner with scripted stages."""
+
+    def __init__(self, database, settings):
+        self.database = database
+        self.store = LocalArtifactStore(settings.artifacts_dir)
+        self.stages = Stages()
+        self.stopping = threading.Event()
+        device = torch.device("cpu")
+        bench = Bench(settings, self.store, BackboneRegistry((), device), device)
+        self.runner = self._runner(bench, "runner", self.stages)
+        self.other_stages = Stages()
+        self.other = self._runner(bench, "other", self.other_stages)
+
+    def _runner(self, bench: Bench, name: str, stages: Stages) -> Runner:
+        every = dict.fromkeys(TaskKind, stages.run)
+        return Runner(self.database, bench, name=name, stopping=self.stopping, stages=every)
+
+    def drain(self):
+        while self.runner.run_one():
+            pass
+
+    def twist(self, kind: TaskKind, *twists: Twist | Exception):
+        """The first tries of a kind do this, or raise this."""
+        self.stages.twists[kind] = [raising(twist) if isinstance(twist, Exception) else twist for twist in twists]
+
+    def write(self, use, *args):
+        with self.database.transaction() as session:
+            return use(session, *args)
+
+    def attempts(self, job_id, kind):
+        with self.database.reading() as session:
+            ids = {task.id for task in tasks.of_job(session, job_id) if task.kind is kind}
+            return [attempt for attempt in tasks.attempts_of_job(session, job_id) if attempt.task_id in ids]
+
+    def outcomes(self, job_id, kind):
+        return [attempt.outcome for attempt in self.attempts(job_id, kind)]
+
+    def take_lease_away(self, _work):
+        assert self.write(tasks.expire_worker, "runner") == 1
+
+
+def raising(error: Exception) -> Twist:
+    def twist(_work: Work) -> None:
+        raise error
+
+    return twist
+
+
+@pytest.fixture
+def service(database, settings):
+    return Service(database, settings)
+
+
+def test_there_is_a_stage_for_every_kind_of_task():
+    assert set(STAGES) == set(TaskKind)
+
+
+def test_without_a_ready_task_nothing_is_run(service):
+    assert service.runner.run_one() is False
+
+
+def test_the_tasks_of_a_job_run_in_the_order_of_the_graph_and_the_last_one_publishes(service):
+    job_id = submitted(service.database)
+    service.drain()
+    order = [(work.lease.task.kind, work.lease.task.ordinal) for work in service.stages.seen]
+    assert order == [(PREPARE, 0), (SAMPLE, 0), (SAMPLE, 1), (EVALUATE, 0), (PACKAGE, 0)]
+    job = job_of(service.database, job_id)
+    assert (job.state, job.metrics) == (JobState.SUCCEEDED, {"accuracy": 97})
+    assert job.archive is not None
+    with service.store.open(job.archive.key) as archive:
+        assert archive.read() == b"package 0"
+    assert states_of(service.database, job_id) == ["succeeded"] * 5
+
+
+def test_a_stage_sees_the_outputs_of_the_kinds_before_it(service):
+    submitted(service.database)
+    service.drain()
+    seen = {work.lease.task.kind: work for work in service.stages.seen}
+    assert list(seen[PREPARE].earlier) == []
+    assert {kind: len(found) for kind, found in seen[PACKAGE].earlier.items()} == {PREPARE: 1, SAMPLE: 2, EVALUATE: 1}
+    assert "key" in seen[SAMPLE].prepared
+    assert all(output_of(task)["seconds"] >= 0 for found in seen[PACKAGE].earlier.values() for task in found)
+
+
+def test_the_scratch_folder_is_empty_at_first_and_gone_afterwards(service):
+    submitted(service.database)
+    service.drain()
+    folders = {work.scratch for work in service.stages.seen}
+    assert len(folders) == 5
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_a_failed_try_is_followed_by_another_and_both_are_recorded(service):
+    job_id = submitted(service.database)
+    service.twist(SAMPLE, DeviceOutOfMemory("10 images do not fit"))
+    service.drain()
+    assert job_of(service.database, job_id).state is JobState.SUCCEEDED
+    failed, *rest = service.attempts(job_id, SAMPLE)
+    assert failed.failure == Failure(FailureKind.OUT_OF_MEMORY, "10 images do not fit")
+    assert failed.outcome is Outcome.FAILED
+    assert [attempt.outcome for attempt in rest] == [Outcome.SUCCEEDED] * 2
+
+
+def test_after_the_last_attempt_the_job_fails_with_its_failure(service):
+    job_id = submitted(service.database, SPEC.model_copy(update={"max_attempts": 2}))
+    service.twist(SAMPLE, StorageUnavailable("the disk is full"), StorageUnavailable("the disk is still full"))
+    service.drain()
+    job = job_of(service.database, job_id)
+    assert job.failure == Failure(FailureKind.DEPENDENCY, "the disk is still full")
+    assert job.state is JobState.FAILED
+    assert service.outcomes(job_id, SAMPLE) == [Outcome.FAILED] * 2
+    assert states_of(service.database, job_id) == ["succeeded", "failed", "cancelled", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidSpec.of("classes", "no class 'cat'"), PermanentError("never"), ZeroDivisionError("x")]
+)
+def test_what_would_fail_again_is_tried_once(service, error):
+    job_id = submitted(service.database)
+    service.twist(PREPARE, error)
+    service.drain()
+    job = job_of(service.database, job_id)
+    assert (job.state, job.failure) == (JobState.FAILED, verdict(error)[0])
+    assert service.outcomes(job_id, PREPARE) == [Outcome.FAILED]
+
+
+def test_a_failed_attempt_leaves_no_artifact(service):
+    job_id = submitted(service.database)
+    service.twist(PACKAGE, PermanentError("no"))
+    service.drain()
+    job = job_of(service.database, job_id)
+    assert (job.state, job.archive, job.preview, job.metrics) == (JobState.FAILED, None, None, None)
+    assert list(service.store.keys(service.stages.seen[-1].lease.output_prefix)) == []
+
+
+def test_a_second_attempt_writes_under_keys_of_its_own_and_keeps_them(service):
+    submitted(service.database)
+    service.twist(PREPARE, TransientError("once"))
+    service.drain()
+    first, second = (work.lease.output_prefix for work in service.stages.seen[:2])
+    assert first != second
+    assert (list(service.store.keys(first)), list(service.store.keys(second))) == ([], [second + "file"])
+
+
+def cancel_during(service, job_id, *, and_tick):
+    def twist(work: Work) -> None:
+        service.write(jobs.request_cancel, job_id)
+        if and_tick:
+            work.tick(1, 5)
+            raise AssertionError("the tick should have stopped the stage")
+
+    return twist
+
+
+@pytest.mark.parametrize("and_tick", [True, False], ids=["at a tick", "when it finishes"])
+@pytest.mark.parametrize("kind", TaskKind)
+def test_a_cancelled_job_stops_and_publishes_nothing(service, kind, and_tick):
+    job_id = submitted(service.database)
+    service.twist(kind, cancel_during(service, job_id, and_tick=and_tick))
+    service.drain()
+    job, stopped = job_of(service.database, job_id), service.stages.seen[-1].lease
+    assert (stopped.task.kind, job.state, job.archive, job.failure) == (kind, JobState.CANCELLED, None, None)
+    assert service.outcomes(job_id, kind)[-1] is Outcome.CANCELLED
+    assert list(service.store.keys(stopped.output_prefix)) == []
+    assert "running" not in states_of(service.database, job_id)
+
+
+@pytest.mark.parametrize("ending", ["return", "tick", "raise"])
+def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
+    job_id = submitted(service.database)
+
+    def lose_it(work: Work) -> None:
+        service.take_lease_away(work)
+        assert service.other.run_one()
+        if ending == "tick":
+            work.tick(1, 5)
+        if ending == "raise":
+            raise PermanentError("too late to matter")
+
+    service.twist(PREPARE, lose_it)
+    assert service.runner.run_one()
+    mine, others = service.stages.seen[0].lease, service.other_stages.seen[0].lease
+    assert states_of(service.database, job_id) == ["succeeded", "ready", "ready", "waiting", "waiting"]
+    with service.database.reading() as session:
+        published = output_of(tasks.task_outputs(session, job_id, PREPARE)[0])
+    assert published["key"].startswith(others.output_prefix)
+    assert not published["key"].startswith(mine.output_prefix)
+    assert service.outcomes(job_id, PREPARE) == [Outcome.EXPIRED, Outcome.SUCCEEDED]
+
+
+def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(service):
+    job_id = submitted(service.database, SPEC.model_copy(update={"max_attempts": 1}))
+
+    def shut_down(work: Work) -> None:
+        service.stopping.set()
+        work.tick(1, 5)
+
+    service.twist(SAMPLE, shut_down, shut_down)
+    for _ in range(3):
+        service.runner.run_one()
+    assert list(service.store.keys(service.stages.seen[-1].lease.output_prefix)) == []
+    service.stopping.clear()
+    service.drain()
+    assert job_of(service.database, job_id).state is JobState.SUCCEEDED
+    outcomes = service.outcomes(job_id, SAMPLE)
+    assert (outcomes.count(Outcome.RELEASED), outcomes.count(Outcome.SUCCEEDED)) == (2, 2)
+
+
+def test_a_failure_of_one_sample_task_stops_the_others_of_its_job(service):
+    job_id = submitted(service.database)
+    service.twist(SAMPLE, PermanentError("no"))
+    service.drain()
+    assert [work.lease.task.kind for work in service.stages.seen] == [PREPARE, SAMPLE]
+    assert job_of(service.database, job_id).failure == Failure(FailureKind.INTERNAL, "no")
+
+
+def test_another_job_runs_after_one_has_failed(service):
+    first, second = submitted(service.database), submitted(service.database)
+    service.twist(PREPARE, PermanentError("no"))
+    service.drain()
+    states = [job_of(service.database, job_id).state for job_id in (first, second)]
+    assert states == [JobState.FAILED, JobState.SUCCEEDED]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "again"),
+    [
+        (InvalidSpec.of("ipc", "too many"), FailureKind.INVALID_INPUT, False),
+        (DatasetRejected("cat/1.png is no image"), FailureKind.INVALID_INPUT, False),
+        (DeviceOutOfMemory("too large"), FailureKind.OUT_OF_MEMORY, True),
+        (torch.OutOfMemoryError("too large"), FailureKind.OUT_OF_MEMORY, True),
+        (MemoryError(), FailureKind.OUT_OF_MEMORY, True),
+        (StorageUnavailable("the disk is full"), FailureKind.DEPENDENCY, True),
+        (DatabaseUnavailable("locked"), FailureKind.DEPENDENCY, True),
+        (TransientError("try again"), FailureKind.DEPENDENCY, True),
+        (BackboneUnavailable("no weights"), FailureKind.DEPENDENCY, True),
+        (PermanentError("never"), FailureKind.INTERNAL, False),
+        (KeyError("secret"), FailureKind.INTERNAL, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_the_verdict_on_an_exception(error, kind, again):
+    failure, tried_again = verdict(error)
+    assert (failure.kind, tried_again) == (kind, again)
+    assert failure.message
+
+
+def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
+    message = verdict(KeyError("secret"))[0].message
+    assert "KeyError" in message
+    assert "secret" not in message

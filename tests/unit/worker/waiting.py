@@ -1,0 +1,31 @@
+"""Wait for what another thread does, and take the database away for a while."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 20.0
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Returns once `holds()` does; fails the test if it never does."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+@contextmanager
+def without_tasks_table(folder: Path) -> Generator[None]:
+    """Every query for tasks fails meanwhile, as if the database were away."""
+    _rename(folder, "tasks", "tasks_away")
+    yield
+    _rename(folder, "tasks_away", "tasks")
+
+
+def _rename(folder: Path, before: str, after: str) -> None:
+    with closing(sqlite3.connect(folder / "dapple.sqlite3", timeout=PATIENCE_SECONDS)) as connection, connection:
+        connection.execute("PRAGMA legacy_alter_table=ON")  # leave the names in foreign keys as they are
+        connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
