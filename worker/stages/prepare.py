@@ -11,6 +11,7 @@ from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset, require_images
 from worker.datasets.cache import Source
 from worker.datasets.load import select
+from worker.evaluation.protocols import PROTOCOLS
 from worker.stages.base import Bench, Done, Work
 
 MAX_EVALUATED_SIZE = 64  # pixels: the protocols at hand are for small images
@@ -69,6 +70,9 @@ def class_label(name: str, labels: Mapping[str, int]) -> int:
 def _check_spec(spec: DistillationSpec, backbone: Backbone) -> None:
     if spec.guidance.tap is not None and spec.guidance.tap > backbone.blocks:
         raise InvalidSpec.of("guidance.tap", f"{spec.backbone} has {backbone.blocks} blocks")
-    if spec.evaluation is not None and backbone.image_size > MAX_EVALUATED_SIZE:
-        told = f"{spec.evaluation.protocol} takes images up to {MAX_EVALUATED_SIZE} pixels; those of {spec.backbone} have"
-        raise InvalidSpec.of("evaluation.protocol", f"{told} {backbone.image_size}")
+    if spec.evaluation is not None:
+        protocol = PROTOCOLS[spec.evaluation.protocol]
+        least = 2**protocol.depth  # every block halves the image
+        if not least <= backbone.image_size <= MAX_EVALUATED_SIZE:
+            told = f"{protocol.name} takes images of {least} to {MAX_EVALUATED_SIZE} pixels; those of {spec.backbone} have"
+            raise InvalidSpec.of("evaluation.protocol", f"{told} {backbone.image_size}")

@@ -55,10 +55,11 @@ def test_a_class_that_the_backbone_does_not_know_is_refused_naming_the_nearest()
     assert field_at_fault(refused) == "classes"
 
 
-def test_images_too_large_to_evaluate_are_refused_before_any_work(job):
-    one = job(evaluation={}, backbone="large")
-    save(one.bench.settings.data_dir / "backbones" / "large", tiny.transformer(size=66), [str(label) for label in range(10)])
-    with pytest.raises(InvalidSpec, match="64 pixels") as refused:
+@pytest.mark.parametrize("size", [4, 66])
+def test_images_too_small_or_too_large_to_evaluate_are_refused_before_any_work(job, size):
+    one = job(evaluation={}, backbone="odd")
+    save(one.bench.settings.data_dir / "backbones" / "odd", tiny.transformer(size=size), [str(label) for label in range(10)])
+    with pytest.raises(InvalidSpec, match=f"8 to 64 pixels; those of odd have {size}") as refused:
         one.run(prepare, TaskKind.PREPARE)
     assert field_at_fault(refused) == "evaluation.protocol"
 
