@@ -59,7 +59,7 @@ def distilled(client: Client) -> JobDetail:
     """The demo's job once it has ended. One that was interrupted is taken up; after one that ended comes a new one."""
     ended = sum(job.state.terminal for job in client.list())
     job = client.submit(SPEC, idempotency_key=f"demo-{SPEC.digest[:16]}-{ended}")
-    messages.print(f"distilling {SPEC.dataset_uri}, {SPEC.ipc} images per class: job {job.id} at {client.base_url}")
+    messages.print(f"distilling {SPEC.dataset_uri} to {SPEC.ipc} images per class, job {job.id}", soft_wrap=True)
     with JobProgress(messages) as progress:
         return client.wait(job.id, progress.show)
 

@@ -1,4 +1,4 @@
-"""A running job on the terminal: a bar per phase, or a line per phase where there is no terminal."""
+"""A running job on the terminal: a bar per phase, or a line per tenth where there is no terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.domain.job import Phase
-from app.domain.views import JobView, PhaseProgress
+from app.domain.views import JobView
 
 WHOLE = "whole job"
 
@@ -27,7 +27,7 @@ class JobProgress:
         )
         self._console = console
         self._ids: dict[str, TaskID] = {}
-        self._announced: Phase | None = None
+        self._announced: tuple[Phase | None, int] | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -53,12 +53,10 @@ class JobProgress:
         self._bars.update(self._ids[name], completed=done, total=total)
 
     def _announce(self, job: JobView) -> None:
-        if job.phase is None or job.phase is self._announced:
+        """One line for each new phase and each further tenth."""
+        place = (job.phase, int(10 * job.progress.fraction))
+        if job.phase is None or place == self._announced:
             return
-        self._announced = job.phase
-        units = next((_units(phase) for phase in job.progress.phases if phase.phase is job.phase), "")
+        self._announced = place
+        units = next((f" {phase.done}/{phase.total}" for phase in job.progress.phases if phase.phase is job.phase), "")
         self._console.print(f"{job.progress.fraction:4.0%} {job.phase}{units}")
-
-
-def _units(phase: PhaseProgress) -> str:
-    return f" ({phase.tasks_total} tasks, {phase.total} units)" if phase.total > 1 else ""

@@ -1,0 +1,38 @@
+import io
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from app.cli.progress import JobProgress
+from app.domain.job import JobState, Phase
+from app.domain.views import JobView, PhaseProgress, ProgressView
+from tests.unit.app.fake_service import SPEC, job
+
+
+def sampling(done: int, total: int = 100) -> JobView:
+    phase = PhaseProgress(phase=Phase.SAMPLING, tasks_done=0, tasks_total=1, done=done, total=total)
+    shown = JobView.model_validate(job())
+    progress = ProgressView(fraction=done / total, phases=(phase,))
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    changes = {"state": JobState.RUNNING, "phase": Phase.SAMPLING, "spec": SPEC, "progress": progress, "started_at": started}
+    return shown.model_copy(update=changes)
+
+
+def test_without_a_terminal_each_tenth_is_one_line():
+    written = io.StringIO()
+
+    with JobProgress(Console(file=written, width=80)) as progress:
+        for done in (1, 2, 3, 11, 12, 29):
+            progress.show(sampling(done))
+
+    assert written.getvalue().splitlines() == ["  1% sampling 1/100", " 11% sampling 11/100", " 29% sampling 29/100"]
+
+
+def test_on_a_terminal_every_phase_has_a_bar():
+    written = io.StringIO()
+
+    with JobProgress(Console(file=written, width=80, force_terminal=True)) as progress:
+        progress.show(sampling(50))
+
+    assert "whole job" in written.getvalue()
+    assert "50/100" in written.getvalue()
