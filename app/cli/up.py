@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import uvicorn
@@ -25,6 +25,8 @@ from app.db import tasks
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.settings import Settings
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 WORKER = "embedded:"
 SERVICE_FILE = "service.json"
@@ -46,7 +48,7 @@ def up(
     dataset_root: Annotated[
         list[Path] | None, typer.Option(help="file:// datasets must lie below; repeatable. Default: the current folder.")
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="The least serious messages to print.")] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Start the service on this machine; Ctrl-C stops it.
@@ -150,16 +152,17 @@ def _forget_dead_runners(database: Database) -> None:
 @contextmanager
 def only_service_of(data_dir: Path) -> Generator[None]:
     """Holds the folder's lock. Raises CannotStart naming the process that has it."""
-    lock = data_dir / "dapple.lock"
+    path = data_dir / "dapple.lock"
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            lock.write_text(str(os.getpid()))
-            yield
+        held = FileLock(path, timeout=0).acquire()
+        path.write_text(str(os.getpid()))
     except Timeout as error:
-        raise CannotStart(f"{data_dir} is in use by another service, process {lock.read_text() or 'unknown'}") from error
+        raise CannotStart(f"{data_dir} is in use by another service, process {path.read_text() or 'unknown'}") from error
     except OSError as error:
         raise CannotStart(f"{data_dir} cannot be used: {error}") from error
+    with held:
+        yield
 
 
 @contextmanager
@@ -199,5 +202,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _stop_when_stdin_closes() -> None:
     """The process that started us keeps our standard input open for as long as it lives."""
-    sys.stdin.buffer.read()
+    # Not sys.stdin.read(): a thread that holds its lock at exit is a fatal error of the interpreter.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -205,9 +205,22 @@ def test_a_data_folder_serves_one_service_only(service: Service):
     assert f"process {service.process.pid}" in result.stderr
 
 
-def test_a_service_of_ones_own_ends_with_its_block(tmp_path: Path):
+def test_a_service_of_ones_own_ends_with_its_block_and_in_order(tmp_path: Path):
     with own_service(tmp_path) as url, Client(url) as client:
         assert client.ready()
         pid = json.loads((tmp_path / "service.json").read_text())["pid"]
 
     assert not psutil.pid_exists(pid)
+    assert not (tmp_path / "service.json").exists()
+    assert "Fatal" not in (tmp_path / "service.log").read_text()
+
+
+def test_a_service_of_ones_own_ends_when_the_process_that_started_it_is_gone(tmp_path: Path):
+    command = [*DAPPLE, "up", "--port", "0", "--data-dir", str(tmp_path), "--with-parent"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as service:
+        assert service.stdin and service.stdout
+        assert service.stdout.readline()  # the service is up
+
+        service.stdin.close()
+
+        assert service.wait() == 0

@@ -40,6 +40,20 @@ def test_a_data_folder_is_free_again_when_its_service_has_ended(tmp_path: Path):
         pass
 
 
+def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CannotStart), only_service_of(tmp_path / "file" / "below"):
+        pass
+
+    assert f"{tmp_path / 'file' / 'below'} cannot be used" in capsys.readouterr().err
+
+
+def test_an_error_while_the_service_runs_is_not_blamed_on_its_folder(tmp_path: Path):
+    with pytest.raises(OSError, match="disk full"), only_service_of(tmp_path):
+        raise OSError("disk full")
+
+
 def test_a_taken_port_is_named_with_the_way_out(capsys: pytest.CaptureFixture[str]):
     with listening("127.0.0.1", 0) as taken:
         taken.listen()
