@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from app.domain.errors import InvalidSpec
 from tests.unit.worker.numbers import noise
 from worker.training.model import Architecture, build, noise_schedule
 
@@ -29,7 +30,7 @@ def test_a_fresh_model_predicts_zero_and_each_block_is_the_identity():
 
 
 def test_images_that_cannot_be_cut_into_patches_are_refused():
-    with pytest.raises(ValueError, match="multiple of the patch size"):
+    with pytest.raises(InvalidSpec, match="patch_size: 9 pixels are not a multiple of 2"):
         Architecture(image_size=9, channels=1, classes=3)
 
 

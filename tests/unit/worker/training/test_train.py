@@ -71,6 +71,12 @@ def test_the_loss_falls_on_a_set_that_can_be_learnt(tmp_path):
     assert trained.loss == pytest.approx(sum(losses[-8:]) / 8)
 
 
+def test_every_step_sees_images_noise_and_timesteps_of_its_own(tmp_path):
+    losses = []
+    run(tmp_path, replace(SHORT, learning_rate=0.0), on_step=lambda _step, loss: losses.append(loss))
+    assert len(set(losses)) == SHORT.steps
+
+
 def null_rows(model):
     return torch.cat([block.norm1.emb.class_embedder.embedding_table.weight[-1:] for block in model.transformer_blocks])
 
