@@ -9,6 +9,7 @@ import typer
 
 from app.cli.console import DEFAULT_URL, AsJson, Url, answers, connect, messages, print_json
 from app.cli.jobs import conclude, fetch_archive, follow
+from app.domain.dataset_uri import uri_of
 from app.domain.job import JobState
 from app.domain.spec import Kernel, Objective, ScaleMode, Scheduler
 from app.domain.views import JobView
@@ -71,7 +72,7 @@ def distil(
 
 def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     """The body of POST /v1/jobs with only what was asked for; the service's own defaults hold for the rest."""
-    body: dict[str, Any] = {"dataset_uri": dataset_uri(options["dataset"])}
+    body: dict[str, Any] = {"dataset_uri": uri_of(options["dataset"])}
     for option, (*parts, field) in FIELDS.items():
         if options[option] is not None:
             reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = options[option]
@@ -82,16 +83,6 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["evaluate"]:
         body["evaluation"] = {}
     return body
-
-
-def dataset_uri(text: str) -> str:
-    """The text itself if it is a URI, else the file URI of the path. Raises typer.BadParameter if nothing is there."""
-    if "://" in text:
-        return text
-    path = Path(text).expanduser().resolve()
-    if not path.exists():
-        raise typer.BadParameter(f"there is nothing at {path}", param_hint="DATASET")
-    return path.as_uri()
 
 
 def print_accepted(job: JobView, *, as_json: bool) -> None:

@@ -20,6 +20,19 @@ class DatasetUri:
     path: Path | None = None
 
 
+def uri_of(text: str) -> str:
+    """The text itself if it is a URI, else the file URI of the path it names, relative ones included.
+
+    Raises InvalidSpec if nothing is at the path.
+    """
+    if "://" in text:
+        return text
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        raise InvalidSpec.of(FIELD, f"there is nothing at {path}")
+    return path.as_uri()
+
+
 def parse(text: str) -> DatasetUri:
     """The parts of a dataset URI.
 

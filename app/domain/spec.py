@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 DEFAULT_BACKBONE = "embedded/digits"
 MEDIAN = "median"
+HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
 
 
 class Kernel(StrEnum):
@@ -218,12 +219,12 @@ class DistillationSpec(Part):
         default=None, description="Default: no evaluation. `{}` evaluates with the defaults.", examples=[{}]
     )
     holdout_fraction: float = Field(
-        default=0.25,
+        default=HOLDOUT_FRACTION,
         gt=0,
-        le=0.5,
+        le=HOLDOUT_FRACTION,
         description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
-        "sampling never sees it. 0 to 0.5.",
-        examples=[0.25],
+        "sampling never sees it. At most 0.25, which is what `dapple train` holds out.",
+        examples=[HOLDOUT_FRACTION],
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.", examples=[0])
     deadline_seconds: float | None = Field(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from app.domain.spec import HOLDOUT_FRACTION
+
 SALT = "dapple-held-out-1"
-DIGITS_FRACTION = 0.25  # fixed: the shipped backbone's training split and every job's must be the same
+DIGITS_FRACTION = HOLDOUT_FRACTION  # whatever a job asks: the shipped backbone's split and every job's are the same
 
 
 def held_out(

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from diffusers import DDPMScheduler, DiTTransformer2DModel
 
+from app.domain.errors import InvalidSpec
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -24,7 +26,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}")
+            raise InvalidSpec.of("patch_size", f"{self.image_size} pixels are not a multiple of {self.patch_size}")
 
 
 def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:

@@ -1,5 +1,6 @@
 """Train a small class-conditional DiT on the training split of a dataset."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from worker.seeds import generator
 from worker.training.model import Architecture, build, noise_schedule
 
 CHECKPOINT = "checkpoint.pt"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ class Trained:
 class _State:
     """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished steps."""
 
-    def __init__(self, architecture: Architecture, config: TrainingConfig) -> None:
-        self.fingerprint = {**asdict(architecture), **asdict(config)}
+    def __init__(self, architecture: Architecture, config: TrainingConfig, data: str, device: torch.device) -> None:
+        self.fingerprint = {**asdict(architecture), **asdict(config), "data": data}
+        self.device = device
         self.step = 0
-        self.model = build(architecture, config.seed).eval()
-        self.averaged = build(architecture, config.seed).eval().requires_grad_(False)
+        self.model = build(architecture, config.seed).eval().to(device)
+        self.averaged = build(architecture, config.seed).eval().to(device).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=0.01)
 
     def save(self, path: Path) -> None:
@@ -56,9 +59,9 @@ class _State:
         unfinished.replace(path)
 
     def restore(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True, map_location=self.device)
         if saved["fingerprint"] != self.fingerprint:
-            raise PermanentError(f"{path} belongs to a run with other settings; remove it or repeat those settings")
+            raise PermanentError(f"{path} belongs to a run with other settings or images; remove it or repeat that run")
         self.step = saved["step"]
         for name in ("model", "averaged", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
@@ -72,15 +75,16 @@ def train(
     *,
     folder: Path,
     on_step: Callable[[int, float], None],
+    device: torch.device = CPU,
 ) -> Trained:
     """The averaged model after `config.steps` steps on `images` in [-1, 1].
 
     Goes on from `folder`/checkpoint.pt if there is one. Every step draws from its own generator, so an interrupted
     run ends with the same weights as an undisturbed one.
 
-    Raises PermanentError if the checkpoint belongs to a run with other settings.
+    Raises PermanentError if the checkpoint belongs to a run with other settings or images.
     """
-    state = _State(architecture, config)
+    state = _State(architecture, config, _digest(images, labels), device)
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
         state.restore(checkpoint)
@@ -95,12 +99,16 @@ def train(
     return Trained(state.averaged, sum(tail) / len(tail) if tail else math.nan)
 
 
+def _digest(images: Tensor, labels: Tensor) -> str:
+    return hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+
+
 def _step(state: _State, images: Tensor, labels: Tensor, architecture: Architecture, config: TrainingConfig) -> float:
     g = generator(config.seed, "train", state.step)
     chosen = torch.randint(len(images), (config.batch_size,), generator=g)
     dropped = torch.rand(config.batch_size, generator=g) < config.label_dropout
     given = torch.where(dropped, architecture.classes, labels[chosen])
-    loss = epsilon_loss(state.model, images[chosen], given, g)
+    loss = epsilon_loss(state.model, images[chosen].to(state.device), given.to(state.device), g)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     for group in state.optimizer.param_groups:
@@ -122,8 +130,8 @@ def epsilon_loss(
     """
     schedule = noise_schedule()
     n, last = len(x0), schedule.config.num_train_timesteps
-    t = ((torch.rand((), generator=g) + torch.arange(n) / n) % 1 * last).long()
-    eps = torch.randn(x0.shape, generator=g)
+    t = ((torch.rand((), generator=g) + torch.arange(n) / n) % 1 * last).long().to(x0.device)
+    eps = torch.randn(x0.shape, generator=g).to(x0.device)
     x_t = schedule.add_noise(x0, eps, t)
     prediction = model(x_t, timestep=t, class_labels=class_labels).sample
     return (prediction - eps).square().mean()

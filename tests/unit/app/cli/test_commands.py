@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.cli.distil import dataset_uri, requested
+from app.cli.distil import requested
 from tests.unit.app.fake_service import ARCHIVE, Service, job, refuses, says
 
 METRICS = {
@@ -105,14 +105,6 @@ def test_options_of_one_part_end_up_in_it_together():
 
     assert body["guidance"] == {"scale": 0.5, "tap": 3}
     assert body["sampling"] == {"steps": 5}
-
-
-def test_a_plain_path_becomes_a_file_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "my images").mkdir()
-    monkeypatch.chdir(tmp_path)
-
-    assert dataset_uri("./my images") == f"file://{tmp_path}/my%20images"
-    assert dataset_uri("file:///elsewhere") == "file:///elsewhere"
 
 
 def test_json_is_all_there_is_on_standard_output(capsys: pytest.CaptureFixture[str]):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.dataset_uri import DatasetUri, parse, resolve_local
+from app.domain.dataset_uri import DatasetUri, parse, resolve_local, uri_of
 from app.domain.errors import InvalidSpec
 
 
@@ -42,3 +42,16 @@ def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(InvalidSpec):
         resolve_local(parse(f"file://{tmp_path}/a/x"), [])
+
+
+def test_a_plain_path_becomes_a_file_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my images").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert uri_of("./my images") == f"file://{tmp_path}/my%20images"
+    assert uri_of("file:///elsewhere") == "file:///elsewhere"
+
+
+def test_a_plain_path_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match="nothing at .*/gone"):
+        uri_of(str(tmp_path / "gone"))
