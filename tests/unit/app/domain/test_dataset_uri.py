@@ -53,5 +53,5 @@ def test_a_plain_path_becomes_a_file_uri(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_plain_path_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpec, match="nothing at .*/gone"):
+    with pytest.raises(InvalidSpec, match=r"nothing at .*/gone"):
         uri_of(str(tmp_path / "gone"))
