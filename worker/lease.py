@@ -13,6 +13,8 @@ from app.domain.errors import Cancelled, DappleError, DatabaseUnavailable, Lease
 from app.domain.job import Lease, Progress
 from app.settings import Settings
 
+LOOK_SECONDS = 0.01  # quicker steps than this share one look at the database
+
 log = structlog.get_logger()
 
 
@@ -35,7 +37,7 @@ class Holder:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{lease.task.id}", daemon=True)
         self._must_stop: DappleError | None = None
-        self._renewed_at = time.monotonic()
+        self._renewed_at = self._looked_at = time.monotonic()
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +55,7 @@ class Holder:
         self._progress = Progress(done, total)
         if time.monotonic() - self._renewed_at >= self._settings.progress_seconds:
             self._renew()
-        else:
+        elif time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._look()
         if self._must_stop is not None:
             raise self._must_stop
@@ -75,6 +77,7 @@ class Holder:
             self._give_up_in_time(error)
 
     def _look(self) -> None:
+        self._looked_at = time.monotonic()
         try:
             with self._database.reading() as session:
                 self._note(tasks.cancel_requested(session, self._lease))

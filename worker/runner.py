@@ -139,8 +139,7 @@ class Runner:
                 failure, again = verdict(error)
                 unforeseen = error if failure.kind is FailureKind.INTERNAL else None
                 log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
-                backoff = self._settings.retry_backoff_seconds * 2 ** (lease.task.attempt - 1)
-                tasks.fail(session, lease, failure, retry_in=backoff if again else None)
+                tasks.fail(session, lease, failure, backoff_seconds=self._settings.retry_backoff_seconds if again else None)
 
 
 def verdict(error: Exception) -> tuple[Failure, bool]:

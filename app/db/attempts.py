@@ -87,14 +87,14 @@ def cancel(session: Session, job: JobRow, task: TaskRow) -> None:
     jobs.finish_cancelling(session, job)
 
 
-def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure, retry_in: float | None) -> bool:
-    """Whether an unsuccessful try is followed by another one; if not, the job fails with it."""
-    another = retry_in is not None and _tries_left(job, task) > 1
+def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure, backoff_seconds: float | None) -> bool:
+    """Whether an unsuccessful try is followed by another, later with each failure; if not, the job fails with it."""
+    retry_in = None if backoff_seconds is None or _tries_left(job, task) <= 1 else backoff_seconds * 2**task.failures
     task.failures += 1
     if job.state == JobState.CANCELLING:
         cancel(session, job, task)
         return False
-    if another:
+    if retry_in is not None:
         make_ready(task, retry_in)
         record(session, task, "task.retried", {"failure": jobs.told(failure)})
         return True
@@ -146,7 +146,7 @@ def expire(session: Session, task_id: str, token: int, backoff_seconds: float) -
     crash = Failure(FailureKind.CRASHED, f"worker {task.worker} stopped answering")
     end(session, task, Outcome.EXPIRED, crash)
     failure = crash if _tries_left(job, task) > 1 else Failure(FailureKind.CRASHED, _all_attempts(session, task))
-    retry_or_fail(session, job, task, failure, backoff_seconds * 2**task.failures)
+    retry_or_fail(session, job, task, failure, backoff_seconds)
     return 1
 
 

@@ -149,14 +149,14 @@ def _publishable(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
     return job, task
 
 
-def fail(session: Session, lease: Lease, failure: Failure, *, retry_in: float | None) -> bool:
-    """Whether the task will be tried again, `retry_in` seconds from now.
+def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: float | None) -> bool:
+    """Whether the task will be tried again, after `backoff_seconds` doubled for each earlier failure.
 
-    Without `retry_in`, or after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
+    Without a backoff, or after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
     """
     job, task = hold(session, lease)
     attempts.end(session, task, Outcome.FAILED, failure)
-    return attempts.retry_or_fail(session, job, task, failure, retry_in)
+    return attempts.retry_or_fail(session, job, task, failure, backoff_seconds)
 
 
 def release(session: Session, lease: Lease) -> None:

@@ -95,7 +95,7 @@ def test_a_failed_job_says_why(client: TestClient, resources: Resources) -> None
     job = submit(client)
     lease = claimed(resources.database)
     with resources.database.transaction() as session:
-        tasks.fail(session, lease, Failure(FailureKind.INVALID_INPUT, "no images"), retry_in=None)
+        tasks.fail(session, lease, Failure(FailureKind.INVALID_INPUT, "no images"), backoff_seconds=None)
     told = client.get(job["links"]["self"]).json()
     assert told["state"] == "failed"
     assert told["failure"] == told["attempts"][0]["failure"] == {"kind": "invalid_input", "message": "no images"}

@@ -7,6 +7,7 @@ from app.domain.dataset_uri import DatasetUri
 from app.domain.errors import DatasetRejected
 from worker.datasets.base import Dataset
 from worker.datasets.load import load
+from worker.datasets.readers.image_folder import OnFile
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,15 @@ class Source:
     channels: int
     holdout_fraction: float
 
-    def load(self) -> Dataset:
-        """The dataset as it is now. Raises InvalidSpec or DatasetRejected."""
+    def load(self, on_file: OnFile | None = None) -> Dataset:
+        """The dataset as it is now; `on_file(done, total)` is called after each file. Raises InvalidSpec or DatasetRejected."""
         return load(
             self.uri,
             roots=self.roots,
             image_size=self.image_size,
             channels=self.channels,
             holdout_fraction=self.holdout_fraction,
+            on_file=on_file,
         )
 
 
@@ -36,17 +38,17 @@ class DatasetCache:
     def __init__(self) -> None:
         self._held: tuple[Source, Dataset] | None = None
 
-    def read(self, source: Source) -> Dataset:
+    def read(self, source: Source, on_file: OnFile | None = None) -> Dataset:
         """The dataset as it is now."""
-        dataset = source.load()
+        dataset = source.load(on_file)
         self._held = (source, dataset)
         return dataset
 
-    def same(self, source: Source, digest: str) -> Dataset:
+    def same(self, source: Source, digest: str, on_file: OnFile | None = None) -> Dataset:
         """The dataset as it was when its digest was taken. Raises DatasetRejected if it has changed since."""
         if self._held is not None and self._held[0] == source and self._held[1].digest == digest:
             return self._held[1]
-        dataset = self.read(source)
+        dataset = self.read(source, on_file)
         if dataset.digest != digest:
             raise DatasetRejected(f"{dataset.uri} changed while the job was running; submit the job again")
         return dataset

@@ -21,7 +21,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     """Raises InvalidSpec naming the field, DatasetRejected naming the file or class."""
     backbone = work.backbone(bench)
     _check_spec(work.spec, backbone)
-    dataset = select(bench.datasets.read(source(work, bench)), work.spec.classes)
+    dataset = select(bench.datasets.read(source(work, bench), work.tick), work.spec.classes)
     require_images(dataset, least_images(work.spec))
     output = {
         "classes": list(dataset.classes),
@@ -49,7 +49,7 @@ def source(work: Work, bench: Bench) -> Source:
 
 def dataset_of(work: Work, bench: Bench) -> Dataset:
     """The classes of the job's dataset, unchanged since `prepare`. Raises DatasetRejected if it changed."""
-    whole = bench.datasets.same(source(work, bench), work.prepared["dataset_digest"])
+    whole = bench.datasets.same(source(work, bench), work.prepared["dataset_digest"], lambda _done, _total: work.tick(0, 1))
     return select(whole, work.prepared["classes"])
 
 

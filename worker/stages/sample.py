@@ -74,9 +74,15 @@ def sample_targets(
             ) from error
     torch.cuda.empty_cache()
     half = len(targets) // 2
-    parts = [sample_targets(spec, backbone, _from_row_zero(part), on_step) for part in (targets[:half], targets[half:])]
-    (first, ratio), (second, _) = parts
+    first, early = sample_targets(spec, backbone, targets[:half], _part_of_two(on_step, 0))
+    second, late = sample_targets(spec, backbone, _from_row_zero(targets[half:]), _part_of_two(on_step, 1))
+    weights = (half, len(targets) - half)
+    ratio = np.average([early, late], axis=0, weights=weights).tolist()
     return {name: np.concatenate([first[name], second[name]]) for name in first}, ratio
+
+
+def _part_of_two(on_step: OnStep | None, part: int) -> OnStep | None:
+    return None if on_step is None else lambda done, total: on_step(part * total + done, 2 * total)
 
 
 def _from_row_zero(targets: Sequence[Target]) -> list[Target]:

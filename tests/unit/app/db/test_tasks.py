@@ -150,7 +150,7 @@ def test_an_expired_lease_is_claimed_by_another_worker(database: Database) -> No
         lambda session, lease: tasks.cancel_requested(session, lease),
         lambda session, lease: tasks.finish(session, lease, {}, then=[NewTask(TaskKind.PACKAGE, 0, {})]),
         lambda session, lease: complete(session, lease),
-        lambda session, lease: tasks.fail(session, lease, CRASH, retry_in=None),
+        lambda session, lease: tasks.fail(session, lease, CRASH, backoff_seconds=None),
         lambda session, lease: tasks.release(session, lease),
         lambda session, lease: tasks.cancelled(session, lease),
     ],
@@ -195,7 +195,7 @@ def test_crashes_are_tried_again_later_and_later_then_fail_the_job(database: Dat
 
 def test_a_retried_task_is_not_claimed_before_its_time(database: Database) -> None:
     submitted(database)
-    assert call(database, tasks.fail, claimed(database), CRASH, retry_in=1000.0) is True
+    assert call(database, tasks.fail, claimed(database), CRASH, backoff_seconds=1000.0) is True
     assert call(database, tasks.claim, "w", 60) is None
     assert call(database, tasks.ready_task_ids) == []
 
@@ -203,14 +203,14 @@ def test_a_retried_task_is_not_claimed_before_its_time(database: Database) -> No
 def test_a_task_is_retried_at_once_where_no_backoff_is_asked(database: Database) -> None:
     submitted(database)
     lease = claimed(database)
-    assert call(database, tasks.fail, lease, CRASH, retry_in=0) is True
+    assert call(database, tasks.fail, lease, CRASH, backoff_seconds=0) is True
     assert call(database, tasks.ready_task_ids) == [lease.task.id]
 
 
 def test_the_last_allowed_attempt_fails_the_job_with_its_failure(database: Database) -> None:
     job_id = submitted(database, SPEC.model_copy(update={"max_attempts": 2}))
-    assert call(database, tasks.fail, claimed(database), CRASH, retry_in=0) is True
-    assert call(database, tasks.fail, claimed(database), CRASH, retry_in=0) is False
+    assert call(database, tasks.fail, claimed(database), CRASH, backoff_seconds=0) is True
+    assert call(database, tasks.fail, claimed(database), CRASH, backoff_seconds=0) is False
     assert job_of(database, job_id).failure == CRASH
     assert states_of(database, job_id) == ["failed"]
 
@@ -218,7 +218,7 @@ def test_the_last_allowed_attempt_fails_the_job_with_its_failure(database: Datab
 def test_a_failing_task_ends_its_siblings(database: Database) -> None:
     job_id = prepared(database, samples=3)
     failing, running = claimed(database), claimed(database)
-    assert call(database, tasks.fail, failing, CRASH, retry_in=None) is False
+    assert call(database, tasks.fail, failing, CRASH, backoff_seconds=None) is False
     assert states_of(database, job_id) == ["succeeded", "failed", "cancelled", "cancelled", "cancelled"]
     assert job_of(database, job_id).state is JobState.FAILED
     with pytest.raises(LeaseLost):
@@ -273,7 +273,7 @@ def test_a_job_is_cancelled_when_its_last_running_task_has_stopped(database: Dat
     "ending",
     [
         lambda session, lease: tasks.release(session, lease),
-        lambda session, lease: tasks.fail(session, lease, CRASH, retry_in=0),
+        lambda session, lease: tasks.fail(session, lease, CRASH, backoff_seconds=0),
         lambda session, lease: tasks.expire_worker(session, "w"),
     ],
     ids=["release", "fail", "expire"],
