@@ -1,0 +1,7 @@
+"""Runs tasks: everything that needs the mathematics."""
+
+import os
+
+# Set here because OpenMP reads it once, when torch is imported. Threads that spin while they wait slow each other down
+# where cores are busy: on 2 cores under load, 60 sampling steps took 56 s spinning and 2.8 s sleeping, same bytes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

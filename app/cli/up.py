@@ -133,14 +133,8 @@ def _runner(database: Database) -> Supervisor:
             _forget_dead_runners(database)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
-    return Supervisor([sys.executable, "-P", "-m", "worker.main"], _runner_environment, recover)
-
-
-def _runner_environment(number: int) -> dict[str, str]:
-    # OpenMP threads that spin while they wait slow each other down where cores are busy: on 2 cores with other load,
-    # 60 sampling steps took 56 s spinning and 2.8 s sleeping, with the same bytes.
-    waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    return {"DAPPLE_WORKER_NAME": f"{WORKER}{number}", "OMP_WAIT_POLICY": waiting}
+    command = [sys.executable, "-P", "-m", "worker.main"]
+    return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{WORKER}{number}"}, recover)
 
 
 def _forget_dead_runners(database: Database) -> None:
