@@ -43,7 +43,9 @@ class RBF:
             raise ValueError(f"bandwidth must be a number above 0, not {self.bandwidth}")
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        return torch.exp(squared_distances(a, b) / (-2 * self.bandwidth**2))
+        square = squared_distances(a, b)
+        h = max(self.bandwidth, torch.finfo(square.dtype).eps)  # below it, 1 / h^2 leaves the dtype and gradients are NaN
+        return torch.exp(square / (-2 * h * h))
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])

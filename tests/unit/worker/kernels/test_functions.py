@@ -77,3 +77,13 @@ def test_squared_distances_have_the_analytic_gradient_in_both_sets():
 def test_feature_vectors_of_different_length_are_refused():
     with pytest.raises(TypeCheckError):
         RBF(1.0).gram(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("bandwidth", [5e-324, 1e-200, 1e-25, 1e-19, 1e-15, 1e15, 1e200, 1.7e308])
+def test_no_bandwidth_is_too_small_or_too_large_for_a_gradient(bandwidth):
+    a, b = noise(3, 16).requires_grad_(), noise(5, 16, seed=1)
+    value = RBF(bandwidth).gram(a, a).sum() + RBF(bandwidth).gram(a, b).sum()
+    value.backward()
+    assert value.isfinite()
+    assert a.grad is not None
+    assert a.grad.isfinite().all()
