@@ -25,14 +25,15 @@ def class_names(uri: str, roots: Sequence[Path]) -> tuple[str, ...]:
         return tuple(sorted({item.class_name for item in arrange(_file_names(path))}))
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
-    except (DatasetRejected, zipfile.BadZipFile) as error:
+    except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        # zipfile answers an unknown version with NotImplementedError, names that are no UTF-8 with a ValueError
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
 
 
 def _file_names(path: Path) -> list[str]:
     if path.is_dir():
         return list(_files_below(path))
-    if zipfile.is_zipfile(path):
+    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
         with zipfile.ZipFile(path) as archive:
             return [info.filename for info in archive.infolist() if not info.is_dir()]
     path.stat()
@@ -42,8 +43,18 @@ def _file_names(path: Path) -> list[str]:
 def _files_below(folder: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         depth = Path(parent).relative_to(folder)
-        folders[:] = [] if len(depth.parts) > MAX_DEPTH else folders
+        if len(depth.parts) > MAX_DEPTH:
+            raise DatasetRejected(f"folders are nested more than {MAX_DEPTH} deep")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            _check_inside(folder, Path(parent) / name)
         yield from ((depth / name).as_posix() for name in files)
+
+
+def _check_inside(folder: Path, path: Path) -> None:
+    """Raises DatasetRejected, as the worker will, for a link to a folder elsewhere: its names are nobody's to list."""
+    if path.is_symlink() and not path.resolve().is_relative_to(folder):
+        raise DatasetRejected(f"{path.relative_to(folder)} is a symbolic link that leads out of the dataset's folder")
 
 
 def _raise(error: OSError) -> None:

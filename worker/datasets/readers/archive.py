@@ -23,7 +23,7 @@ class ZipFiles:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the latter for versions and names
             raise DatasetRejected(f"{path} is not a readable zip: {error}") from error
         members = sorted((info for info in self._zip.infolist() if not info.is_dir()), key=lambda info: info.filename)
         check_count(len(members))

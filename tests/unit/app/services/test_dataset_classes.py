@@ -1,3 +1,4 @@
+import os
 import zipfile
 from pathlib import Path
 
@@ -44,7 +45,34 @@ def test_a_zip_tells_its_classes_without_being_unpacked(tmp_path: Path) -> None:
 def test_a_link_to_a_parent_folder_does_not_go_round_for_ever(tmp_path: Path) -> None:
     make(tmp_path / "set", "a/1.png", "b/1.png")
     (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
-    assert class_names((tmp_path / "set").as_uri(), [tmp_path]) == ("a", "b")
+    with pytest.raises(InvalidSpec, match="nested more than"):
+        class_names((tmp_path / "set").as_uri(), [tmp_path])
+
+
+def test_the_names_behind_a_link_that_leads_out_of_the_dataset_are_not_told(tmp_path: Path) -> None:
+    make(tmp_path / "set", "a/1.png", "b/1.png")
+    make(tmp_path / "elsewhere", "secret/1.png")
+    (tmp_path / "set" / "c").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidSpec, match="c is a symbolic link that leads out"):
+        class_names((tmp_path / "set").as_uri(), [tmp_path])
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 99), (46, 0xFF)], ids=["version", "name"])
+def test_a_zip_that_cannot_be_read_is_refused_and_no_internal_error(tmp_path: Path, place: int, value: int) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("é/1.png", b"")
+    content = bytearray((tmp_path / "set.zip").read_bytes())
+    content[content.find(b"PK\1\2") + place] = value
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(InvalidSpec, match=r"set\.zip"):
+        class_names((tmp_path / "set.zip").as_uri(), [tmp_path])
+
+
+@pytest.mark.timeout(5)
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidSpec, match="neither a folder nor a zip"):
+        class_names((tmp_path / "pipe").as_uri(), [tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,12 @@ def test_a_damaged_member_is_refused_by_name(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(DatasetRejected, match=r"^rose/1\.png: cannot be unpacked"):
         ZipFiles(path).read("rose/1.png")
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 99), (46, 0xFF)], ids=["version", "name"])
+def test_a_directory_that_cannot_be_read_rejects_the_zip(tmp_path, place, value):
+    content = bytearray(zip_of(tmp_path / "a.zip", "é/x.png").read_bytes())
+    content[content.find(b"PK\1\2") + place] = value
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DatasetRejected, match=r"a\.zip is not a readable zip"):
+        ZipFiles(tmp_path / "a.zip")
