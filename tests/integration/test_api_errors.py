@@ -45,8 +45,8 @@ def test_an_unknown_url_is_404(client: TestClient, url: str) -> None:
 @pytest.mark.parametrize(
     ("method", "url", "allowed"),
     [
-        ("PUT", "/v1/jobs", "GET, POST"),
-        ("PATCH", "/v1/jobs/x", "GET, DELETE"),
+        ("PUT", "/v1/jobs", "GET, HEAD, POST"),
+        ("PATCH", "/v1/jobs/x", "GET, HEAD, DELETE"),
         ("POST", "/v1/jobs/x/archive", "GET, HEAD"),
         ("GET", "/v1/jobs/x/cancel", "POST"),
     ],

@@ -43,6 +43,12 @@ def test_a_head_request_has_the_same_headers_and_no_body(client: TestClient, job
     }
 
 
+def test_whatever_can_be_read_answers_a_head_request(client: TestClient, job: str) -> None:
+    for url in (job, f"{job}/metrics", f"{job}/preview.png", "/v1/jobs", "/v1/backbones", "/livez", "/readyz"):
+        head, get = client.head(url), client.get(url)
+        assert (head.status_code, head.headers["content-length"]) == (200, get.headers["content-length"])
+
+
 def test_an_interrupted_download_is_taken_up_again(client: TestClient, job: str) -> None:
     etag = client.head(f"{job}/archive").headers["etag"]
     rest = client.get(f"{job}/archive", headers={"Range": "bytes=2000-", "If-Range": etag})
@@ -62,6 +68,25 @@ def test_an_impossible_range_is_a_problem(client: TestClient, job: str, value: s
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     if status == 416:
         assert answer.headers["content-range"] == f"bytes */{len(ZIP)}"
+
+
+@pytest.mark.parametrize("value", ["items=0-5", "bytes=9999-,99999-", "bytes=0-1,5-6"])
+def test_a_range_that_is_not_served_is_answered_with_the_whole(client: TestClient, job: str, value: str) -> None:
+    answer = client.get(f"{job}/archive", headers={"Range": value})
+    assert (answer.status_code, answer.content) == (200, ZIP)
+
+
+@pytest.mark.parametrize("value", ["bytes=0-5", "bytes=99999-"])
+def test_a_range_means_nothing_to_a_head_request_or_a_preview(client: TestClient, job: str, value: str) -> None:
+    head = client.head(f"{job}/archive", headers={"Range": value})
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(ZIP)))
+    preview = client.get(f"{job}/preview.png", headers={"Range": value})
+    assert (preview.status_code, preview.content) == (200, PNG)
+
+
+def test_who_has_the_content_is_told_so_before_its_range_is_looked_at(client: TestClient, job: str) -> None:
+    etag = client.head(f"{job}/archive").headers["etag"]
+    assert client.get(f"{job}/archive", headers={"If-None-Match": etag, "Range": "bytes=99999-"}).status_code == 304
 
 
 @pytest.mark.parametrize("name", ["archive", "preview.png"])

@@ -4,13 +4,13 @@ import base64
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from app.api.conditional import is_known, quoted
 from app.api.dependencies import JobId, Res
 from app.api.errors import documented
-from app.api.ranges import check_range
+from app.api.ranges import is_served
 from app.db import jobs
 from app.domain.artifact import Artifact
 from app.domain.errors import ArtifactNotReady
@@ -44,6 +44,7 @@ def _binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]
     | documented(400, 403, 404, 409, 416, 422, 503),
 )
 def download_archive(
+    request: Request,
     job_id: JobId,
     resources: Res,
     range: Annotated[str | None, Header(description="Only these bytes.", examples=["bytes=1024-"])] = None,
@@ -55,8 +56,10 @@ def download_archive(
     """The distilled dataset as a zip. Interrupted downloads resume with `Range` and `If-Range`."""
     job = _job(resources, job_id)
     archive = _produced(job, job.archive, "archive")
-    if range is not None and if_range in (None, quoted(archive.sha256)):
-        check_range(range, archive.size_bytes)
+    etag = quoted(archive.sha256)
+    applies = request.method == "GET" and if_range in (None, etag) and not is_known(if_none_match, etag)
+    if range is None or not applies or not is_served(range, archive.size_bytes):
+        _ignore_range(request)
     return _content(resources, if_none_match, archive, f"dapple-{job_id}.zip")
 
 
@@ -70,20 +73,28 @@ def download_archive(
     | documented(403, 404, 409, 422, 503),
 )
 def get_preview(
+    request: Request,
     job_id: JobId,
     resources: Res,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A picture of the distilled dataset."""
     job = _job(resources, job_id)
+    _ignore_range(request)
     return _content(resources, if_none_match, _produced(job, job.preview, "preview"), None)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", operation_id="get_metrics", responses=documented(403, 404, 409, 422, 503))
 def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
     """The numbers of a finished job: the evaluation of every arm, set metrics, timings in seconds."""
     job = _job(resources, job_id)
     return dict(_produced(job, job.metrics, "metrics"))
+
+
+def _ignore_range(request: Request) -> None:
+    """Send the whole: the file response reads the header itself, and answers what it cannot serve in plain text."""
+    request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
 
 
 def _job(resources: Resources, job_id: str) -> Job:

@@ -10,6 +10,7 @@ from app.storage.backbones import BackboneFolder, list_all
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 
 
+@router.head("", include_in_schema=False)
 @router.get("", operation_id="list_backbones", responses=documented(403))
 def list_backbones(resources: Res) -> BackbonePage:
     """Every backbone whose files are complete, by name."""

@@ -9,12 +9,14 @@ from app.api.schemas import HealthView
 router = APIRouter(tags=["health"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", operation_id="get_liveness", responses=documented(403))
 def get_liveness() -> HealthView:
     """The process answers."""
     return HealthView(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="get_readiness", responses=documented(403, 503))
 def get_readiness(resources: Res) -> HealthView:
     """Jobs can be taken: the database answers and the artifact store can be written."""

@@ -62,6 +62,7 @@ def submit_job(
     return _view(resources, job)
 
 
+@router.head("", include_in_schema=False)
 @router.get("", operation_id="list_jobs", responses=documented(403, 422, 503))
 def list_jobs(
     resources: Res,
@@ -83,6 +84,7 @@ def list_jobs(
         return JobPage(items=tuple(job_views(session, found)), next_cursor=next_cursor)
 
 
+@router.head("/{job_id}", include_in_schema=False)
 @router.get(
     "/{job_id}",
     operation_id="get_job",
