@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from itertools import islice
 
 from app.domain.errors import FieldProblem, InvalidSpec
 from app.domain.spec import DistillationSpec
@@ -27,7 +28,8 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
     except InvalidSpec as error:
         problems += error.problems
     problems += _tap_problems(spec, backbone)
-    problems += list(_class_problems(spec, dataset, backbone))[:MOST_NAMED]
+    problems += _window_problems(spec)
+    problems += islice(_class_problems(spec, dataset, backbone), MOST_NAMED)
     if problems:
         raise InvalidSpec(problems)
 
@@ -37,6 +39,13 @@ def _tap_problems(spec: DistillationSpec, backbone: BackboneFolder | None) -> li
     if backbone is None or tap is None or tap <= backbone.blocks:
         return []
     return [FieldProblem("guidance.tap", f"{backbone.name} has {backbone.blocks} blocks; there is no block {tap}")]
+
+
+def _window_problems(spec: DistillationSpec) -> list[FieldProblem]:
+    steps, guidance = spec.sampling.steps, spec.guidance
+    if any(guidance.start <= step / steps < guidance.stop for step in range(steps)):
+        return []
+    return [FieldProblem("guidance.start", f"none of the {steps} steps lies between start and stop: nothing would be guided")]
 
 
 def _class_problems(

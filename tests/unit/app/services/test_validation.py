@@ -39,6 +39,12 @@ def test_a_tap_beyond_the_last_block_is_refused(resources: Resources) -> None:
     assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny has 6 blocks; there is no block 7")]
 
 
+@pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.501, "stop": 0.519}])
+def test_guidance_that_would_guide_no_step_is_refused(resources: Resources, window: dict[str, float]) -> None:
+    assert [field for field, _ in problems(resources, guidance=window)] == ["guidance.start"]
+    assert problems(resources, guidance=window, sampling={"steps": 1000}) == []
+
+
 def test_an_unknown_class_is_refused_with_the_nearest(resources: Resources) -> None:
     fields, messages = zip(*problems(resources, dataset_uri=folder(resources, "0", "1"), classes=["01"]), strict=True)
     assert set(fields) == {"classes"}
