@@ -6,6 +6,7 @@ from app.domain.job import NewTask, TaskKind
 from app.domain.spec import Arm, DistillationSpec, Evaluation
 
 IMAGES_PER_SAMPLE_TASK = 32
+UNITS_PER_CLASSIFIER = 100  # a classifier's training is told in hundredths, from the plan to the last tick
 
 
 def first_task() -> NewTask:
@@ -27,7 +28,8 @@ def evaluations(evaluation: Evaluation | None) -> list[NewTask]:
     """One task for each arm, in order."""
     if evaluation is None:
         return []
-    return [NewTask(TaskKind.EVALUATE, i, {"arm": arm}, evaluation.training_seeds) for i, arm in enumerate(evaluation.arms)]
+    units = evaluation.training_seeds * UNITS_PER_CLASSIFIER
+    return [NewTask(TaskKind.EVALUATE, i, {"arm": arm}, units) for i, arm in enumerate(evaluation.arms)]
 
 
 def sampled_arms(spec: DistillationSpec) -> list[Arm]:

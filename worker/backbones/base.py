@@ -33,7 +33,10 @@ class Backbone(Protocol):
     device: torch.device
 
     def scheduler(self, name: Scheduler, steps: int) -> Any:
-        """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set."""
+        """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
+
+        Raises InvalidSpec naming `sampling.steps` if the schedule has not as many different timesteps.
+        """
         ...
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:

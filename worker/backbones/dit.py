@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiTTransforme
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from app.domain.errors import BackboneUnavailable
+from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.domain.spec import Scheduler
 from app.storage.backbones import BackboneFolder
 from worker.backbones.base import Denoised
@@ -79,7 +79,12 @@ class DiTBackbone:
 
     def scheduler(self, name: Scheduler, steps: int) -> Any:
         scheduler = SCHEDULERS[name].from_config(dict(self._scheduler_config))
-        scheduler.set_timesteps(steps, device=self.device)
+        trained = scheduler.config.num_train_timesteps
+        if steps <= trained:
+            scheduler.set_timesteps(steps, device=self.device)
+        # DPM-Solver++ rounds some into one where they are dense, and then runs off the end of its own schedule.
+        if steps > trained or len(set(scheduler.timesteps.tolist())) < steps:
+            raise InvalidSpec.of("sampling.steps", f"{name} on {self.name} cannot take {steps} different steps; ask for fewer")
         return scheduler
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from app.domain.job import TaskKind
+from app.domain.plan import UNITS_PER_CLASSIFIER
 from app.domain.spec import Arm, DistillationSpec
 from worker.datasets.base import Dataset
 from worker.datasets.tensors import to_tensor
@@ -14,8 +15,6 @@ from worker.seeds import seed_of
 from worker.stages.base import Bench, Done, Tick, Work
 from worker.stages.prepare import dataset_of
 from worker.stages.sample import read_samples
-
-ITERATIONS_PER_TICK = 10
 
 
 def evaluate_arm(work: Work, bench: Bench) -> Done:
@@ -71,8 +70,8 @@ def score(
     tensors = _on(device, images, labels) + _on(device, dataset.test.images(range(len(dataset.test))), dataset.test.labels)
 
     def on_iteration(run: int, done: int, total: int) -> None:
-        if tick is not None and done % ITERATIONS_PER_TICK == 0:
-            tick(run * total + done, runs * total)
+        if tick is not None:
+            tick(units_done(run, done / total), runs * UNITS_PER_CLASSIFIER)
 
     return [
         train_and_test(
@@ -83,6 +82,11 @@ def score(
         )
         for run in range(runs)
     ]
+
+
+def units_done(classifiers: int, share: float) -> int:
+    """The plan's units in so many trained classifiers and a share, 0 to 1, of the next."""
+    return int((classifiers + share) * UNITS_PER_CLASSIFIER)
 
 
 def _on(device: torch.device, images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 
 from app.domain.dataset_uri import parse
-from app.domain.errors import InvalidSpec
+from app.domain.errors import DatasetRejected, InvalidSpec
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
 from worker.backbones.base import Backbone
@@ -23,6 +23,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     _check_spec(work.spec, backbone)
     dataset = select(bench.datasets.read(source(work, bench), work.tick), work.spec.classes)
     require_images(dataset, least_images(work.spec))
+    _check_test_split(work.spec, dataset)
     output = {
         "classes": list(dataset.classes),
         "labels": [class_label(name, backbone.labels) for name in dataset.classes],
@@ -49,7 +50,9 @@ def source(work: Work, bench: Bench) -> Source:
 
 def dataset_of(work: Work, bench: Bench) -> Dataset:
     """The classes of the job's dataset, unchanged since `prepare`. Raises DatasetRejected if it changed."""
-    whole = bench.datasets.same(source(work, bench), work.prepared["dataset_digest"], lambda _done, _total: work.tick(0, 1))
+    planned = work.lease.task.progress.total
+    digest = work.prepared["dataset_digest"]
+    whole = bench.datasets.same(source(work, bench), digest, lambda _done, _total: work.tick(0, planned))
     return select(whole, work.prepared["classes"])
 
 
@@ -67,7 +70,13 @@ def class_label(name: str, labels: Mapping[str, int]) -> int:
     return labels[name]
 
 
+def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:
+    if spec.evaluation is not None and not len(dataset.test):
+        raise DatasetRejected("the test split has no image of these classes to evaluate on; leave out `evaluation`")
+
+
 def _check_spec(spec: DistillationSpec, backbone: Backbone) -> None:
+    backbone.scheduler(spec.sampling.scheduler, spec.sampling.steps)  # raises if it cannot take so many steps
     if spec.guidance.tap is not None and spec.guidance.tap > backbone.blocks:
         raise InvalidSpec.of("guidance.tap", f"{spec.backbone} has {backbone.blocks} blocks")
     if spec.evaluation is not None:

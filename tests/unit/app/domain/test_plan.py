@@ -30,6 +30,11 @@ def test_every_arm_asked_for_is_evaluated_and_the_unguided_one_sampled() -> None
     assert planned[-1].kind is TaskKind.PACKAGE
 
 
+def test_a_classifier_counts_a_hundred_units_of_an_evaluation() -> None:
+    planned = later_tasks(spec(evaluation=Evaluation(training_seeds=2)), CLASSES)
+    assert {task.total for task in planned if task.kind is TaskKind.EVALUATE} == {200}
+
+
 def test_ordinals_count_within_each_kind() -> None:
     planned = later_tasks(spec(evaluation={}), CLASSES)
     for kind in (TaskKind.SAMPLE, TaskKind.EVALUATE, TaskKind.PACKAGE):

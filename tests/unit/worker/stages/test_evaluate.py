@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from app.domain.job import TaskKind
+from app.domain.plan import later_tasks
 from app.domain.spec import Arm
-from worker.stages.evaluate import real_indices, score, training_set
+from worker.stages.evaluate import real_indices, score, training_set, units_done
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 
@@ -47,6 +48,13 @@ def test_a_sampled_arm_is_read_from_the_tasks_that_made_it(prepared, dataset):
     assert guided[1].tolist() == unguided[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert guided[0].shape == (6, 8, 8, 1)
     assert not np.array_equal(guided[0], unguided[0])
+
+
+def test_progress_is_told_in_the_units_of_the_plan(prepared):
+    planned = {task.total for task in later_tasks(prepared.spec, ["7", "3"]) if task.kind is TaskKind.EVALUATE}
+    last = prepared.spec.evaluation.training_seeds - 1
+    assert {units_done(last, 1.0)} == planned
+    assert [units_done(0, 0.0), units_done(0, 0.5), units_done(1, 0.25)] == [0, 50, 125]
 
 
 def test_a_job_without_evaluation_has_no_score(job, dataset):

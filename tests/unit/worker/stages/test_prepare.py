@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from app.domain.errors import BackboneUnavailable, DatasetRejected, InvalidSpec
-from app.domain.job import TaskKind
+from app.domain.job import Progress, TaskKind
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm
 from tests.unit.worker import tiny
@@ -105,3 +105,32 @@ def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
     another_process = replace(one.bench, datasets=DatasetCache())
     with pytest.raises(DatasetRejected, match="changed"):
         dataset_of(work, another_process)
+
+
+def test_an_evaluation_without_test_images_of_its_classes_is_rejected_before_any_work(job, tmp_path):
+    images_of(tmp_path / "set" / "train", 8)
+    images_of(tmp_path / "set" / "test", 2)
+    for image in (tmp_path / "set" / "test" / "3").iterdir():
+        image.unlink()
+    asked = {"dataset_uri": (tmp_path / "set").as_uri(), "classes": ["3"]}
+    assert job(**asked).run(prepare, TaskKind.PREPARE).output["test_images"] == 0
+    with pytest.raises(DatasetRejected, match="no image of these classes"):
+        job(**asked, evaluation={}).run(prepare, TaskKind.PREPARE)
+
+
+def test_more_steps_than_the_schedule_has_are_refused_before_any_work(job):
+    with pytest.raises(InvalidSpec, match="1000 different steps") as refused:
+        job(scheduler="dpm-solver++", steps=1000).run(prepare, TaskKind.PREPARE)
+    assert field_at_fault(refused) == "sampling.steps"
+    assert job(scheduler="ddpm", steps=1000).run(prepare, TaskKind.PREPARE).then
+
+
+def test_reading_again_leaves_the_planned_units_as_they_are(job, tmp_path):
+    images_of(tmp_path / "images", 8)
+    one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=None)
+    one.run(prepare, TaskKind.PREPARE)
+    work = one.work(TaskKind.SAMPLE)
+    planned = replace(work.lease.task, progress=Progress(0, 50))
+    one.ticks.clear()
+    dataset_of(replace(work, lease=replace(work.lease, task=planned)), replace(one.bench, datasets=DatasetCache()))
+    assert set(one.ticks) == {(0, 50)}
