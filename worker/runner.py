@@ -15,6 +15,7 @@ from app.db.session import Database
 from app.domain.errors import (
     BackboneUnavailable,
     Cancelled,
+    DappleError,
     DatasetRejected,
     DeviceOutOfMemory,
     InvalidSpec,
@@ -137,7 +138,7 @@ class Runner:
                 tasks.cancelled(session, lease)
             case _:
                 failure, again = verdict(error)
-                unforeseen = error if failure.kind is FailureKind.INTERNAL else None
+                unforeseen = None if isinstance(error, DappleError) else error
                 log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
                 tasks.fail(session, lease, failure, backoff_seconds=self._settings.retry_backoff_seconds if again else None)
 
@@ -149,8 +150,12 @@ def verdict(error: Exception) -> tuple[Failure, bool]:
             return Failure(FailureKind.INVALID_INPUT, str(error)), False
         case DeviceOutOfMemory() | torch.OutOfMemoryError() | MemoryError():
             return Failure(FailureKind.OUT_OF_MEMORY, str(error) or "out of memory"), True
+        case RuntimeError() if "DefaultCPUAllocator" in str(error):  # what torch raises instead where there is no GPU
+            return Failure(FailureKind.OUT_OF_MEMORY, "out of memory"), True
         case TransientError() | BackboneUnavailable():
             return Failure(FailureKind.DEPENDENCY, str(error)), True
+        case OSError() if error.strerror:  # a full disk, a file that is gone: the machine's fault, and it may pass
+            return Failure(FailureKind.DEPENDENCY, f"the worker's machine: {error.strerror}"), True
         case PermanentError():
             return Failure(FailureKind.INTERNAL, str(error)), False
         case _:

@@ -1,3 +1,4 @@
+import errno
 import threading
 from collections.abc import Callable
 
@@ -284,6 +285,9 @@ def test_another_job_runs_after_one_has_failed(service):
         (DatabaseUnavailable("locked"), FailureKind.DEPENDENCY, True),
         (TransientError("try again"), FailureKind.DEPENDENCY, True),
         (BackboneUnavailable("no weights"), FailureKind.DEPENDENCY, True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FailureKind.OUT_OF_MEMORY, True),
+        (OSError(errno.ENOSPC, "No space left on device", "samples.npz"), FailureKind.DEPENDENCY, True),
+        (RuntimeError("shape mismatch"), FailureKind.INTERNAL, False),
         (PermanentError("never"), FailureKind.INTERNAL, False),
         (KeyError("secret"), FailureKind.INTERNAL, False),
     ],
