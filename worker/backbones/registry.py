@@ -14,15 +14,18 @@ RESIDENT = 2
 
 
 class BackboneRegistry:
-    """Loads what lies under the configured roots; the last RESIDENT used stay in memory."""
+    """Loads what lies under the configured roots; the last RESIDENT used stay in memory until their files change."""
 
     def __init__(self, roots: Sequence[tuple[str, Path]], device: torch.device) -> None:
         self._roots = roots
         self._device = device
-        self.get = lru_cache(maxsize=RESIDENT)(self._load)
+        self._resident = lru_cache(maxsize=RESIDENT)(self._load)
 
-    def _load(self, name: str) -> Backbone:
+    def get(self, name: str) -> Backbone:
         """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a broken folder."""
+        return self._resident(name, find(self._roots, name).revision())
+
+    def _load(self, name: str, _revision: str) -> Backbone:
         return DiTBackbone.load(find(self._roots, name), self._device)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from app.domain.artifact import Artifact
+from app.domain.errors import InvalidSpec
 from app.domain.job import Lease, NewTask, Task, TaskKind
 from app.domain.ports import ArtifactStore
 from app.domain.spec import DistillationSpec
@@ -57,7 +58,11 @@ class Work:
         return output_of(self.earlier[TaskKind.PREPARE][0])
 
     def backbone(self, bench: Bench) -> Backbone:
-        return bench.backbones.get(self.spec.backbone)
+        """The job's backbone. Raises InvalidSpec if it is no longer the one that `prepare` saw."""
+        backbone = bench.backbones.get(self.spec.backbone)
+        if self.earlier.get(TaskKind.PREPARE) and backbone.revision != self.prepared["backbone_revision"]:
+            raise InvalidSpec.of("backbone", f"{backbone.name} changed while the job was running; submit the job again")
+        return backbone
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ def test_a_backbone_stays_in_memory_until_others_are_used(registry):
     assert registry.get("mine/a") is not first
 
 
+def test_a_backbone_that_was_trained_anew_is_loaded_anew(registry, tmp_path):
+    first = registry.get("mine/a")
+    save(tmp_path / "a", tiny.transformer(classes=2, blocks=1, seed=1), ["cat", "dog"])
+    assert registry.get("mine/a").revision != first.revision
+
+
 @pytest.mark.parametrize("name", ["other", "a", "mine/../mine/a", "mine/", "/etc"])
 def test_what_is_not_on_the_list_is_refused_naming_the_field(registry, name):
     with pytest.raises(InvalidSpec) as refused:

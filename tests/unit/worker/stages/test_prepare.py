@@ -107,6 +107,15 @@ def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
         dataset_of(work, another_process)
 
 
+def test_a_backbone_that_changes_while_the_job_runs_is_refused(job):
+    one = job()
+    one.run(prepare, TaskKind.PREPARE)
+    save(one.bench.settings.data_dir / "backbones" / "tiny", tiny.transformer(seed=1), [str(label) for label in range(10)])
+    with pytest.raises(InvalidSpec, match="tiny changed while the job was running") as refused:
+        one.work(TaskKind.SAMPLE).backbone(one.bench)
+    assert field_at_fault(refused) == "backbone"
+
+
 def test_an_evaluation_without_test_images_of_its_classes_is_rejected_before_any_work(job, tmp_path):
     images_of(tmp_path / "set" / "train", 8)
     images_of(tmp_path / "set" / "test", 2)
