@@ -74,6 +74,13 @@ def test_two_submissions_carry_different_keys():
     assert json.loads(service.requests[1].content) == {"dataset_uri": "sklearn://digits", "ipc": 1}
 
 
+def test_a_value_that_is_no_number_is_left_to_the_service_to_refuse():
+    service = Service(says(job("queued"), 202))
+    service.client().submit({"dataset_uri": "sklearn://digits", "ipc": 1, "kernel_bandwidth": float("nan")})
+    assert b'"kernel_bandwidth": NaN' in service.requests[0].content
+    assert service.requests[0].headers["Content-Type"] == "application/json"
+
+
 def test_a_service_that_never_answers_is_unreachable_and_the_text_says_what_to_do():
     service = Service(refuses)
 
