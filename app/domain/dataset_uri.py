@@ -42,6 +42,8 @@ def parse(text: str) -> DatasetUri:
         parts = urlsplit(text)
     except ValueError as error:
         raise InvalidSpec.of(FIELD, f"not a URI: {error}") from error
+    if parts.query or parts.fragment:
+        raise InvalidSpec.of(FIELD, "a dataset URI has no query or fragment; write ? as %3F and # as %23 in a path")
     if parts.scheme == "sklearn":
         return _bundled(parts.netloc + parts.path)
     if parts.scheme == "file":

@@ -12,6 +12,12 @@ def test_bundled_and_local_datasets_are_parsed() -> None:
     assert parse("file://localhost/a").path == Path("/a")
 
 
+@pytest.mark.parametrize("uri", ["file:///a?b", "file:///a#b", "sklearn://digits?x"])
+def test_no_part_of_a_uri_is_silently_left_out(uri: str) -> None:
+    with pytest.raises(InvalidSpec, match="query or fragment"):
+        parse(uri)
+
+
 @pytest.mark.parametrize(
     "uri",
     ["", "digits", "sklearn://iris", "https://x/y", "file://host/x", "file:relative", "file:///a%00b", "http://[", "s3://b/k"],
