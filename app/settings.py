@@ -1,5 +1,6 @@
 """Settings from DAPPLE_* environment variables, checked once at start and never changed."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
 class Settings(BaseSettings):
     """Everything that differs between two installations.
 
-    `dataset_roots` is a list of folders separated by `:` in the environment.
+    `dataset_roots` is a list of folders separated by `:` in the environment, or a JSON list if a name has a `:`.
     """
 
     model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid")
@@ -42,7 +43,9 @@ class Settings(BaseSettings):
     @field_validator("dataset_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return json.loads(value) if value.startswith("[") else [part for part in value.split(":") if part]
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -66,7 +69,7 @@ class Settings(BaseSettings):
         """The environment from which another process builds these same settings."""
         plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts"}, exclude_none=True)
         lists = {
-            "DAPPLE_DATASET_ROOTS": ":".join(map(str, self.dataset_roots)),
+            "DAPPLE_DATASET_ROOTS": json.dumps([str(root) for root in self.dataset_roots]),
             "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
         }
         return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists

@@ -7,10 +7,15 @@ from app.settings import Settings
 
 
 def test_settings_come_back_from_their_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = Settings(data_dir=tmp_path, dataset_roots=(tmp_path, Path("/b")), allowed_hosts=("api", "*"), threads=3)
+    asked = Settings(data_dir=tmp_path, dataset_roots=(tmp_path, Path("/b:c")), allowed_hosts=("api", "*"), threads=3)
     for name, value in asked.as_environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == asked
+
+
+def test_roots_are_listed_with_colons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAPPLE_DATASET_ROOTS", "/a:/b")
+    assert Settings().dataset_roots == (Path("/a"), Path("/b"))
 
 
 def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
