@@ -55,4 +55,4 @@ def write_card(
         ema_decay=config.ema_decay,
         label_dropout=config.label_dropout,
     )
-    (folder / "README.md").write_text(text)
+    (folder / "README.md").write_text(text, encoding="utf-8")

@@ -74,4 +74,5 @@ def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> 
         "transformer": ["diffusers", "DiTTransformer2DModel"],
         "vae": [None, None],
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / "model_index.json").write_text(text, encoding="utf-8")
