@@ -76,7 +76,7 @@ class DatabaseUnavailable(TransientError):
 
 
 class DeviceOutOfMemory(TransientError):
-    """The device ran out of memory; a retry uses a smaller micro-batch."""
+    """The device ran out of memory, even for the images of one class."""
 
 
 class PermanentError(DappleError):
