@@ -1,6 +1,7 @@
 """The one sampling loop: reverse diffusion of a batch, guided or not."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from app.domain.errors import InvalidSpec
 from app.domain.spec import Sampling
 from worker.backbones.base import Backbone
 from worker.guidance.scale import norms
@@ -37,7 +39,7 @@ def sample(
     """Images of the given classes: x_{t-1} = scheduler_step(x_t) + scaled g_t (DAP, Algorithm 1).
 
     Every image draws its noise from its own generator, so it does not depend on its place in a batch. `on_step(done, steps)`
-    is called after each step and may raise to stop.
+    is called after each step and may raise to stop. Raises InvalidSpec naming `guidance.scale` if guidance diverges.
     """
     scheduler = backbone.scheduler(sampling.scheduler, sampling.steps)
     noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
@@ -54,7 +56,9 @@ def sample(
         ratios.append(0.0)
         if active is not None and denoised.features is not None:
             guidance = active.scaled(active.gradient(denoised.features, x_t, t), previous - now)
-            ratios[-1] = float((norms(guidance) / norms(previous - now)).mean())
+            ratios[-1] = float((norms(guidance) / norms(previous - now).clamp_min(torch.finfo(now.dtype).tiny)).mean())
+            if not math.isfinite(ratios[-1]):
+                raise InvalidSpec.of("guidance.scale", f"sampling diverged at step {step + 1}; choose a smaller scale")
             previous = previous + guidance
         x_t = previous
         if on_step is not None:

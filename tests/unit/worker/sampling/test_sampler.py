@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from app.domain.errors import InvalidSpec
 from app.domain.spec import Objective, Sampling, Scheduler
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
@@ -26,7 +27,7 @@ def draw(one, wanted, classes=(0,), *, first=0, sampling=SAMPLING, **options):
     return sample(one, labels, tiny.generators(len(labels), first=first), sampling, guide=guide, **options)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 50, 1000])
+@pytest.mark.parametrize("steps", [1, 7, 50, 999])
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_a_scheduler_takes_as_many_steps_as_asked_for(one, scheduler, steps):
     assert len(one.scheduler(scheduler, steps).timesteps) == steps
@@ -72,6 +73,14 @@ def test_only_the_steps_between_start_and_stop_are_guided(one, start, stop, guid
 def test_the_ratio_of_a_relative_step_is_gamma(one):
     ratios = draw(one, tiny.spec(guidance={"scale": 0.7})).guidance_ratio
     assert ratios == pytest.approx([0.7] * 5, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_guidance_that_diverges_is_refused_naming_the_scale(one, scheduler):
+    wanted = tiny.spec(kernel="linear", guidance={"scale": 1e6, "scale_mode": "paper"})
+    with pytest.raises(InvalidSpec, match="diverged at step") as refused:
+        draw(one, wanted, sampling=Sampling(scheduler=scheduler, steps=20, cfg_scale=100))
+    assert refused.value.problems[0].field == "guidance.scale"
 
 
 def test_every_step_is_told_after_it_is_done(one):
