@@ -23,7 +23,8 @@ from worker.backbones.registry import BackboneRegistry
 from worker.datasets.base import Dataset, divide
 from worker.datasets.load import load
 from worker.datasets.split import held_out
-from worker.stages.evaluate import real_indices, score
+from worker.evaluation.protocols import PROTOCOLS
+from worker.stages.evaluate import TrainingSet, evaluation_of, real_sets, score
 from worker.stages.sample import sample_targets, targets_for, without_guidance
 
 CPU = torch.device("cpu")
@@ -55,17 +56,16 @@ def main() -> None:
 
 
 def _accuracies(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[float]:
-    images, labels = _training_set(spec, backbone, dataset, arm)
-    return [one.last for one in score(spec, dataset, images, labels, device=CPU, tick=None)]
+    sets = _training_sets(spec, backbone, dataset, arm)
+    return [one.last for one in score(dataset, sets, protocol=PROTOCOLS["small"], seed=spec.seed, device=CPU)]
 
 
-def _training_set(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[TrainingSet]:
     if not arm.is_sampled:
-        chosen = real_indices(arm, dataset, spec.ipc, spec.seed)
-        return dataset.train.images(chosen), dataset.train.labels[chosen]
+        return real_sets(arm, spec, dataset)
     asked = spec if arm is Arm.GUIDED else without_guidance(spec)
     columns, _ = sample_targets(asked, backbone, targets_for(asked, backbone, dataset, dataset.classes), None)
-    return columns["images"], np.repeat(np.arange(len(dataset.classes)), spec.ipc)
+    return [(columns["images"], np.repeat(np.arange(len(dataset.classes)), spec.ipc))] * evaluation_of(spec).training_seeds
 
 
 def _dataset(backbone: Backbone, *, validation: bool) -> Dataset:

@@ -73,10 +73,10 @@ class Guidance(Part):
         "`induced-distance`: Algorithm 1 of the DAP paper. `none`: plain sampling.",
     )
     scale: float = Field(
-        default=1.0,
+        default=0.8,
         ge=0,
         le=1e6,
-        examples=[1.0],
+        examples=[0.8],
         description="Guidance scale (no unit), the paper's gamma. With `relative` scaling: the length of the guidance "
         "in units of the scheduler's own step. 0 switches guidance off.",
     )
@@ -156,7 +156,11 @@ class Evaluation(Part):
         examples=[[Arm.RANDOM_REAL, Arm.GUIDED]],
     )
     training_seeds: int = Field(
-        default=3, ge=1, le=20, description="Classifiers trained per arm, with seeds shared by all arms.", examples=[3]
+        default=5,
+        ge=1,
+        le=20,
+        description="Classifiers trained per arm, with seeds shared by all arms; each draws its real images anew.",
+        examples=[5],
     )
 
     @field_validator("arms")

@@ -37,8 +37,8 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
     """The report as JSON: per arm the mean, standard deviation and 95 % interval of the last-iteration accuracy and the mean
     of the best; how far the guided set is ahead of each other arm, paired by seed; and a verdict.
 
-    All in percent or percentage points; intervals and deviations are None for a single seed. They cover the training seeds
-    only: neither other generation seeds nor other draws of the real images.
+    All in percent or percentage points; intervals and deviations are None for a single seed. They cover the training seeds,
+    each with its own draw of the real images, but no other generation seeds.
     """
     ordered = sorted(results, key=lambda result: list(Arm).index(result.arm))
     differences = _differences(ordered)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,7 @@ from worker.evaluation.networks.convnet import ConvNet
 from worker.evaluation.protocols import TrainingProtocol
 
 TEST_BATCH = 512
+_INITIALISING = Lock()  # layers draw from the global generator; networks may be built side by side
 
 Images = Float[Tensor, "n channels size size"]
 Labels = Int[Tensor, " n"]
@@ -99,7 +101,7 @@ def augment(
 
 def _network(protocol: TrainingProtocol, images: Images, classes: int, seed: int) -> ConvNet:
     """A network whose initial weights follow from `seed` alone; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    with _INITIALISING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = ConvNet(
             channels=images.shape[1],

@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_putting_again_replaces(store: LocalArtifactStore, source: Path) -> None
     source.write_bytes(b"other")
     store.put("k", source, "text/plain")
     assert store.local_path("k").read_bytes() == b"other"
+
+
+def test_of_what_several_delete_at_once_nothing_is_left(store: LocalArtifactStore, source: Path) -> None:
+    for number in range(60):
+        store.put(f"jobs/J/sample-{number}/1/file", source, "text/plain")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store.delete_prefix, ["jobs/J/"] * 4))
+    assert list(store.keys("jobs/J/")) == []
 
 
 def test_nothing_is_left_of_a_copy_that_failed(store: LocalArtifactStore, tmp_path: Path) -> None:

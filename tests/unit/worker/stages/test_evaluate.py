@@ -1,14 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from app.domain.errors import Cancelled
 from app.domain.job import TaskKind
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm
-from worker.stages.evaluate import real_indices, score, training_set, units_done
+from worker.evaluation.protocols import SMALL
+from worker.stages.evaluate import evaluation_of, real_indices, real_sets, score, training_sets
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 
+CPU = torch.device("cpu")
+BRIEF = replace(SMALL, iterations=5)
 REAL = [Arm.RANDOM_REAL, Arm.KMEANS_REAL]
 
 
@@ -44,19 +50,49 @@ def test_a_sampled_arm_is_read_from_the_tasks_that_made_it(prepared, dataset):
     for arm in (Arm.GUIDED, Arm.UNGUIDED):
         prepared.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=["7", "3"])
     work = prepared.work(TaskKind.EVALUATE)
-    guided, unguided = (training_set(arm, work, prepared.bench, dataset) for arm in (Arm.GUIDED, Arm.UNGUIDED))
+    guided, unguided = (training_sets(arm, work, prepared.bench, dataset)[0] for arm in (Arm.GUIDED, Arm.UNGUIDED))
     assert guided[1].tolist() == unguided[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert guided[0].shape == (6, 8, 8, 1)
     assert not np.array_equal(guided[0], unguided[0])
 
 
-def test_progress_is_told_in_the_units_of_the_plan(prepared):
+def test_real_images_are_drawn_anew_for_each_training_seed(prepared, dataset):
+    first, second, *_ = (images for images, _ in real_sets(Arm.RANDOM_REAL, prepared.spec, dataset))
+    assert not np.array_equal(first, second)
+
+
+def test_classifiers_side_by_side_score_as_one_after_another(prepared, dataset):
+    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+
+    def scored(threads):
+        torch.set_num_threads(threads)
+        return score(dataset, sets, protocol=BRIEF, seed=0, device=CPU)
+
+    try:
+        assert scored(3) == scored(1)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_progress_grows_to_the_total_of_the_plan(prepared, dataset):
     planned = {task.total for task in later_tasks(prepared.spec, ["7", "3"]) if task.kind is TaskKind.EVALUATE}
-    last = prepared.spec.evaluation.training_seeds - 1
-    assert {units_done(last, 1.0)} == planned
-    assert [units_done(0, 0.0), units_done(0, 0.5), units_done(1, 0.25)] == [0, 50, 125]
+    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+    told = []
+    score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, tick=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert {total for _, total in told} == planned == {told[-1][0]}
 
 
-def test_a_job_without_evaluation_has_no_score(job, dataset):
+def test_a_tick_that_raises_stops_every_classifier(prepared, dataset):
+    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+
+    def stop(_done, _total):
+        raise Cancelled("asked to stop")
+
+    with pytest.raises(Cancelled):
+        score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, tick=stop)
+
+
+def test_a_job_without_evaluation_has_no_score(job):
     with pytest.raises(ValueError, match="no evaluation"):
-        score(job().spec, dataset, np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1), device=torch.device("cpu"), tick=None)
+        evaluation_of(job().spec)

@@ -14,7 +14,7 @@ from worker.datasets.readers import digits
 from worker.datasets.tensors import to_tensor
 from worker.evaluation.protocols import PROTOCOLS
 from worker.evaluation.train import Score, train_and_test
-from worker.stages.evaluate import training_set
+from worker.stages.evaluate import training_sets
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes, targets_for
 from worker.training.model import Architecture
@@ -46,7 +46,7 @@ def everything(job, tmp_path):
             one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=["3", "7"])
         dataset, work = dataset_of(one.work(TaskKind.EVALUATE), one.bench), one.work(TaskKind.EVALUATE)
         aims = targets_for(one.spec, work.backbone(one.bench), dataset, dataset.classes)
-        arms = {arm: training_set(arm, work, one.bench, dataset) for arm in Arm}
+        arms = {arm: training_sets(arm, work, one.bench, dataset)[0] for arm in Arm}
         return Seen(
             dataset,
             weights=trained(dataset, tmp_path / name),

@@ -57,7 +57,7 @@ def test_the_manifest_holds_the_spec_and_the_revision_of_the_backbone(packaged):
 
 
 def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
-    _, published = packaged(steps=3)
+    one, published = packaged(steps=3)
     metrics = json.loads(json.dumps(published.metrics, allow_nan=False))
-    assert metrics["guidance"]["ratio_per_step"] == pytest.approx([1.0] * 3, rel=1e-5)
+    assert metrics["guidance"]["ratio_per_step"] == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
     assert metrics["evaluation"] is None

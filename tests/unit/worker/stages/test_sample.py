@@ -61,7 +61,7 @@ def test_each_step_is_reported(job):
     one.run(prepare, TaskKind.PREPARE)
     done = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["3"])
     assert one.ticks == [(1, 3), (2, 3), (3, 3)]
-    assert done.output["guidance_ratio"] == pytest.approx([1.0] * 3, rel=1e-5)
+    assert done.output["guidance_ratio"] == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
 
 
 def test_the_same_job_gives_the_same_bytes_and_another_seed_gives_others(job):
