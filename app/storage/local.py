@@ -66,8 +66,10 @@ class LocalArtifactStore:
         if not prefix.endswith("/"):
             raise ValueError(f"a prefix ends in a slash: {prefix!r}")
         folder = self._path(prefix.removesuffix("/"))
-        with _as_unavailable(f"cannot delete {prefix}"), suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        with _as_unavailable(f"cannot delete {prefix}"):
+            while folder.exists():
+                with suppress(FileNotFoundError):  # a worker drops its attempt's files while the job is deleted
+                    shutil.rmtree(folder)
 
     def check(self) -> None:
         """Raises StorageUnavailable unless files can be written."""

@@ -36,12 +36,16 @@ def test_putting_again_replaces(store: LocalArtifactStore, source: Path) -> None
     assert store.local_path("k").read_bytes() == b"other"
 
 
-def test_of_what_several_delete_at_once_nothing_is_left(store: LocalArtifactStore, source: Path) -> None:
-    for number in range(60):
-        store.put(f"jobs/J/sample-{number}/1/file", source, "text/plain")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(store.delete_prefix, ["jobs/J/"] * 4))
-    assert list(store.keys("jobs/J/")) == []
+def test_a_job_is_deleted_whole_while_its_attempts_are_dropped_too(store: LocalArtifactStore, source: Path) -> None:
+    attempts = [f"jobs/J/sample-{number}/1/" for number in range(60)]
+    for attempt in attempts:
+        store.put(f"{attempt}file", source, "text/plain")
+    with ThreadPoolExecutor(2) as pool:
+        dropped = pool.submit(lambda: [store.delete_prefix(attempt) for attempt in reversed(attempts)])
+        store.delete_prefix("jobs/J/")
+        left = list(store.keys("jobs/J/"))
+        dropped.result()
+    assert left == []
 
 
 def test_nothing_is_left_of_a_copy_that_failed(store: LocalArtifactStore, tmp_path: Path) -> None:
