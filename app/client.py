@@ -72,7 +72,7 @@ class JobEvent:
 
 
 class Client:
-    """Requests to one service. Connection errors are retried; submitting is safe to repeat because it carries a key."""
+    """Requests to one service. Connection errors and 503 are tried again; a submission is safe to repeat, it carries a key."""
 
     def __init__(
         self,
@@ -218,7 +218,9 @@ class Client:
         for delay in self._retry_delays:
             try:
                 return attempt()
-            except httpx.TransportError:
+            except (httpx.TransportError, ApiError) as error:
+                if isinstance(error, ApiError) and error.problem.status != httpx.codes.SERVICE_UNAVAILABLE.value:
+                    raise
                 time.sleep(delay)
         try:
             return attempt()

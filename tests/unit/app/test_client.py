@@ -90,6 +90,14 @@ def test_a_service_that_never_answers_is_unreachable_and_the_text_says_what_to_d
     assert len(service.requests) == 4
 
 
+def test_a_service_that_is_unavailable_for_a_moment_is_asked_again():
+    away = {"type": "urn:dapple:problem:database-unavailable", "title": "The database does not answer", "status": 503}
+    service = Service(says(away, 503), says(job()))
+    assert service.client().get("J1").state is JobState.RUNNING
+    with pytest.raises(ApiError, match="The database does not answer"):
+        Service(says(away, 503)).client().get("J1")
+
+
 def test_an_unparsable_address_is_unreachable():
     with pytest.raises(ServiceUnreachable):
         Client("http://host:port")
