@@ -1,5 +1,6 @@
 """Hold a task while it runs: renew its lease, report its progress, learn that it must stop."""
 
+import math
 import threading
 import time
 from types import TracebackType
@@ -37,7 +38,8 @@ class Holder:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{lease.task.id}", daemon=True)
         self._must_stop: DappleError | None = None
-        self._renewed_at = self._looked_at = time.monotonic()
+        self._renewed_at = time.monotonic()
+        self._looked_at = -math.inf  # the first tick always looks
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from app.db.tables import TaskRow
 from app.domain.errors import Cancelled, LeaseLost
 from tests.unit.app.stored import claimed, submitted
 from tests.unit.worker.waiting import wait_until, without_tasks_table
-from worker.lease import Holder, ShuttingDown
+from worker.lease import LOOK_SECONDS, Holder, ShuttingDown
 
 ALWAYS, NEVER = 1e-6, 1e6
 
@@ -78,6 +78,7 @@ def test_a_cancelled_job_stops_its_task_at_the_next_tick(database, lease, hold, 
         holder.tick(1, 10)
         with database.transaction() as session:
             jobs.request_cancel(session, lease.task.job_id)
+        time.sleep(LOOK_SECONDS)
         with pytest.raises(Cancelled):
             holder.tick(2, 10)
 
@@ -88,10 +89,19 @@ def test_a_task_claimed_by_another_worker_stops_at_the_next_tick_and_nothing_is_
 ):
     with hold(progress_seconds=progress_seconds) as holder:
         others = take_away(database)
+        time.sleep(LOOK_SECONDS)
         with pytest.raises(LeaseLost):
             holder.tick(9, 10)
     row = row_of(database, others)
     assert (row.worker, row.token, row.done) == ("other", others.token, 0)
+
+
+def test_a_job_cancelled_before_the_first_tick_stops_at_it(database, lease, hold):
+    with hold() as holder:
+        with database.transaction() as session:
+            jobs.request_cancel(session, lease.task.job_id)
+        with pytest.raises(Cancelled):
+            holder.tick(1, 10)
 
 
 def test_a_lost_lease_found_by_the_heartbeat_stops_the_next_tick(database, hold):
