@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         return self.data_dir / "artifacts"
 
     @property
+    def scratch_dir(self) -> Path:
+        """Where running tasks keep files that nobody else reads."""
+        return self.data_dir / "scratch"
+
+    @property
     def backbone_roots(self) -> tuple[tuple[str, Path], ...]:
         """Where backbones lie: a name prefix and a folder. Each sub-folder with a model_index.json is one backbone."""
         return (("embedded/", EMBEDDED_BACKBONES), ("", self.data_dir / "backbones"))

@@ -1,6 +1,7 @@
 """The embedded runner: a child process of `dapple up` that polls the database for tasks."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -42,6 +43,8 @@ def bench_for(settings: Settings) -> Bench:
     device = device_named(settings.device)
     store = LocalArtifactStore(settings.artifacts_dir)
     store.sweep()
+    # One runner per data folder: what lies here was left by one that was killed.
+    shutil.rmtree(settings.scratch_dir, ignore_errors=True)
     return Bench(settings, store, BackboneRegistry(settings.backbone_roots, device), device)
 
 

@@ -93,8 +93,9 @@ class Runner:
             self._end(lease, error)
 
     def _run_stage(self, lease: Lease) -> Done:
+        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(prefix="dapple-") as scratch,
+            tempfile.TemporaryDirectory(dir=self._settings.scratch_dir) as scratch,
             Holder(self._database, lease, self._settings, self._stopping) as holder,
         ):
             work = Work(lease, self._earlier(lease.task), Path(scratch), holder.tick)

@@ -138,7 +138,10 @@ def _runner(database: Database) -> Supervisor:
 
 
 def _forget_dead_runners(database: Database) -> None:
-    """Free what an earlier runner held: we hold the lock of the data folder and have no child, so none is alive."""
+    """Free what an earlier runner held: we hold the lock of the data folder and have no child, so none may go on.
+
+    One whose parent was killed may still be ending; its tokens are stale from now on.
+    """
     with database.transaction() as session:
         tasks.expire_worker(session, WORKER)
 

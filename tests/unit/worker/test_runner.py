@@ -133,12 +133,13 @@ def test_a_stage_sees_the_outputs_of_the_kinds_before_it(service):
     assert all(output_of(task)["seconds"] >= 0 for found in seen[PACKAGE].earlier.values() for task in found)
 
 
-def test_the_scratch_folder_is_empty_at_first_and_gone_afterwards(service):
+def test_the_scratch_folder_is_empty_at_first_and_gone_afterwards(service, settings):
     submitted(service.database)
     service.drain()
     folders = {work.scratch for work in service.stages.seen}
     assert len(folders) == 5
     assert not any(folder.exists() for folder in folders)
+    assert {folder.parent for folder in folders} == {settings.scratch_dir}
 
 
 def test_a_failed_try_is_followed_by_another_and_both_are_recorded(service):
