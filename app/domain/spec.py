@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -247,7 +248,7 @@ class DistillationSpec(Part):
     def _number_or_median(cls, value: Any) -> Any:
         if value is None or value == MEDIAN:
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             raise ValueError('must be a number above 0 or "median"')
         return float(value)
 
