@@ -1,6 +1,7 @@
 """Settings from DAPPLE_* environment variables, checked once at start and never changed."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,13 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return json.loads(value) if value.startswith("[") else [part for part in value.split(":") if part]
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
