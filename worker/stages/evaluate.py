@@ -56,9 +56,10 @@ def real_sets(arm: Arm, spec: DistillationSpec, dataset: Dataset) -> list[Traini
 
     One draw of IPC images may be lucky; what they are worth is the mean over draws.
     """
-    runs = range(evaluation_of(spec).training_seeds)
-    draws = [real_indices(arm, dataset, spec.ipc, seed_of(spec.seed, arm, run)) for run in runs]
-    return [(dataset.train.images(chosen), dataset.train.labels[chosen]) for chosen in draws]
+    count = evaluation_of(spec).training_seeds
+    different, alike = (1, count) if arm is Arm.FULL else (count, 1)  # the whole split is read once
+    draws = [real_indices(arm, dataset, spec.ipc, seed_of(spec.seed, arm, run)) for run in range(different)]
+    return [(dataset.train.images(chosen), dataset.train.labels[chosen]) for chosen in draws] * alike
 
 
 def real_indices(arm: Arm, dataset: Dataset, ipc: int, seed: int) -> np.ndarray:

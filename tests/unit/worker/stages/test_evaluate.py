@@ -37,6 +37,12 @@ def test_a_real_arm_has_as_many_images_of_each_class_as_the_distilled_set(datase
     assert np.bincount(dataset.train.labels[chosen]).tolist() == [3, 3]
 
 
+def test_the_whole_training_split_is_held_once_however_many_classifiers_train_on_it(prepared, dataset):
+    sets = real_sets(Arm.FULL, prepared.spec, dataset)
+    assert len(sets) == prepared.spec.evaluation.training_seeds
+    assert all(one is sets[0] for one in sets)
+
+
 def test_the_full_arm_is_the_whole_training_split(dataset):
     assert real_indices(Arm.FULL, dataset, 3, seed=0).tolist() == list(range(len(dataset.train)))
 
