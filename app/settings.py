@@ -3,10 +3,10 @@
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 INSTALLED_AT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
-    device: str = Field(default="auto", description="auto, cpu or cuda.")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     log_level: str = "INFO"
 
     @field_validator("dataset_roots", mode="before")
@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         if value.upper() not in logging.getLevelNamesMapping():
             raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
         return value
+
+    @model_validator(mode="after")
+    def _beats_within_a_lease(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be below lease_seconds")
+        return self
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

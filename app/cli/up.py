@@ -98,7 +98,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         signal.signal(number, server.handle_exit)
     try:
         database.migrate()
-        _forget_dead_runners(database)
+        _take_back(database)
         runner.start()
         server.run(sockets=[listener])
     finally:
@@ -129,21 +129,21 @@ def _runner(database: Database) -> Supervisor:
     def recover(exit_code: int) -> None:
         messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
         # If the database is busy now, the lease runs out by itself and the task is taken up then.
-        with suppress(DatabaseUnavailable):
-            _forget_dead_runners(database)
+        with suppress(DatabaseUnavailable), database.transaction() as session:
+            tasks.expire_worker(session, WORKER)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
     command = [sys.executable, "-P", "-m", "worker.main"]
     return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{WORKER}{number}"}, recover)
 
 
-def _forget_dead_runners(database: Database) -> None:
-    """Free what an earlier runner held: we hold the lock of the data folder and have no child, so none may go on.
+def _take_back(database: Database) -> None:
+    """Free what a runner before this start held: we hold the lock of the data folder and have no child, so none may go on.
 
     One whose parent was killed may still be ending; its tokens are stale from now on.
     """
     with database.transaction() as session:
-        tasks.expire_worker(session, WORKER)
+        tasks.release_worker(session, WORKER)
 
 
 @contextmanager

@@ -57,7 +57,12 @@ def succeed(session: Session, task: TaskRow, output: Mapping[str, Any]) -> None:
     record(session, task, "task.succeeded")
 
 
-def give_back(session: Session, task: TaskRow) -> None:
+def release(session: Session, job: JobRow, task: TaskRow) -> None:
+    """Give the task back unharmed, or end it if its job is being cancelled."""
+    if job.state == JobState.CANCELLING:
+        end(session, task, Outcome.CANCELLED)
+        cancel(session, job, task)
+        return
     end(session, task, Outcome.RELEASED)
     make_ready(task, None)
     record(session, task, "task.released")
@@ -133,21 +138,23 @@ def promote(session: Session, job_id: str, finished: TaskKind) -> list[str]:
     return [task.id for task in promoted]
 
 
-def expire(session: Session, task_id: str, token: int, backoff_seconds: float) -> int:
-    """1 if the task was still running under this token: its worker is taken for dead. Else 0."""
+def still_running(session: Session, task_id: str, token: int) -> tuple[JobRow, TaskRow] | None:
+    """The job's and the task's rows, held until the transaction ends, if the task still runs under this token."""
     job_id = session.scalar(select(TaskRow.job_id).where(TaskRow.id == task_id))
     if job_id is None:
-        return 0
+        return None
     job = jobs.lock(session, job_id)
     guard = (TaskRow.id == task_id, TaskRow.token == token, TaskRow.state == TaskState.RUNNING)
     task = session.scalars(select(TaskRow).where(*guard).with_for_update()).one_or_none()
-    if task is None:
-        return 0
+    return None if task is None else (job, task)
+
+
+def expire(session: Session, job: JobRow, task: TaskRow, backoff_seconds: float) -> None:
+    """The task's worker is taken for dead."""
     crash = Failure(FailureKind.CRASHED, f"worker {task.worker} stopped answering")
     end(session, task, Outcome.EXPIRED, crash)
     failure = crash if _tries_left(job, task) > 1 else Failure(FailureKind.CRASHED, _all_attempts(session, task))
     retry_or_fail(session, job, task, failure, backoff_seconds)
-    return 1
 
 
 def _tries_left(job: JobRow, task: TaskRow) -> int:

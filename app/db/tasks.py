@@ -5,7 +5,7 @@ A job that ends while tasks of it still run takes their leases away in the same 
 no running task, and their workers learn of it as LeaseLost at their next step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, case, or_, select, update
@@ -161,12 +161,7 @@ def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: f
 
 def release(session: Session, lease: Lease) -> None:
     """Give the task back unharmed, to be claimed at once; counts as no failure. Raises LeaseLost."""
-    job, task = hold(session, lease)
-    if job.state == JobState.CANCELLING:
-        attempts.end(session, task, Outcome.CANCELLED)
-        attempts.cancel(session, job, task)
-    else:
-        attempts.give_back(session, task)
+    attempts.release(session, *hold(session, lease))
 
 
 def cancelled(session: Session, lease: Lease) -> None:
@@ -192,14 +187,41 @@ def expire(session: Session, backoff_seconds: float) -> int:
 
 
 def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
-    """How many leases were ended of workers whose names start with the prefix: their process is known to be dead."""
-    return _expire_leases(session, backoff_seconds, TaskRow.worker.startswith(worker_prefix, autoescape=True))
+    """How many leases were ended of workers whose names start with the prefix: their process is known to have crashed."""
+    return _expire_leases(session, backoff_seconds, _named(worker_prefix))
+
+
+def release_worker(session: Session, worker_prefix: str) -> int:
+    """How many tasks were taken back from workers whose names start with the prefix: the machine was stopped under them.
+
+    No fault of the tasks, so it counts as no failure.
+    """
+    taken = 0
+    for job, task in _running(session, _named(worker_prefix)):
+        attempts.release(session, job, task)
+        taken += 1
+    return taken
+
+
+def _named(worker_prefix: str) -> ColumnElement[bool]:
+    return TaskRow.worker.startswith(worker_prefix, autoescape=True)
 
 
 def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool]) -> int:
+    ended = 0
+    for job, task in _running(session, which):
+        attempts.expire(session, job, task, backoff_seconds)
+        ended += 1
+    return ended
+
+
+def _running(session: Session, which: ColumnElement[bool]) -> Iterator[tuple[JobRow, TaskRow]]:
+    """Looked up one at a time: what is done about one task may end another of the same job."""
     query = select(TaskRow.id, TaskRow.token).where(TaskRow.state == TaskState.RUNNING, which).order_by(TaskRow.id)
-    found = session.execute(query).all()
-    return sum(attempts.expire(session, task_id, token, backoff_seconds) for task_id, token in found)
+    for task_id, token in session.execute(query).all():
+        held = attempts.still_running(session, task_id, token)
+        if held is not None:
+            yield held
 
 
 def _expire_queued(session: Session) -> int:

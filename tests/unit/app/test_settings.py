@@ -24,7 +24,9 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().allowed_hosts == ("api.local", "b")
 
 
-@pytest.mark.parametrize("changes", [{"lease_seconds": 0}, {"log_level": "loud"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"lease_seconds": 0}, {"log_level": "loud"}, {"device": "tpu"}, {"heartbeat_seconds": 30}], ids=str
+)
 def test_a_setting_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**changes)

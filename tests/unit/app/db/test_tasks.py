@@ -303,6 +303,14 @@ def test_only_leases_of_the_dead_process_are_ended(database: Database) -> None:
     assert claimed(database).task.attempt == 2
 
 
+def test_a_stopped_machine_counts_as_no_failure_of_its_tasks(database: Database) -> None:
+    job = prepared(database, samples=1)
+    for attempt in range(1, 6):
+        assert claimed(database, "embedded:1").task.attempt == attempt
+        assert call(database, tasks.release_worker, "embedded:") == 1
+    assert {one.outcome for one in call(database, tasks.attempts_of_job, job)[1:]} == {Outcome.RELEASED}
+
+
 def test_progress_moves_and_never_falls(database: Database) -> None:
     job_id = prepared(database, samples=1)
     lease = claimed(database)
