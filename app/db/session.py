@@ -1,5 +1,7 @@
 """Transactions, and the only place that knows which database this is. Nothing else commits."""
 
+import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +21,7 @@ from app.settings import INSTALLED_AT
 
 MIGRATIONS = INSTALLED_AT / "migrations"
 BUSY_SECONDS = 30.0
+LOCKED_PAUSE_SECONDS = 0.01
 UNAVAILABLE = (OperationalError, PoolTimeout)
 _MIGRATION_LOCK = 0x6461_7070_6C65
 _BEGIN = "sqlite_begin"
@@ -106,9 +109,24 @@ def _engine(url: str) -> Engine:
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+    _write_ahead(cursor)
+    for pragma in ("foreign_keys=ON", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """SQLite answers "locked" at once where several switch a new file to WAL together: for this it does not wait."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOCKED_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -44,7 +44,8 @@ def test_sqlite_loses_nothing_that_was_accepted(database: Database, pragma: str,
         assert session.scalar(text(f"PRAGMA {pragma}")) == value
 
 
-def test_one_of_several_starting_processes_migrates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("_again", range(10))
+def test_one_of_several_starting_processes_migrates(tmp_path: Path, _again: int) -> None:
     databases = [Database(f"sqlite:///{tmp_path / 'new.sqlite3'}") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(Database.migrate, databases))
