@@ -12,5 +12,10 @@ def induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Ten
 
     The square is clamped at the smallest normal number before the root, whose slope is infinite at 0.
     """
-    square = kernel.diagonal(a)[:, None] + kernel.diagonal(b)[None, :] - 2 * kernel.gram(a, b)
+    square = squared_induced_distance(kernel, a, b)
     return square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
+
+
+def squared_induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """D_K(a, b)^2 = K(a,a) + K(b,b) - 2 K(a,b), clamped at 0. No metric: the triangle inequality needs the root."""
+    return (kernel.diagonal(a)[:, None] + kernel.diagonal(b)[None, :] - 2 * kernel.gram(a, b)).clamp_min(0)

@@ -1,4 +1,8 @@
-"""Mercer kernels on feature vectors, as Gram matrices."""
+"""Mercer kernels on feature vectors, as Gram matrices.
+
+A kernel is characteristic if only equal distributions have equal mean embeddings, so that its MMD sees every difference
+(Sriperumbudur et al., JMLR 11, 2010). Bandwidths are distances in feature units.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -33,22 +37,123 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Polynomial:
+    """K(a, b) = (<a, b> / d + 1)^3 for features of dimension d, as in KID (Binkowski et al., arXiv 1801.01401).
+
+    Not characteristic: it sees moments up to the third. No bandwidth: dividing by d keeps the base of order 1 where features
+    are, whatever their number.
+    """
+
+    def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return (a.square().mean(-1) + 1) ** 3
+
+
+@dataclass(frozen=True)
 class RBF:
     """K(a, b) = exp(-|a - b|^2 / (2 h^2)) with h = `bandwidth` > 0 in feature units. Characteristic."""
 
     bandwidth: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.bandwidth < float("inf"):
-            raise ValueError(f"bandwidth must be a number above 0, not {self.bandwidth}")
+        require_bandwidth(self.bandwidth)
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         square = squared_distances(a, b)
-        h = max(self.bandwidth, torch.finfo(square.dtype).eps)  # below it, 1 / h^2 leaves the dtype and gradients are NaN
+        h = within(square.dtype, self.bandwidth)
         return torch.exp(square / (-2 * h * h))
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])
+
+
+@dataclass(frozen=True)
+class RBFLadder:
+    """K(a, b) = mean over h of exp(-|a - b|^2 / (2 h^2)), h in `bandwidths`: one at least, each > 0. Characteristic.
+
+    The sum of RBFs up to a factor (Li, Swersky and Zemel, arXiv 1502.02761, section 3), chosen so that K(a, a) = 1 and the
+    distances are as long as those of a single RBF.
+    """
+
+    bandwidths: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.bandwidths:
+            raise ValueError("a ladder needs at least one bandwidth")
+        for bandwidth in self.bandwidths:
+            require_bandwidth(bandwidth)
+
+    def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        square = squared_distances(a, b)
+        rungs = (within(square.dtype, h) for h in self.bandwidths)
+        return torch.stack([torch.exp(square / (-2 * h * h)) for h in rungs]).mean(0)
+
+    def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return torch.ones_like(a[:, 0])
+
+
+@dataclass(frozen=True)
+class Laplacian:
+    """K(a, b) = exp(-|a - b| / h) with the Euclidean norm, h = `bandwidth` > 0 in feature units. Characteristic.
+
+    Euclidean, not the sum of absolute differences that also goes by this name: rotating the features changes nothing, a random
+    projection keeps it, and the median of the same distance is its scale. It is the Matern kernel of order 1/2.
+    """
+
+    bandwidth: float
+
+    def __post_init__(self) -> None:
+        require_bandwidth(self.bandwidth)
+
+    def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        return torch.exp(-euclidean_distances(a, b) / within(a.dtype, self.bandwidth))
+
+    def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return torch.ones_like(a[:, 0])
+
+
+@dataclass(frozen=True)
+class InverseMultiquadric:
+    """K(a, b) = (1 + |a - b|^2 / (2 h^2))^(-1/2) with h = `bandwidth` > 0 in feature units. Characteristic.
+
+    c / sqrt(c^2 + |a - b|^2) with c = sqrt(2) h, divided so that K(a, a) = 1: the squared distance counts in the unit of RBF's
+    exponent, but far points keep a slope that does not vanish exponentially.
+    """
+
+    bandwidth: float
+
+    def __post_init__(self) -> None:
+        require_bandwidth(self.bandwidth)
+
+    def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        square = squared_distances(a, b)
+        h = within(square.dtype, self.bandwidth)
+        return (1 + square / (2 * h * h)).rsqrt()
+
+    def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        return torch.ones_like(a[:, 0])
+
+
+def require_bandwidth(bandwidth: float) -> None:
+    """Raises ValueError unless it is a finite number above 0."""
+    if not 0 < bandwidth < float("inf"):
+        raise ValueError(f"bandwidth must be a number above 0, not {bandwidth}")
+
+
+def within(dtype: torch.dtype, bandwidth: float) -> float:
+    """The bandwidth, but not below the precision of `dtype`: 1 / h^2 would leave its range and gradients would be NaN."""
+    return max(bandwidth, torch.finfo(dtype).eps)
+
+
+def euclidean_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """|a_i - b_j| for every pair; its gradient at distance 0, where there is none, is 0.
+
+    The root of `squared_distances`: two equal points are up to sqrt(eps) times their distance from the mean of `b` apart.
+    """
+    square = squared_distances(a, b)
+    return square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

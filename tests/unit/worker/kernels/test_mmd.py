@@ -5,11 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.worker.kernels.every import KERNELS, shuffled
 from tests.unit.worker.numbers import noise
 from worker.kernels.functions import RBF, Linear
 from worker.kernels.mmd import mean_of_pairs, mmd2_biased, mmd2_unbiased
-
-KERNELS = [Linear(), RBF(1.3)]
 
 
 def sets(seed: int = 0, n: int = 5, m: int = 7):
@@ -19,7 +18,8 @@ def sets(seed: int = 0, n: int = 5, m: int = 7):
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_the_biased_estimate_is_zero_for_equal_sets(kernel):
     x, _ = sets()
-    assert mmd2_biased(kernel, x, x.flip(0)).item() == pytest.approx(0, abs=1e-14)
+    assert mmd2_biased(kernel, x, x).item() == pytest.approx(0, abs=1e-14)
+    assert mmd2_biased(kernel, x, x.flip(0)).item() == pytest.approx(0, abs=1e-7)  # Laplacian: the root of a rounding
 
 
 @given(seed=st.integers(0, 999))
@@ -46,13 +46,22 @@ def test_the_unbiased_estimate_is_the_double_sum_without_equal_indices(kernel):
     assert mmd2_unbiased(kernel, x, y).item() == pytest.approx(within_x + within_y - 2 * across)
 
 
-def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_one_is_not():
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_one_is_not(kernel):
     draws = [(noise(6, 2, seed=i), noise(9, 2, seed=10_000 + i)) for i in range(600)]
-    unbiased = torch.stack([mmd2_unbiased(RBF(1.0), x, y) for x, y in draws])
-    biased = torch.stack([mmd2_biased(RBF(1.0), x, y) for x, y in draws])
+    unbiased = torch.stack([mmd2_unbiased(kernel, x, y) for x, y in draws])
+    biased = torch.stack([mmd2_biased(kernel, x, y) for x, y in draws])
     standard_error = unbiased.std() / math.sqrt(len(draws))
     assert unbiased.mean().abs() < 3 * standard_error
-    assert biased.mean() > 20 * standard_error
+    assert biased.mean() > 10 * standard_error
+
+
+@pytest.mark.parametrize("estimate", [mmd2_biased, mmd2_unbiased])
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@given(seed=st.integers(0, 999))
+def test_the_order_of_the_images_does_not_matter(kernel, estimate, seed):
+    x, y = sets(seed)
+    assert torch.allclose(estimate(kernel, shuffled(x), y.flip(0)), estimate(kernel, x, y), rtol=1e-9, atol=1e-7)
 
 
 def test_two_gaussians_have_the_mmd_of_the_closed_form():
