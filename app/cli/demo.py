@@ -19,7 +19,8 @@ from app.cli.up import SERVICE_FILE
 from app.client import Client
 from app.domain.errors import DappleError
 from app.domain.job import JobState
-from app.domain.spec import MEDIAN, DistillationSpec, Evaluation
+from app.domain.kernel import MEDIAN
+from app.domain.spec import DistillationSpec, Evaluation
 from app.domain.views import JobDetail
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10, kernel_bandwidth=MEDIAN, evaluation=Evaluation())

@@ -11,7 +11,8 @@ from app.cli.console import DEFAULT_URL, AsJson, Url, answers, connect, messages
 from app.cli.jobs import conclude, fetch_archive, follow
 from app.domain.dataset_uri import uri_of
 from app.domain.job import JobState
-from app.domain.spec import Kernel, Objective, ScaleMode, Scheduler
+from app.domain.kernel import Kernel
+from app.domain.spec import Objective, ScaleMode, Scheduler
 from app.domain.views import JobView
 
 FIELDS = {
@@ -35,7 +36,9 @@ def distil(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.", show_default=False)],
     ipc: Annotated[int, typer.Option(help="Synthetic images per class.")] = 10,
-    bandwidth: Annotated[str | None, typer.Option(help="median, or a number above 0 in feature units.")] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="median, or a number above 0 in feature units; for rbf also several, as in 4,8,16.")
+    ] = None,
     kernel: Annotated[Kernel | None, typer.Option(help="Kernel on the backbone's features.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A name from `dapple backbones`.")] = None,
     classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
@@ -77,7 +80,7 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
         if options[option] is not None:
             reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = options[option]
     if "kernel_bandwidth" in body:
-        body["kernel_bandwidth"] = _number_or_word(body["kernel_bandwidth"])
+        body["kernel_bandwidth"] = _bandwidth(body["kernel_bandwidth"])
     if "classes" in body:
         body["classes"] = body["classes"].split(",")
     if options["evaluate"]:
@@ -91,6 +94,11 @@ def print_accepted(job: JobView, *, as_json: bool) -> None:
         print_json(job.model_dump(mode="json"))
     else:
         answers.print(f"job {job.id} accepted; follow it with `dapple jobs watch {job.id}`", soft_wrap=True)
+
+
+def _bandwidth(text: str) -> float | str | list[float | str]:
+    """A list where there is a comma; what is no number is left for the service to refuse."""
+    return [_number_or_word(part) for part in text.split(",")] if "," in text else _number_or_word(text)
 
 
 def _number_or_word(text: str) -> float | str:

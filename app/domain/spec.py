@@ -2,30 +2,33 @@
 
 import hashlib
 import json
-import sys
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
+
 DEFAULT_BACKBONE = "embedded/digits"
-MEDIAN = "median"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
-
-
-class Kernel(StrEnum):
-    LINEAR = "linear"
-    RBF = "rbf"
-
-    @property
-    def has_bandwidth(self) -> bool:
-        return self is not Kernel.LINEAR
 
 
 class Objective(StrEnum):
     NONE = "none"
     INDUCED_DISTANCE = "induced-distance"
     MMD = "mmd"
+    ENERGY = "energy"
+
+    @property
+    def has_kernel(self) -> bool:
+        return self in (Objective.INDUCED_DISTANCE, Objective.MMD)
+
+
+class Distance(StrEnum):
+    """The kernel-induced distance of two images, or its square."""
+
+    ROOT = "root"
+    SQUARED = "squared"
 
 
 class ScaleMode(StrEnum):
@@ -71,7 +74,14 @@ class Guidance(Part):
         default=Objective.MMD,
         examples=[Objective.MMD],
         description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
-        "`induced-distance`: Algorithm 1 of the DAP paper. `none`: plain sampling.",
+        "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance, as a set like `mmd` but without "
+        "kernel and bandwidth; those given still rank the images and measure their distances. `none`: plain sampling.",
+    )
+    distance: Distance = Field(
+        default=Distance.ROOT,
+        examples=[Distance.ROOT],
+        description="Under `induced-distance`: the distance as the paper defines it, with its square root, or its square, "
+        "which pulls an image the more the farther it is. Other objectives take `root` only.",
     )
     scale: float = Field(
         default=0.8,
@@ -99,6 +109,14 @@ class Guidance(Part):
     stop: float = Field(
         default=1.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance ends.", examples=[1.0]
     )
+
+    @field_validator("distance")
+    @classmethod
+    def _squared_where_there_is_one(cls, distance: Distance, info: Any) -> Distance:
+        objective = info.data.get("objective", Objective.INDUCED_DISTANCE)
+        if distance is Distance.SQUARED and objective is not Objective.INDUCED_DISTANCE:
+            raise ValueError(f"objective {objective} has no induced distance to square; choose induced-distance")
+        return distance
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -195,13 +213,20 @@ class DistillationSpec(Part):
         examples=["sklearn://digits"],
     )
     ipc: int = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
-    kernel: Kernel = Field(default=Kernel.RBF, description="Mercer kernel on the backbone's features.", examples=[Kernel.RBF])
-    kernel_bandwidth: float | Literal["median"] | None = Field(
+    kernel: Kernel = Field(
+        default=Kernel.RBF,
+        description="Mercer kernel K(a,b) on the backbone's features, with d = |a-b|. `rbf`: exp(-d^2 / (2 h^2)). "
+        "`laplacian`: exp(-d / h). `inverse-multiquadric`: (1 + d^2 / (2 h^2))^(-1/2). `linear`: <a,b>. "
+        "`polynomial`: (<a,b> / length + 1)^3 for feature vectors of that length.",
+        examples=[Kernel.RBF],
+    )
+    kernel_bandwidth: Bandwidth = Field(
         default=None,
         validate_default=True,
-        description='h in K(a,b) = exp(-|a-b|^2 / (2 h^2)), in feature units; a number above 0, or "median": the median '
-        "pairwise distance of the real features at each timestep (the default). Not for the linear kernel, which has none.",
-        examples=[MEDIAN, 12.5],
+        description='The h of the kernel, in feature units: a number above 0, or "median": the median pairwise distance of '
+        "the real features at each timestep (the default). For `rbf` also a list of up to 16 numbers: the mean of the kernels "
+        "with each of them. Not for `linear` and `polynomial`, which have none.",
+        examples=[MEDIAN, 12.5, [4.0, 8.0, 16.0]],
     )
     backbone: str = Field(
         default=DEFAULT_BACKBONE,
@@ -243,24 +268,10 @@ class DistillationSpec(Part):
         default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
 
-    @field_validator("kernel_bandwidth", mode="before")
-    @classmethod
-    def _number_or_median(cls, value: Any) -> Any:
-        if value is None or value == MEDIAN:
-            return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
-            raise ValueError('must be a number above 0 or "median"')
-        return float(value)
-
     @field_validator("kernel_bandwidth")
     @classmethod
-    def _only_where_there_is_one(cls, value: float | str | None, info: Any) -> float | str | None:
-        kernel = info.data.get("kernel", Kernel.RBF)
-        if kernel.has_bandwidth:
-            return MEDIAN if value is None else value
-        if value is not None:
-            raise ValueError(f"the {kernel} kernel has no bandwidth; leave it out or choose kernel rbf")
-        return None
+    def _of_the_kernel(cls, value: Bandwidth, info: Any) -> Bandwidth:
+        return bandwidth_of(info.data.get("kernel", Kernel.RBF), value)
 
     @field_validator("classes")
     @classmethod

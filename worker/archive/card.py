@@ -4,7 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.domain.spec import Distance, DistillationSpec, Objective
 from worker.archive.contents import ArchiveContents
+
+KERNEL_STEERING = """\
+At each denoising step, the gradient of a kernel distance between the
+model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
+arXiv 2510.17421)."""
+STEERING = {
+    Objective.INDUCED_DISTANCE: KERNEL_STEERING,
+    Objective.MMD: KERNEL_STEERING,
+    Objective.ENERGY: """\
+At each denoising step, the gradient of the energy distance between the
+model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
+arXiv 2510.17421).""",
+    Objective.NONE: "Nothing but the class steered them.",
+}
 
 LOADING = """\
 ## Loading
@@ -70,7 +85,6 @@ SIZES = ((10**4, "1K", "10K"), (10**5, "10K", "100K"), (10**6, "100K", "1M"))
 
 def _what(contents: ArchiveContents, classes: Sequence[str]) -> str:
     spec = contents.spec
-    kernel = f"{spec.kernel} kernel" + (f", bandwidth {spec.kernel_bandwidth}" if spec.kernel.has_bandwidth else "")
     height, width = contents.images.shape[1:3]
     return f"""\
 # Distilled dataset
@@ -85,13 +99,34 @@ made to train classifiers in place of the dataset they were distilled from.
 | Source | `{spec.dataset_uri}` |
 | Backbone | `{spec.backbone}` |
 | Sampling | {spec.sampling.scheduler}, {spec.sampling.steps} steps |
-| Guidance | {spec.guidance.objective}, {kernel}, scale {spec.guidance.scale:g} ({spec.guidance.scale_mode}) |
+| Guidance | {_guidance(spec)} |
+| Rank and distance | {_kernel(spec)} |
 | Seed | {spec.seed} |
 
-The images were drawn from a diffusion model by Dapple. At each denoising step, the gradient of a kernel distance between the
-model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
-arXiv 2510.17421).
+The images were drawn from a diffusion model by Dapple. {STEERING[_objective(spec)]}
 """
+
+
+def _objective(spec: DistillationSpec) -> Objective:
+    """What steered the images; `none` also where the scale is 0."""
+    return spec.guidance.objective if spec.guidance.scale else Objective.NONE
+
+
+def _guidance(spec: DistillationSpec) -> str:
+    objective, guidance = _objective(spec), spec.guidance
+    if objective is Objective.NONE:
+        return objective
+    squared = "squared " if guidance.distance is Distance.SQUARED else ""
+    kernel = f", {_kernel(spec)}" if objective.has_kernel else ""
+    return f"{squared}{objective}{kernel}, scale {guidance.scale:g} ({guidance.scale_mode})"
+
+
+def _kernel(spec: DistillationSpec) -> str:
+    if not spec.kernel.has_bandwidth:
+        return f"{spec.kernel} kernel"
+    if isinstance(spec.kernel_bandwidth, tuple):
+        return f"mean of {spec.kernel} kernels, bandwidths {', '.join(f'{h:g}' for h in spec.kernel_bandwidth)}"
+    return f"{spec.kernel} kernel, bandwidth {spec.kernel_bandwidth}"
 
 
 def _report(summary: Mapping[str, Any] | None) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from app.domain.spec import Objective
-from worker.kernels.distances import induced_distance
+from app.domain.spec import Distance, Guidance, Objective
+from worker.kernels.distances import induced_distance, squared_induced_distance
+from worker.kernels.energy import energy_distance
 from worker.kernels.functions import MercerKernel
 from worker.kernels.mmd import mmd2_unbiased
 
@@ -26,7 +27,30 @@ def mean_induced_distance(
     return induced_distance(kernel, synthetic, real).mean(1).sum()
 
 
-OBJECTIVES: dict[Objective, ObjectiveFunction] = {
-    Objective.INDUCED_DISTANCE: mean_induced_distance,
-    Objective.MMD: mmd2_unbiased,
+def mean_squared_induced_distance(
+    kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]
+) -> Float[Tensor, ""]:
+    """sum_j mean_i D_K(s_j, r_i)^2: the paper's without its root.
+
+    Its gradient is that of -2 mean_i K(s_j, r_i) + K(s_j, s_j): real images pull the more the farther they are, until the
+    kernel loses sight of them. Under the linear kernel it is 2 (s_j - mean_i r_i), the same as of one real image, the mean.
+    """
+    return squared_induced_distance(kernel, synthetic, real).mean(1).sum()
+
+
+def energy(_kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
+    """The unbiased energy distance of the two sets. A kernel is not asked: distances themselves are compared."""
+    return energy_distance(synthetic, real)
+
+
+OBJECTIVES: dict[tuple[Objective, Distance], ObjectiveFunction] = {
+    (Objective.INDUCED_DISTANCE, Distance.ROOT): mean_induced_distance,
+    (Objective.INDUCED_DISTANCE, Distance.SQUARED): mean_squared_induced_distance,
+    (Objective.MMD, Distance.ROOT): mmd2_unbiased,
+    (Objective.ENERGY, Distance.ROOT): energy,
 }
+
+
+def objective_for(guidance: Guidance) -> ObjectiveFunction:
+    """What this guidance minimises. Raises KeyError for `none`, which minimises nothing."""
+    return OBJECTIVES[guidance.objective, guidance.distance]

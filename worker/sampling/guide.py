@@ -7,14 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from app.domain.spec import MEDIAN, DistillationSpec, Kernel
-from app.domain.spec import Objective as ObjectiveName
+from app.domain.spec import DistillationSpec, Objective
 from worker.backbones.base import Backbone
-from worker.guidance.objectives import OBJECTIVES
+from worker.guidance.kernel import kernel_for
+from worker.guidance.objectives import objective_for
 from worker.guidance.reference import noise
 from worker.guidance.scale import SCALES
-from worker.kernels.bandwidth import median_heuristic
-from worker.kernels.functions import RBF, Linear, MercerKernel
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Guide:
         self._spec = spec
         self._guidance = spec.guidance
         self._targets = targets
-        self._objective = OBJECTIVES[spec.guidance.objective]
+        self._objective = objective_for(spec.guidance)
         self._scale = SCALES[spec.guidance.scale_mode]
 
     def active(self, step: int, steps: int) -> bool:
@@ -69,7 +67,7 @@ class Guide:
 
 def guide_for(backbone: Backbone, spec: DistillationSpec, targets: Sequence[Target]) -> Guide | None:
     """The guidance a spec asks for; None where it asks for none."""
-    if spec.guidance.objective is ObjectiveName.NONE or spec.guidance.scale == 0:
+    if spec.guidance.objective is Objective.NONE or spec.guidance.scale == 0:
         return None
     return Guide(backbone, spec, targets)
 
@@ -77,11 +75,3 @@ def guide_for(backbone: Backbone, spec: DistillationSpec, targets: Sequence[Targ
 def default_tap(blocks: int) -> int:
     """The middle of the depth; the paper's taps are blocks 4-12 of 28."""
     return max(1, blocks // 2)
-
-
-def kernel_for(spec: DistillationSpec, real: Float[Tensor, "m d"]) -> MercerKernel:
-    """The spec's kernel; "median" is the median distance of these real features."""
-    if spec.kernel is Kernel.LINEAR:
-        return Linear()
-    bandwidth = spec.kernel_bandwidth
-    return RBF(median_heuristic(real) if bandwidth is None or bandwidth == MEDIAN else float(bandwidth))

@@ -13,10 +13,11 @@ from app.domain.spec import Arm, DistillationSpec
 from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset
 from worker.datasets.tensors import to_pixels, to_tensor
+from worker.guidance.kernel import kernel_for
 from worker.guidance.ranking import herding_order
 from worker.guidance.reference import choose
 from worker.kernels.distances import induced_distance
-from worker.sampling.guide import Target, default_tap, guide_for, kernel_for
+from worker.sampling.guide import Target, default_tap, guide_for
 from worker.sampling.sampler import OnStep, sample
 from worker.seeds import seed_of
 from worker.stages.base import Bench, Done, Work, output_of

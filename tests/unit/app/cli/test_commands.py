@@ -96,6 +96,17 @@ def test_distil_sends_only_what_was_asked_for():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [("median", "median"), ("4", 4.0), ("4,8.5,16", [4.0, 8.5, 16.0]), ("4,", [4.0, ""]), ("wide,4", ["wide", 4.0])],
+)
+def test_a_comma_makes_a_list_of_bandwidths_and_words_are_left_to_the_service(text: str, sent: object):
+    service = Service(says(job("queued"), 202))
+
+    assert run(service, "distil", "sklearn://digits", "--bandwidth", text) == 0
+    assert json.loads(service.requests[0].content)["kernel_bandwidth"] == sent
+
+
 def test_options_of_one_part_end_up_in_it_together():
     options = dict.fromkeys(
         ("bandwidth", "kernel", "backbone", "classes", "objective", "scale_mode", "scheduler", "cfg_scale", "seed", "evaluate")

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.spec import Arm, DistillationSpec, Evaluation, Kernel
+from app.domain.kernel import Kernel
+from app.domain.spec import Arm, DistillationSpec, Evaluation, Objective
 
 SMALLEST = {"dataset_uri": "sklearn://digits", "ipc": 10}
 
@@ -20,14 +21,40 @@ def test_the_smallest_body_is_enough() -> None:
     assert (spec().kernel, spec().kernel_bandwidth, spec().evaluation) == (Kernel.RBF, "median", None)
 
 
-@pytest.mark.parametrize("bandwidth", [0, -1, float("nan"), float("inf"), 10**400, "wide", True, [1]])
+@pytest.mark.parametrize("bandwidth", [0, -1, float("nan"), float("inf"), 10**400, "wide", True, {"h": 1}])
 def test_a_bandwidth_is_a_number_above_0_or_median(bandwidth: object) -> None:
     assert faults(kernel_bandwidth=bandwidth) == ["kernel_bandwidth"]
 
 
-def test_the_linear_kernel_has_no_bandwidth() -> None:
-    assert spec(kernel="linear").kernel_bandwidth is None
-    assert faults(kernel="linear", kernel_bandwidth=1.0) == ["kernel_bandwidth"]
+@pytest.mark.parametrize("bandwidth", [[], [0], [1, -1], [1, float("inf")], [1, 10**400], [True], ["median"], [[1]], [1] * 17])
+def test_a_list_of_bandwidths_holds_a_few_numbers_above_0(bandwidth: object) -> None:
+    assert faults(kernel_bandwidth=bandwidth) == ["kernel_bandwidth"]
+
+
+def test_a_list_of_bandwidths_is_for_rbf_only() -> None:
+    assert spec(kernel_bandwidth=[1, 2.5]).kernel_bandwidth == (1.0, 2.5)
+    for kernel in set(Kernel) - {Kernel.RBF}:
+        assert faults(kernel=kernel, kernel_bandwidth=[1.0, 2.5]) == ["kernel_bandwidth"]
+
+
+@pytest.mark.parametrize("kernel", [Kernel.LINEAR, Kernel.POLYNOMIAL])
+def test_some_kernels_have_no_bandwidth(kernel: Kernel) -> None:
+    assert spec(kernel=kernel).kernel_bandwidth is None
+    assert (
+        faults(kernel=kernel, kernel_bandwidth=1.0) == faults(kernel=kernel, kernel_bandwidth="median") == ["kernel_bandwidth"]
+    )
+
+
+@pytest.mark.parametrize("kernel", [Kernel.RBF, Kernel.LAPLACIAN, Kernel.INVERSE_MULTIQUADRIC])
+def test_a_kernel_with_a_bandwidth_takes_the_median_unless_told(kernel: Kernel) -> None:
+    assert spec(kernel=kernel).kernel_bandwidth == "median"
+    assert spec(kernel=kernel, kernel_bandwidth=3).kernel_bandwidth == 3.0
+
+
+def test_only_the_induced_distance_is_squared() -> None:
+    assert spec(guidance={"objective": "induced-distance", "distance": "squared"}).guidance.distance == "squared"
+    for objective in set(Objective) - {Objective.INDUCED_DISTANCE}:
+        assert faults(guidance={"objective": objective, "distance": "squared"}) == ["guidance.distance"]
 
 
 def test_an_unknown_kernel_is_the_only_fault() -> None:
@@ -58,8 +85,9 @@ def test_arms_are_in_one_order_however_they_were_named() -> None:
     assert Evaluation.model_validate({"arms": ["full", "guided"]}).arms == (Arm.GUIDED, Arm.FULL)
 
 
-def test_a_spec_survives_storage() -> None:
-    full = spec(evaluation={}, classes=["0", "1"], seed=2**63 - 1, kernel_bandwidth=0.1)
+@pytest.mark.parametrize("bandwidth", [0.1, "median", [0.1, 7]])
+def test_a_spec_survives_storage(bandwidth: object) -> None:
+    full = spec(evaluation={}, classes=["0", "1"], seed=2**63 - 1, kernel_bandwidth=bandwidth)
     assert DistillationSpec.model_validate(full.model_dump(mode="json")) == full
 
 

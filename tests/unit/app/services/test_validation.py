@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.domain.spec import DistillationSpec
+from app.domain.kernel import Kernel
+from app.domain.spec import DistillationSpec, Objective
 from app.services import validation
 from app.services.resources import Resources
 
@@ -28,6 +29,12 @@ def folder(resources: Resources, *classes: str) -> str:
 def test_a_job_that_can_run_has_no_problems(resources: Resources) -> None:
     assert problems(resources) == []
     assert problems(resources, classes=["3", "7"], guidance={"tap": 6}) == []
+
+
+@pytest.mark.parametrize("objective", Objective)
+@pytest.mark.parametrize("kernel", Kernel)
+def test_every_kernel_goes_with_every_objective(resources: Resources, kernel: Kernel, objective: Objective) -> None:
+    assert problems(resources, kernel=kernel, guidance={"objective": objective}) == []
 
 
 def test_all_problems_are_told_at_once(resources: Resources) -> None:

@@ -1,6 +1,10 @@
 import json
 
-from worker.archive.card import card
+import pytest
+
+from app.domain.spec import Objective
+from tests.unit.worker import tiny
+from worker.archive.card import STEERING, card
 
 
 def test_the_report_is_a_table_with_its_verdict(contents):
@@ -22,3 +26,27 @@ def test_the_header_pins_the_split_whatever_the_classes_are_called(contents):
 
 def test_the_size_category_follows_the_number_of_images(contents):
     assert 'size_categories: ["n<1K"]' in card(contents(), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "row"),
+    [
+        ({}, "| Guidance | mmd, rbf kernel, bandwidth median, scale 0.8 (relative) |"),
+        ({"kernel_bandwidth": [4, 8.5]}, "| Guidance | mmd, mean of rbf kernels, bandwidths 4, 8.5, scale 0.8 (relative) |"),
+        ({"kernel": "polynomial"}, "| Guidance | mmd, polynomial kernel, scale 0.8 (relative) |"),
+        (
+            {"kernel": "laplacian", "guidance": {"objective": "induced-distance", "distance": "squared"}},
+            "| Guidance | squared induced-distance, laplacian kernel, bandwidth median, scale 0.8 (relative) |",
+        ),
+        ({"guidance": {"objective": "energy"}}, "| Guidance | energy, scale 0.8 (relative) |"),
+        ({"guidance": {"objective": "energy"}}, "| Rank and distance | rbf kernel, bandwidth median |"),
+        ({"guidance": {"scale": 0}}, "| Guidance | none |"),
+    ],
+)
+def test_the_card_says_what_guided_the_images_and_what_ranked_them(contents, fields, row):
+    assert row in card(contents(spec=tiny.spec(**fields)), ("a",))
+
+
+@pytest.mark.parametrize("objective", Objective)
+def test_the_card_says_how_every_objective_steers(contents, objective):
+    assert STEERING[objective] in card(contents(spec=tiny.spec(guidance={"objective": objective})), ("a",))

@@ -1,13 +1,24 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.spec import Objective
+from app.domain.spec import Guidance, Objective
+from tests.unit.worker.kernels.every import KERNELS, shuffled
 from tests.unit.worker.numbers import central_differences, noise
-from worker.guidance.objectives import OBJECTIVES, mean_induced_distance
-from worker.kernels.functions import RBF, Linear
+from worker.guidance.objectives import (
+    OBJECTIVES,
+    energy,
+    mean_induced_distance,
+    mean_squared_induced_distance,
+    objective_for,
+)
+from worker.kernels.energy import energy_distance
+from worker.kernels.functions import RBF, Laplacian, Linear
 from worker.kernels.mmd import mmd2_unbiased
 
-KERNELS = [Linear(), RBF(1.5)]
+FUNCTIONS = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=lambda objective: objective.__name__)
+ALONE = [mean_induced_distance, mean_squared_induced_distance]
 
 
 def sets(n: int = 4):
@@ -20,19 +31,22 @@ def gradient(objective, kernel, synthetic, real):
 
 
 def test_every_objective_but_none_has_a_function():
-    assert set(OBJECTIVES) == set(Objective) - {Objective.NONE}
+    assert {objective for objective, _ in OBJECTIVES} == set(Objective) - {Objective.NONE}
+    assert objective_for(Guidance()) is mmd2_unbiased
+    asked = Guidance.model_validate({"objective": "induced-distance", "distance": "squared"})
+    assert objective_for(asked) is mean_squared_induced_distance
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, 2, 4])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@FUNCTIONS
 def test_the_gradient_equals_central_differences(objective, kernel, n):
     synthetic, real = sets(n)
     differences = central_differences(lambda x: objective(kernel, x, real), synthetic)
     assert torch.allclose(gradient(objective, kernel, synthetic, real), differences, atol=1e-8)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@FUNCTIONS
 def test_a_synthetic_image_on_top_of_a_real_one_has_a_finite_gradient(objective):
     synthetic, real = sets()
     synthetic[0] = real[0]
@@ -45,12 +59,42 @@ def test_the_induced_distance_is_summed_over_synthetic_and_averaged_over_real_im
     assert torch.allclose(mean_induced_distance(Linear(), synthetic, real), written_out)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
-def test_under_the_induced_distance_an_image_does_not_know_of_the_others(kernel):
+def test_the_squared_distance_under_the_linear_kernel_pulls_straight_to_the_mean():
     synthetic, real = sets()
-    together = gradient(mean_induced_distance, kernel, synthetic, real)
-    alone = gradient(mean_induced_distance, kernel, synthetic[:1], real)
-    assert torch.allclose(together[:1], alone, rtol=1e-12)
+    assert torch.allclose(gradient(mean_squared_induced_distance, Linear(), synthetic, real), 2 * (synthetic - real.mean(0)))
+
+
+@pytest.mark.parametrize("objective", ALONE)
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_under_an_induced_distance_an_image_does_not_know_of_the_others(kernel, objective):
+    synthetic, real = sets()
+    together = gradient(objective, kernel, synthetic, real)
+    alone = gradient(objective, kernel, synthetic[:1], real)
+    assert torch.allclose(together[:1], alone, rtol=1e-9)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@given(seed=st.integers(0, 999))
+def test_the_order_of_the_images_orders_the_gradient_and_changes_nothing_else(kernel, objective, seed):
+    synthetic, real = (noise(n, 3, seed=seed + n, dtype=torch.float64) for n in (4, 6))
+    pulled = gradient(objective, kernel, synthetic, real)
+    assert torch.allclose(gradient(objective, kernel, shuffled(synthetic), real.flip(0)), shuffled(pulled), atol=1e-7)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("kernel", [RBF, Laplacian])
+@pytest.mark.parametrize("bandwidth", [1e-200, 1e-3, 1e6, 1e200])
+def test_no_bandwidth_makes_a_value_or_a_gradient_that_is_no_number(kernel, objective, bandwidth):
+    synthetic, real = noise(2, 16), noise(2, 16, seed=1)
+    assert objective(kernel(bandwidth), synthetic, real).isfinite()
+    assert gradient(objective, kernel(bandwidth), synthetic, real).isfinite().all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_the_energy_distance_asks_no_kernel(kernel):
+    synthetic, real = sets()
+    assert torch.equal(energy(kernel, synthetic, real), energy_distance(synthetic, real))
 
 
 def test_under_mmd_synthetic_images_repel_each_other():
@@ -59,9 +103,16 @@ def test_under_mmd_synthetic_images_repel_each_other():
     assert g[0] > 0 > g[1]
 
 
-def test_under_mmd_an_image_knows_of_the_others():
+def test_under_the_energy_distance_two_images_between_the_real_ones_part():
+    either_side = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    g = -gradient(energy, Linear(), torch.tensor([[0.1], [-0.1]], dtype=torch.float64), either_side)
+    assert g[0] > 0 > g[1]
+
+
+@pytest.mark.parametrize("objective", [mmd2_unbiased, energy])
+def test_under_a_set_objective_an_image_knows_of_the_others(objective):
     synthetic, real = sets()
     moved = synthetic.clone()
     moved[1] += 1
-    before, after = (gradient(mmd2_unbiased, RBF(1.5), x, real)[0] for x in (synthetic, moved))
+    before, after = (gradient(objective, RBF(1.5), x, real)[0] for x in (synthetic, moved))
     assert not torch.allclose(before, after)

@@ -1,17 +1,26 @@
 import pytest
 import torch
 
-from app.domain.spec import Kernel, Objective
+from app.domain.spec import Objective
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import central_differences, noise
-from worker.guidance.objectives import OBJECTIVES
-from worker.kernels.bandwidth import median_heuristic
-from worker.kernels.functions import RBF, Linear
-from worker.sampling.guide import default_tap, guide_for, kernel_for
+from worker.guidance.kernel import kernel_for
+from worker.guidance.objectives import objective_for
+from worker.sampling.guide import default_tap, guide_for
 
 T = torch.tensor(300)
 LABELS = torch.tensor([1, 1, 4, 4])
-KERNELS = [("linear", None), ("rbf", 3.0), ("rbf", "median")]
+KERNELS = [
+    ("linear", None),
+    ("polynomial", None),
+    ("rbf", 3.0),
+    ("rbf", "median"),
+    ("rbf", [2.0, 8.0]),
+    ("laplacian", "median"),
+    ("inverse-multiquadric", "median"),
+]
+KERNEL_OBJECTIVES = [objective for objective in Objective if objective.has_kernel]
+FEATURE_OBJECTIVES = [*KERNEL_OBJECTIVES, Objective.ENERGY]
 
 
 REFERENCES = {label: noise(5, 1, 4, 4, seed=label, dtype=torch.float64) for label in (1, 4)}
@@ -31,14 +40,16 @@ def gradient(one, guide, x):
 
 
 @pytest.mark.parametrize("tap", [1, 3])
-@pytest.mark.parametrize(("kernel", "bandwidth"), KERNELS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("objective", "kernel", "bandwidth"),
+    [(objective, *kernel) for objective in KERNEL_OBJECTIVES for kernel in KERNELS] + [(Objective.ENERGY, "rbf", "median")],
+)
 def test_the_gradient_through_the_backbone_equals_central_differences(objective, kernel, bandwidth, tap):
     one, guide, wanted = exact_guide(objective, kernel, bandwidth, tap=tap, classes=(1,))
     real = guide.reference_features(tiny.targets([1], 2, REFERENCES)[0], T)
 
     def f(x):
-        return OBJECTIVES[objective](kernel_for(wanted, real), one.features(x, T, LABELS[:2], tap), real)
+        return objective_for(wanted.guidance)(kernel_for(wanted, real), one.features(x, T, LABELS[:2], tap), real)
 
     x = noise(2, 1, 4, 4, seed=9, dtype=torch.float64)
     differences = central_differences(f, x, h=1e-4)
@@ -46,7 +57,9 @@ def test_the_gradient_through_the_backbone_equals_central_differences(objective,
     assert torch.allclose(gradient(one, guide, x), -differences, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize(("objective", "knows"), [(Objective.INDUCED_DISTANCE, False), (Objective.MMD, True)])
+@pytest.mark.parametrize(
+    ("objective", "knows"), [(Objective.INDUCED_DISTANCE, False), (Objective.MMD, True), (Objective.ENERGY, True)]
+)
 def test_only_under_a_set_objective_an_image_knows_of_the_others_of_its_class(objective, knows):
     one, guide, _ = exact_guide(objective, "rbf", "median")
     x = noise(4, 1, 4, 4, seed=9, dtype=torch.float64)
@@ -56,7 +69,7 @@ def test_only_under_a_set_objective_an_image_knows_of_the_others_of_its_class(ob
     assert torch.allclose(before[0], after[0], rtol=1e-9) is not knows
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", FEATURE_OBJECTIVES)
 def test_no_image_knows_of_other_classes(objective):
     one, guide, _ = exact_guide(objective, "rbf", "median")
     x = noise(4, 1, 4, 4, seed=9, dtype=torch.float64)
@@ -94,10 +107,3 @@ def test_the_tap_is_the_one_asked_for_or_the_middle_of_the_depth():
     assert tiny.guide(one, tiny.spec(guidance={"tap": 3}), []).tap == 3
     assert tiny.guide(one, tiny.spec(), []).tap == default_tap(3) == 1
     assert (default_tap(1), default_tap(28)) == (1, 14)
-
-
-def test_the_kernel_is_the_one_asked_for():
-    real = noise(6, 3)
-    assert kernel_for(tiny.spec(kernel="linear"), real) == Linear()
-    assert kernel_for(tiny.spec(kernel_bandwidth=2.5), real) == RBF(2.5)
-    assert kernel_for(tiny.spec(kernel=Kernel.RBF), real) == RBF(median_heuristic(real))

@@ -4,7 +4,8 @@ import torch
 
 from app.domain.errors import DeviceOutOfMemory
 from app.domain.job import TaskKind
-from app.domain.spec import Arm
+from app.domain.kernel import Kernel
+from app.domain.spec import Arm, Objective
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.dit import DiTBackbone
@@ -80,6 +81,17 @@ def test_guidance_of_scale_zero_changes_no_byte(job):
     assert np.array_equal(sampled(job, guidance={"scale": 0})["images"], sampled(job, guidance={"objective": "none"})["images"])
 
 
+@pytest.mark.parametrize("ipc", [1, 2])
+@pytest.mark.parametrize("fields", [{"kernel": kernel} for kernel in Kernel] + [{"kernel_bandwidth": [1.0, 4.0]}], ids=str)
+def test_every_kernel_guides_ranks_and_measures_a_class_of_two_real_images(fields, ipc):
+    wanted = tiny.spec(ipc=ipc, **fields, sampling={"scheduler": "ddim", "steps": 2})
+    aims = tiny.targets((1,), ipc, {1: noise(2, 1, 8, 8).clamp(-1, 1)})
+    columns, ratio = sample_targets(wanted, tiny.backbone(), aims, None)
+    assert sorted(columns["rank"]) == list(range(ipc))
+    assert np.isfinite(columns["distance"]).all()
+    assert ratio == pytest.approx([wanted.guidance.scale] * 2, rel=1e-5)
+
+
 def test_an_image_keeps_its_seed_when_more_are_asked_for(job):
     assert set(sampled(job, ipc=2)["seed"]) < set(sampled(job, ipc=4)["seed"])
 
@@ -95,7 +107,7 @@ def test_the_tasks_of_an_arm_are_read_in_order_and_those_of_others_left_out(job)
     assert np.abs(apart["images"].astype(int) - together["images"]).max() <= ONE_GREY
 
 
-@pytest.mark.parametrize("objective", ["none", "mmd", "induced-distance"])
+@pytest.mark.parametrize("objective", Objective)
 @pytest.mark.parametrize("room", [2, 3, 4])
 def test_classes_that_do_not_fit_together_are_sampled_in_parts_with_the_same_images(room, objective):
     wanted = tiny.spec(guidance={"objective": objective}, sampling={"scheduler": "ddim", "steps": 3})

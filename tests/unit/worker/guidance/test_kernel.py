@@ -1,0 +1,37 @@
+import pytest
+
+from app.domain.kernel import Kernel
+from tests.unit.worker import tiny
+from tests.unit.worker.numbers import noise
+from worker.guidance.kernel import WITH_BANDWIDTH, WITHOUT_BANDWIDTH, kernel_for
+from worker.kernels.bandwidth import median_heuristic
+from worker.kernels.functions import RBF, InverseMultiquadric, Laplacian, Linear, Polynomial, RBFLadder
+
+REAL = noise(6, 3)
+
+
+def test_every_kernel_has_a_function():
+    assert set(WITH_BANDWIDTH) == {kernel for kernel in Kernel if kernel.has_bandwidth}
+    assert set(WITHOUT_BANDWIDTH) == {kernel for kernel in Kernel if not kernel.has_bandwidth}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kernel"),
+    [
+        ({"kernel": "linear"}, Linear()),
+        ({"kernel": "polynomial"}, Polynomial()),
+        ({"kernel": "laplacian", "kernel_bandwidth": 2}, Laplacian(2.0)),
+        ({"kernel": "inverse-multiquadric", "kernel_bandwidth": 2}, InverseMultiquadric(2.0)),
+        ({"kernel_bandwidth": 2.5}, RBF(2.5)),
+        ({"kernel_bandwidth": [2, 4]}, RBFLadder((2.0, 4.0))),
+    ],
+    ids=str,
+)
+def test_the_kernel_is_the_one_asked_for(fields, kernel):
+    assert kernel_for(tiny.spec(**fields), REAL) == kernel
+
+
+@pytest.mark.parametrize("kernel", WITH_BANDWIDTH)
+def test_the_median_is_that_of_the_real_features_of_which_two_are_enough(kernel):
+    for real in (REAL, REAL[:2]):
+        assert kernel_for(tiny.spec(kernel=kernel), real) == WITH_BANDWIDTH[kernel](median_heuristic(real))
