@@ -18,6 +18,7 @@ class Objective(StrEnum):
     INDUCED_DISTANCE = "induced-distance"
     MMD = "mmd"
     ENERGY = "energy"
+    MODE = "mode"
 
     @property
     def has_kernel(self) -> bool:
@@ -75,7 +76,9 @@ class Guidance(Part):
         examples=[Objective.MMD],
         description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
         "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance, as a set like `mmd` but without "
-        "kernel and bandwidth; those given still rank the images and measure their distances. `none`: plain sampling.",
+        "kernel and bandwidth; those given still rank the images and measure their distances. `mode`: as MGD3 (arXiv "
+        "2505.18963), each image is pulled to a k-means mode of its class's latents, without features; its authors' settings "
+        "are `scale_mode` `paper`, `scale` 0.1 and `stop` 0.5. `none`: plain sampling.",
     )
     distance: Distance = Field(
         default=Distance.ROOT,

@@ -18,6 +18,9 @@ STEERING = {
 At each denoising step, the gradient of the energy distance between the
 model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
 arXiv 2510.17421).""",
+    Objective.MODE: """\
+At each denoising step, the sample is moved towards a mode of its class, a k-means centre of the latents of real training
+images (after MGD3, arXiv 2505.18963).""",
     Objective.NONE: "Nothing but the class steered them.",
 }
 

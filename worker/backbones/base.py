@@ -53,6 +53,16 @@ class Backbone(Protocol):
         """x_t of latents x_0 under the forward process."""
         ...
 
+    def predicted_x0(
+        self, x_t: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
+    ) -> Float[Tensor, "n c h w"]:
+        """x_0 if eps is the noise in x_t, the inverse of `add_noise`; clamped where the model's noise schedule clips it."""
+        ...
+
+    def posterior_std(self, t: Int[Tensor, ""], earlier: Int[Tensor, ""] | None) -> float:
+        """Standard deviation of x at the `earlier` timestep given x_t and x_0; zero where that is x_0 itself (None)."""
+        ...
+
     def denoise(
         self,
         x_t: Float[Tensor, "n c h w"],

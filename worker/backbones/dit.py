@@ -1,6 +1,7 @@
 """Class-conditional DiT in diffusers' folder format, with or without a VAE (Peebles and Xie, arXiv 2212.09748)."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +48,9 @@ class DiTBackbone:
         self._transformer = transformer.requires_grad_(False).eval()
         self._vae = None if vae is None else vae.requires_grad_(False).eval()
         self._scheduler_config = scheduler_config
-        self._alphas_cumprod = DDPMScheduler.from_config(dict(scheduler_config)).alphas_cumprod
+        schedule = DDPMScheduler.from_config(dict(scheduler_config))
+        self._alphas_cumprod = schedule.alphas_cumprod
+        self._x0_limit = schedule.config.clip_sample_range if schedule.config.clip_sample else math.inf
         config = transformer.config
         self.device = transformer.device
         self.dtype = transformer.dtype
@@ -105,6 +108,20 @@ class DiTBackbone:
         """sqrt(alphas_cumprod_t) x_0 + sqrt(1 - alphas_cumprod_t) eps (Ho et al., arXiv 2006.11239, eq. 4)."""
         alpha = self._alphas_cumprod[int(t)].to(x0)
         return alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
+
+    def predicted_x0(
+        self, x_t: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
+    ) -> Float[Tensor, "n c h w"]:
+        """(x_t - sqrt(1 - alphas_cumprod_t) eps) / sqrt(alphas_cumprod_t) (Ho et al., eq. 15)."""
+        alpha = self._alphas_cumprod[int(t)].to(x_t)
+        return ((x_t - (1 - alpha).sqrt() * eps) / alpha.sqrt()).clamp(-self._x0_limit, self._x0_limit)
+
+    def posterior_std(self, t: Int[Tensor, ""], earlier: Int[Tensor, ""] | None) -> float:
+        """Root of beta-tilde_t = (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s), s the earlier one (Ho et al., eq. 7)."""
+        if earlier is None:
+            return 0.0
+        abar_t, abar_s = (self._alphas_cumprod[int(step)].item() for step in (t, earlier))
+        return math.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
 
     def denoise(
         self,

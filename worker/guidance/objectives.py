@@ -52,5 +52,5 @@ OBJECTIVES: dict[tuple[Objective, Distance], ObjectiveFunction] = {
 
 
 def objective_for(guidance: Guidance) -> ObjectiveFunction:
-    """What this guidance minimises. Raises KeyError for `none`, which minimises nothing."""
+    """What this guidance minimises. Raises KeyError for `none` and `mode`, which compare no features."""
     return OBJECTIVES[guidance.objective, guidance.distance]

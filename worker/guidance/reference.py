@@ -1,16 +1,12 @@
 """Which real images stand for their class."""
 
-import warnings
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from app.domain.spec import ReferenceSelection
+from worker.guidance.clusters import clusters
 from worker.seeds import generator, seed_of
 
 
@@ -26,14 +22,12 @@ def choose(
         return np.arange(n)
     if selection is ReferenceSelection.RANDOM:
         return np.sort(torch.randperm(n, generator=generator("reference", class_name))[:count].numpy())
-    return _nearest_to_centres(latents.flatten(1).cpu().numpy(), count, seed_of("reference", class_name) % 2**32)
+    return _nearest_to_centres(latents.flatten(1).cpu().numpy(), count, seed_of("reference", class_name))
 
 
 def _nearest_to_centres(points: np.ndarray, count: int, seed: int) -> Int64[np.ndarray, " m"]:
     """Where two centres share their nearest point, the later one takes the nearest that is left."""
-    with threadpool_limits(1), warnings.catch_warnings():  # more threads add up in no fixed order
-        warnings.simplefilter("ignore", ConvergenceWarning)  # equal images make fewer clusters; the loop below copes
-        distances = KMeans(count, random_state=seed).fit(points).transform(points)
+    _, distances = clusters(points, count, seed)
     chosen: list[int] = []
     for to_centre in distances.T:
         to_centre[chosen] = np.inf

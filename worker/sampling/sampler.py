@@ -13,6 +13,7 @@ from app.domain.errors import InvalidSpec
 from app.domain.spec import Sampling
 from worker.backbones.base import Backbone
 from worker.guidance.scale import norms
+from worker.sampling.direction import StepState
 from worker.sampling.guide import Guide
 
 OnStep = Callable[[int, int], None]
@@ -47,15 +48,18 @@ def sample(
     ratios = []
     for step, t in enumerate(scheduler.timesteps):
         active = guide if guide is not None and guide.active(step, sampling.steps) else None
-        x_t = x_t.requires_grad_(active is not None)
-        with torch.set_grad_enabled(active is not None):
+        tap = active.tap if active else None
+        x_t = x_t.requires_grad_(tap is not None)
+        with torch.set_grad_enabled(tap is not None):
             model_input = scheduler.scale_model_input(x_t, t)
-            denoised = backbone.denoise(model_input, t, class_labels, sampling.cfg_scale, active.tap if active else None)
+            denoised = backbone.denoise(model_input, t, class_labels, sampling.cfg_scale, tap)
         now = x_t.detach()
         previous = scheduler.step(denoised.eps, t, now, **noise).prev_sample
         ratios.append(0.0)
-        if active is not None and denoised.features is not None:
-            guidance = active.scaled(active.gradient(denoised.features, x_t, t), previous - now)
+        if active is not None:
+            earlier = scheduler.timesteps[step + 1] if step + 1 < sampling.steps else None
+            state = StepState(x_t, t, earlier, denoised.eps, denoised.features)
+            guidance = active.guidance(state, previous - now)
             ratios[-1] = float((norms(guidance) / norms(previous - now).clamp_min(torch.finfo(now.dtype).tiny)).mean())
             if not math.isfinite(ratios[-1]):
                 raise InvalidSpec.of("guidance.scale", f"sampling diverged at step {step + 1}; choose a smaller scale")

@@ -9,15 +9,18 @@ from torch import Tensor
 
 from app.domain.errors import DeviceOutOfMemory
 from app.domain.job import Task
-from app.domain.spec import Arm, DistillationSpec
+from app.domain.spec import Arm, DistillationSpec, Objective
 from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset
 from worker.datasets.tensors import to_pixels, to_tensor
 from worker.guidance.kernel import kernel_for
+from worker.guidance.modes import modes
 from worker.guidance.ranking import herding_order
 from worker.guidance.reference import choose
 from worker.kernels.distances import induced_distance
-from worker.sampling.guide import Target, default_tap, guide_for
+from worker.sampling.direction import Target
+from worker.sampling.guide import guide_for
+from worker.sampling.kernel_direction import default_tap
 from worker.sampling.sampler import OnStep, sample
 from worker.seeds import seed_of
 from worker.stages.base import Bench, Done, Work, output_of
@@ -47,16 +50,21 @@ def without_guidance(spec: DistillationSpec) -> DistillationSpec:
 
 
 def targets_for(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, class_names: Sequence[str]) -> list[Target]:
-    """One target per class, IPC rows each: its label and the latents of its reference images."""
-    return [
-        Target(
-            class_name=name,
-            label=backbone.labels[name],
-            rows=slice(i * spec.ipc, (i + 1) * spec.ipc),
-            reference=_reference(spec, backbone, dataset, name),
-        )
-        for i, name in enumerate(class_names)
-    ]
+    """One target per class, IPC rows each: its label, the latents of its reference images, and its modes if they are asked."""
+    rows = (slice(i * spec.ipc, (i + 1) * spec.ipc) for i in range(len(class_names)))
+    return [_target(spec, backbone, dataset, *one) for one in zip(class_names, rows, strict=True)]
+
+
+def _target(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, class_name: str, rows: slice) -> Target:
+    members = np.flatnonzero(dataset.train.labels == dataset.classes.index(class_name))
+    latents = backbone.encode(to_tensor(dataset.train.images(members)).to(backbone.device))
+    return Target(
+        class_name=class_name,
+        label=backbone.labels[class_name],
+        rows=rows,
+        reference=latents[choose(latents, spec.reference.count, spec.reference.selection, class_name=class_name)],
+        modes=modes(latents, spec.ipc, class_name=class_name) if spec.guidance.objective is Objective.MODE else None,
+    )
 
 
 def sample_targets(
@@ -131,12 +139,6 @@ def _ranks_and_distances(
     kernel = kernel_for(spec, real)
     ranks = np.argsort(herding_order(kernel, synthetic, real))
     return ranks, induced_distance(kernel, synthetic, real).mean(1).cpu().numpy()
-
-
-def _reference(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, class_name: str) -> Tensor:
-    members = np.flatnonzero(dataset.train.labels == dataset.classes.index(class_name))
-    latents = backbone.encode(to_tensor(dataset.train.images(members)).to(backbone.device))
-    return latents[choose(latents, spec.reference.count, spec.reference.selection, class_name=class_name)]
 
 
 def read_samples(bench: Bench, tasks: Sequence[Task], arm: Arm) -> dict[str, np.ndarray]:

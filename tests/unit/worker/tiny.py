@@ -9,7 +9,8 @@ from torch import Tensor
 
 from app.domain.spec import DistillationSpec
 from worker.backbones.dit import DiTBackbone
-from worker.sampling.guide import Guide, Target, guide_for
+from worker.sampling.direction import Target
+from worker.sampling.guide import Guide, guide_for
 from worker.seeds import generator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -83,9 +84,15 @@ def generators(count: int, *, first: int = 0) -> list[torch.Generator]:
 
 
 def targets(classes: Sequence[int], ipc: int, references: Mapping[int, Tensor]) -> list[Target]:
-    """One target per class in rows of `ipc`."""
+    """One target per class in rows of `ipc`, whose modes are its first references."""
     return [
-        Target(class_name=str(label), label=label, rows=slice(i * ipc, (i + 1) * ipc), reference=references[label])
+        Target(
+            class_name=str(label),
+            label=label,
+            rows=slice(i * ipc, (i + 1) * ipc),
+            reference=references[label],
+            modes=references[label][torch.arange(ipc) % len(references[label])],
+        )
         for i, label in enumerate(classes)
     ]
 

@@ -40,6 +40,10 @@ def test_the_size_category_follows_the_number_of_images(contents):
         ),
         ({"guidance": {"objective": "energy"}}, "| Guidance | energy, scale 0.8 (relative) |"),
         ({"guidance": {"objective": "energy"}}, "| Rank and distance | rbf kernel, bandwidth median |"),
+        (
+            {"guidance": {"objective": "mode", "scale": 0.1, "scale_mode": "paper"}},
+            "| Guidance | mode, scale 0.1 (paper) |",
+        ),
         ({"guidance": {"scale": 0}}, "| Guidance | none |"),
     ],
 )

@@ -1,10 +1,11 @@
+import itertools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DiTPipeline
+from diffusers import DDPMScheduler, DiTPipeline
 from safetensors.torch import load_file, save_file
 
 from app.domain.errors import BackboneUnavailable
@@ -52,6 +53,29 @@ def test_latents_without_a_vae_are_the_pixels_and_decoding_clamps_them(root):
     loaded, x = load(root, "pixels"), 2 * noise(2, 1, 8, 8)
     assert loaded.encode(x) is x
     assert torch.equal(loaded.decode(x), x.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("t", [0, 500, 999])
+def test_the_predicted_image_is_the_one_that_was_noised(t):
+    one = tiny.backbone(schedule=tiny.LINEAR)
+    x0, eps = 3 * noise(2, 1, 8, 8, dtype=torch.float64), noise(2, 1, 8, 8, seed=1, dtype=torch.float64)
+    timestep = torch.tensor(t)
+    assert torch.allclose(one.predicted_x0(one.add_noise(x0, eps, timestep), eps, timestep), x0)
+
+
+def test_the_predicted_image_is_clamped_where_the_schedule_clips():
+    x_t, eps = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
+    assert tiny.backbone(schedule=tiny.COSINE).predicted_x0(x_t, eps, torch.tensor(990)).abs().max() == 1
+    assert tiny.backbone(schedule=tiny.LINEAR).predicted_x0(x_t, eps, torch.tensor(990)).abs().max() > 1
+
+
+@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
+def test_the_posterior_standard_deviation_is_that_of_diffusers_ddpm(schedule):
+    ddpm = DDPMScheduler(**schedule, variance_type="fixed_small")
+    ddpm.set_timesteps(20)
+    timesteps = [*ddpm.timesteps, None]
+    ours = [tiny.backbone(schedule=schedule).posterior_std(t, s) ** 2 for t, s in itertools.pairwise(timesteps)]
+    assert ours == pytest.approx([float(ddpm._get_variance(t)) for t in ddpm.timesteps], rel=1e-4, abs=1e-15)
 
 
 def test_with_a_vae_images_are_larger_than_latents_and_in_colour(root):

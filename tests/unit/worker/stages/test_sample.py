@@ -92,6 +92,13 @@ def test_every_kernel_guides_ranks_and_measures_a_class_of_two_real_images(field
     assert ratio == pytest.approx([wanted.guidance.scale] * 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("ipc", [1, 3])
+def test_modes_guide_a_job_and_its_images_are_ranked_by_the_kernel(job, ipc):
+    guided = sampled(job, ipc=ipc, guidance={"objective": "mode"}, kernel="laplacian")
+    assert sorted(guided["rank"][:ipc]) == list(range(ipc))
+    assert not np.array_equal(guided["images"], sampled(job, ipc=ipc, guidance={"objective": "none"})["images"])
+
+
 def test_an_image_keeps_its_seed_when_more_are_asked_for(job):
     assert set(sampled(job, ipc=2)["seed"]) < set(sampled(job, ipc=4)["seed"])
 

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from app.domain.spec import Sampling, Scheduler
+from tests.unit.worker import tiny
+from tests.unit.worker.numbers import noise
+from worker.sampling.direction import StepState, Target
+from worker.sampling.mode_direction import ModeDirection
+from worker.sampling.sampler import sample
+
+T, EARLIER = torch.tensor(400), torch.tensor(380)
+REFERENCES = {label: noise(3, 1, 8, 8, seed=label, dtype=torch.float64).clamp(-1, 1) for label in (0, 1)}
+TARGETS = tiny.targets((0, 1), 2, REFERENCES)
+MODES = torch.cat([REFERENCES[0][:2], REFERENCES[1][:2]])
+LINEAR_STEPS = DDPMScheduler(**tiny.LINEAR)
+
+
+@pytest.fixture(scope="module")
+def one():
+    return tiny.backbone(schedule=tiny.LINEAR)
+
+
+def test_it_is_the_way_from_the_predicted_image_to_the_mode_of_its_row_times_sigma(one):
+    x, eps = noise(4, 1, 8, 8, dtype=torch.float64), noise(4, 1, 8, 8, seed=1, dtype=torch.float64)
+    abar, abar_earlier = (LINEAR_STEPS.alphas_cumprod[t].item() for t in (T, EARLIER))
+    sigma = ((1 - abar_earlier) / (1 - abar) * (1 - abar / abar_earlier)) ** 0.5
+    written_out = sigma * (MODES - (x - (1 - abar) ** 0.5 * eps) / abar**0.5)
+    assert torch.allclose(ModeDirection(one, TARGETS)(StepState(x, T, EARLIER, eps)), written_out, rtol=1e-5)
+
+
+def test_at_its_mode_an_image_is_left_alone(one):
+    eps = noise(4, 1, 8, 8, seed=1, dtype=torch.float64)
+    x = one.add_noise(MODES, eps, T)
+    assert ModeDirection(one, TARGETS)(StepState(x, T, EARLIER, eps)).abs().max() < 1e-6
+
+
+def test_the_last_step_is_not_moved(one):
+    x = noise(4, 1, 8, 8, dtype=torch.float64)
+    assert (ModeDirection(one, TARGETS)(StepState(x, T, None, x)) == 0).all()
+
+
+def test_classes_may_stand_anywhere_in_the_batch(one):
+    x, eps = noise(4, 1, 8, 8, dtype=torch.float64), noise(4, 1, 8, 8, seed=1, dtype=torch.float64)
+    state = StepState(x, T, EARLIER, eps)
+    assert torch.equal(ModeDirection(one, TARGETS[::-1])(state), ModeDirection(one, TARGETS)(state))
+
+
+def test_a_class_without_modes_is_named(one):
+    with pytest.raises(ValueError, match="'0' came without its modes"):
+        ModeDirection(one, [Target("0", 0, slice(0, 2), REFERENCES[0])])
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("guidance", [{"scale_mode": "paper", "scale": 0.5, "stop": 0.9}, {"scale": 0.8}], ids=str)
+def test_every_image_ends_nearer_to_its_own_mode_than_without(one, scheduler, guidance):
+    sampling, labels = Sampling(scheduler=scheduler, steps=10), torch.tensor([0, 0, 1, 1])
+    references = {label: reference.float() for label, reference in REFERENCES.items()}
+    aims = tiny.targets((0, 1), 2, references)
+
+    def distances(guide):
+        latents = sample(one, labels, tiny.generators(4), sampling, guide=guide).latents
+        return (latents - MODES).flatten(1).norm(dim=1)
+
+    guide = tiny.guide(one, tiny.spec(guidance={"objective": "mode", **guidance}), aims)
+    assert (distances(guide) < 0.9 * distances(None)).all()
+
+
+def test_no_pass_records_anything_for_autograd(one, monkeypatch):
+    recorded = []
+    whole = one.denoise
+
+    def watched(*arguments):
+        recorded.append(torch.is_grad_enabled() or arguments[0].requires_grad)
+        return whole(*arguments)
+
+    monkeypatch.setattr(one, "denoise", watched)
+    aims = tiny.targets((0,), 2, {0: REFERENCES[0].float()})
+    guide = tiny.guide(one, tiny.spec(guidance={"objective": "mode"}), aims)
+    sample(one, torch.tensor([0, 0]), tiny.generators(2), Sampling(steps=3), guide=guide)
+    assert recorded == [False] * 3
