@@ -43,6 +43,10 @@ class DownloadCorrupt(DappleError):
     """The downloaded bytes are not the job's archive; nothing was left at the target."""
 
 
+class TargetUnwritable(DappleError):
+    """The archive cannot be kept where it was asked for; the text names the place."""
+
+
 class ApiError(DappleError):
     """The service refused the request; `problem` is its reason, the text names the fields at fault."""
 
@@ -177,17 +181,24 @@ class Client:
         """What was downloaded to `path`; `on_bytes` sees the bytes so far and in all.
 
         An interrupted download is taken up again; the bytes are verified before `path` appears or changes.
-        Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs.
+        Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs, TargetUnwritable if `path`
+        cannot be written.
         """
         job = self.get(job_id)
         if job.archive is None:
             raise ArtifactNotReady(f"job {job_id} is {job.state} and has no archive")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{job.archive.sha256[:12]}.part")
-        self._retrying(partial(self._fetch, f"/v1/jobs/{job_id}/archive", part, job.archive, on_bytes))
-        _check_bytes(part, job.archive)
-        part.replace(path)
+        try:
+            self._save(f"/v1/jobs/{job_id}/archive", path, job.archive, on_bytes)
+        except OSError as error:
+            raise TargetUnwritable(f"{path} cannot be written: {error.strerror or error}") from error
         return job.archive
+
+    def _save(self, url: str, path: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{archive.sha256[:12]}.part")
+        self._retrying(partial(self._fetch, url, part, archive, on_bytes))
+        _check_bytes(part, archive)
+        part.replace(path)
 
     def _fetch(self, url: str, part: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
         """Append to `part` what it lacks; the server sends the whole anew if the archive is no longer the one begun."""

@@ -52,7 +52,9 @@ def distil(
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     evaluate: Annotated[bool, typer.Option(help="Train classifiers on the result and on baselines, and compare.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Wait, then download the archive to this file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Wait, then download the archive to this file.", dir_okay=False)
+    ] = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:

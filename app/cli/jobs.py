@@ -77,7 +77,8 @@ def download(
     context: typer.Context,
     job_id: JobId,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Default: dapple-JOB.zip here.", show_default=False)
+        Path | None,
+        typer.Option("-o", "--output", help="Default: dapple-JOB.zip here.", show_default=False, dir_okay=False),
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:

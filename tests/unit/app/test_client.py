@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.client import ApiError, Client, DownloadCorrupt, ServiceUnreachable, job_events
+from app.client import ApiError, Client, DownloadCorrupt, ServiceUnreachable, TargetUnwritable, job_events
 from app.domain.errors import ArtifactNotReady
 from app.domain.job import JobState
 from tests.unit.app.fake_service import ARCHIVE, SHA256, SPEC, Answer, Service, job, refuses, says
@@ -270,6 +270,14 @@ def test_a_digest_that_is_not_the_jobs_stops_the_download_before_it_begins(tmp_p
         service.client().download("J1", tmp_path / "out.zip")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    service = Service(says(job("succeeded", archive=True)))
+
+    with pytest.raises(TargetUnwritable, match=r"file/out\.zip cannot be written: "):
+        service.client().download("J1", tmp_path / "file" / "out.zip")
 
 
 def test_a_job_without_an_archive_has_nothing_to_download(tmp_path: Path):

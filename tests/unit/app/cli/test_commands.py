@@ -179,6 +179,22 @@ def test_a_corrupt_download_is_exit_code_1_and_leaves_no_archive(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_as_the_output_is_refused_before_anything_is_submitted(tmp_path: Path):
+    service = Service()
+
+    assert run(service, "distil", "sklearn://digits", "-o", str(tmp_path)) == 2
+    assert run(service, "download", "J1", "-o", str(tmp_path)) == 2
+    assert service.requests == []
+
+
+def test_an_output_that_cannot_be_written_is_exit_code_1_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_bytes(b"")
+    service = Service(says(job("succeeded", archive=True)))
+
+    assert run(service, "download", "J1", "-o", str(tmp_path / "file" / "out.zip")) == 1
+    assert "file/out.zip cannot be written" in capsys.readouterr().err
+
+
 def test_a_download_without_a_name_is_called_after_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     service = Service(says(job("succeeded", archive=True)), lambda request: httpx.Response(200, content=ARCHIVE))
