@@ -23,6 +23,7 @@ from app.domain.views import ArchiveView, BackbonePage, BackboneView, JobDetail,
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RETRY_DELAYS = (0.1, 0.3, 0.8, 1.5)
+RESTART_DELAYS = (2.0,) * 30  # once a job is being followed, its service is given a minute to come back
 RECONNECT_SECONDS = 0.2
 JSON = {"Content-Type": "application/json"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -84,10 +85,12 @@ class Client:
         *,
         timeout_seconds: float = 30.0,
         retry_delays: Sequence[float] = RETRY_DELAYS,
+        restart_delays: Sequence[float] = RESTART_DELAYS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._retry_delays = tuple(retry_delays)
+        self._patience = (*retry_delays, *restart_delays)
         try:
             local = httpx.URL(self.base_url).host in LOOPBACK
             # A proxy from the environment would be asked for its own loopback address.
@@ -116,7 +119,11 @@ class Client:
 
     def get(self, job_id: str) -> JobDetail:
         """The job with its tasks and attempts."""
-        return JobDetail.model_validate_json(self._send("GET", f"/v1/jobs/{job_id}").content)
+        return self._job(job_id, self._retry_delays)
+
+    def _job(self, job_id: str, delays: Sequence[float]) -> JobDetail:
+        response = self._retrying(lambda: _checked(self._http.get(f"/v1/jobs/{job_id}")), delays)
+        return JobDetail.model_validate_json(response.content)
 
     def list(self, *, state: JobState | None = None, page_size: int = 50) -> Iterator[JobView]:
         """Every job, the newest first, page by page as they are consumed."""
@@ -159,7 +166,8 @@ class Client:
         """What happened to the job behind the event `after`, up to its end; a broken stream is taken up where it broke."""
         last = after
         while True:
-            with closing(self._retrying(partial(self._open_events, job_id, last))) as response:
+            delays = self._retry_delays if last is None else self._patience
+            with closing(self._retrying(partial(self._open_events, job_id, last), delays)) as response:
                 if response.status_code == httpx.codes.NO_CONTENT.value:
                     return
                 for event in _until_broken(job_events(response.iter_lines())):
@@ -168,9 +176,9 @@ class Client:
             time.sleep(RECONNECT_SECONDS)
 
     def wait(self, job_id: str, on_progress: Callable[[JobDetail], None] | None = None) -> JobDetail:
-        """The job once it has ended; `on_progress` sees it after each event."""
+        """The job once it has ended; `on_progress` sees it after each event. A restart of the service is waited for."""
         for _ in self.events(job_id):
-            job = self.get(job_id)
+            job = self._job(job_id, self._patience)
             if on_progress:
                 on_progress(job)
             if job.state.terminal:
@@ -196,7 +204,7 @@ class Client:
     def _save(self, url: str, path: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{archive.sha256[:12]}.part")
-        self._retrying(partial(self._fetch, url, part, archive, on_bytes))
+        self._retrying(partial(self._fetch, url, part, archive, on_bytes), self._retry_delays)
         _check_bytes(part, archive)
         part.replace(path)
 
@@ -223,10 +231,10 @@ class Client:
         return _checked(self._http.send(request, stream=True))
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self._retrying(lambda: _checked(self._http.request(method, path, **options)))
+        return self._retrying(lambda: _checked(self._http.request(method, path, **options)), self._retry_delays)
 
-    def _retrying(self, attempt: Callable[[], Answer]) -> Answer:
-        for delay in self._retry_delays:
+    def _retrying(self, attempt: Callable[[], Answer], delays: Sequence[float]) -> Answer:
+        for delay in delays:
             try:
                 return attempt()
             except (httpx.TransportError, ApiError) as error:

@@ -46,7 +46,10 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     dataset_root: Annotated[
-        list[Path] | None, typer.Option(help="file:// datasets must lie below; repeatable. Default: the current folder.")
+        list[Path] | None,
+        typer.Option(
+            help="file:// datasets must lie below; repeatable. Default: the current folder.", exists=True, file_okay=False
+        ),
     ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="The least serious messages to print.")] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,

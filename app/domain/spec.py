@@ -5,7 +5,7 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, field_validator, model_validator
 
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
 
@@ -100,7 +100,7 @@ class Guidance(Part):
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
-    tap: int | None = Field(
+    tap: StrictInt | None = Field(
         default=None,
         ge=1,
         examples=[3],
@@ -136,7 +136,7 @@ class Sampling(Part):
         description="Reverse process; `ddim` and `dpm-solver++` need fewer steps.",
         examples=[Scheduler.DDPM],
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
+    steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
     cfg_scale: float = Field(
         default=1.0,
         ge=1,
@@ -149,7 +149,7 @@ class Sampling(Part):
 class Reference(Part):
     """Which real images stand for their class during guidance."""
 
-    count: int = Field(
+    count: StrictInt = Field(
         default=128,
         ge=2,
         le=4096,
@@ -177,7 +177,7 @@ class Evaluation(Part):
         description="What to compare; `full` is the whole training split, the ceiling.",
         examples=[[Arm.RANDOM_REAL, Arm.GUIDED]],
     )
-    training_seeds: int = Field(
+    training_seeds: StrictInt = Field(
         default=5,
         ge=1,
         le=20,
@@ -215,7 +215,7 @@ class DistillationSpec(Part):
         "(optionally below `train/` and `test/`).",
         examples=["sklearn://digits"],
     )
-    ipc: int = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
+    ipc: StrictInt = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
     kernel: Kernel = Field(
         default=Kernel.RBF,
         description="Mercer kernel K(a,b) on the backbone's features, with d = |a-b|. `rbf`: exp(-d^2 / (2 h^2)). "
@@ -259,7 +259,9 @@ class DistillationSpec(Part):
         "sampling never sees it. At most 0.25, which is what `dapple train` holds out.",
         examples=[HOLDOUT_FRACTION],
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.", examples=[0])
+    seed: StrictInt = Field(
+        default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.", examples=[0]
+    )
     deadline_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -267,7 +269,7 @@ class DistillationSpec(Part):
         description="The job expires if it has not started this many seconds after its submission.",
         examples=[3600],
     )
-    max_attempts: int = Field(
+    max_attempts: StrictInt = Field(
         default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
 

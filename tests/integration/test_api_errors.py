@@ -37,7 +37,7 @@ def test_an_unknown_job_is_404(client: TestClient, method: str, url: str) -> Non
     assert refused(client, method, url) == (404, "job-not-found")
 
 
-@pytest.mark.parametrize("url", ["/", "/v1", "/v1/jobs/", "/v2/jobs", "/v1/jobs/../../etc/passwd"])
+@pytest.mark.parametrize("url", ["/v1", "/v1/jobs/", "/v2/jobs", "/v1/jobs/../../etc/passwd"])
 def test_an_unknown_url_is_404(client: TestClient, url: str) -> None:
     assert refused(client, "GET", url) == (404, "not-found")
 
@@ -128,3 +128,4 @@ def test_a_live_process_is_not_ready_without_its_database_or_its_store(
 def test_the_documentation_is_served(client: TestClient) -> None:
     assert client.get("/openapi.json").json()["info"]["title"] == "Dapple"
     assert "/openapi.json" in client.get("/docs").text
+    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"

@@ -1,12 +1,19 @@
 """For those who watch the service."""
 
 from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
 
 from app.api.dependencies import Res
 from app.api.errors import documented
 from app.api.schemas import HealthView
 
 router = APIRouter(tags=["health"])
+
+
+@router.get("/", include_in_schema=False)
+def get_root() -> RedirectResponse:
+    """Where a browser wants to be."""
+    return RedirectResponse("/docs")
 
 
 @router.head("/livez", include_in_schema=False)

@@ -285,3 +285,18 @@ def test_a_job_without_an_archive_has_nothing_to_download(tmp_path: Path):
 
     with pytest.raises(ArtifactNotReady, match="J1 is failed"):
         service.client().download("J1", tmp_path / "out.zip")
+
+
+def test_a_followed_job_outlives_a_restart_of_its_service():
+    away = iter([True] * 4)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events") and "Last-Event-ID" not in request.headers:
+            return httpx.Response(200, text="id: 1\nevent: job.running\ndata: {}\n\n")
+        if next(away, False):
+            raise httpx.ConnectError("refused", request=request)
+        return ended(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("succeeded"))
+
+    client = Client("http://service", retry_delays=(0.0,), restart_delays=(0.0,) * 4, transport=httpx.MockTransport(answer))
+
+    assert client.wait("J1").state is JobState.SUCCEEDED

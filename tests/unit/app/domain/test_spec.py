@@ -94,3 +94,9 @@ def test_a_spec_survives_storage(bandwidth: object) -> None:
 def test_the_digest_is_of_the_meaning_not_of_the_spelling() -> None:
     assert spec().digest == spec(kernel_bandwidth="median", guidance={}).digest
     assert spec().digest != spec(seed=1).digest
+
+
+@pytest.mark.parametrize("ipc", [True, "1", 1.5])
+def test_a_whole_number_is_a_number_and_whole(ipc: object) -> None:
+    with pytest.raises(ValidationError, match="ipc"):
+        DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": ipc})
