@@ -250,9 +250,3 @@ def task_outputs(session: Session, job_id: str, kind: TaskKind) -> list[Task]:
     """The job's succeeded tasks of one kind, by ordinal."""
     query = select(TaskRow).where(TaskRow.job_id == job_id, TaskRow.kind == kind, TaskRow.state == TaskState.SUCCEEDED)
     return [to_task(row) for row in session.scalars(query.order_by(TaskRow.ordinal))]
-
-
-def ready_task_ids(session: Session) -> list[str]:
-    """What may be claimed now, oldest first: to be published again, as the queue may have lost it."""
-    query = select(TaskRow.id).where(TaskRow.state == TaskState.READY, TaskRow.not_before <= now())
-    return list(session.scalars(query.order_by(TaskRow.id)))

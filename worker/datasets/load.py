@@ -1,12 +1,12 @@
 """Datasets by URI, and parts of them by class name."""
 
-import difflib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.domain.dataset_uri import DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
+from app.domain.fit import nearest
 from worker.datasets.base import Dataset, relabelled
 from worker.datasets.readers import digits, image_folder
 from worker.datasets.readers.archive import ZipFiles
@@ -54,7 +54,7 @@ def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
         return dataset
     for name in classes:
         if name not in dataset.classes:
-            raise InvalidSpec.of("classes", _unknown(name, dataset.classes))
+            raise InvalidSpec.of("classes", f"the dataset has no class {name!r}; {nearest(name, dataset.classes)}")
     return relabelled(dataset, [dataset.classes.index(name) for name in classes])
 
 
@@ -64,8 +64,3 @@ def _files(path: Path) -> Files:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipFiles(path)
     raise DatasetRejected(f"{path} is neither a folder nor a zip" if path.exists() else f"{path} does not exist")
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=3) or list(known[:10])
-    return f"the dataset has no class {name!r}; nearest: {', '.join(nearest)}"

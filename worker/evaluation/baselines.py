@@ -1,14 +1,10 @@
 """Real images as small training sets: what a distilled set of the same size has to beat."""
 
-import warnings
-
 import numpy as np
 from jaxtyping import Float, Int, Int64
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from app.domain.errors import DatasetRejected
+from worker.guidance.clusters import nearest_to_centres
 
 Chosen = Int64[np.ndarray, " chosen"]
 
@@ -28,7 +24,7 @@ def kmeans_real(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"
     Where two centres share their nearest image, the later centre takes its nearest image that is left.
     Raises DatasetRejected as `random_real` does.
     """
-    return np.concatenate([members[_representatives(features[members], ipc, seed)] for members in _members(labels, ipc)])
+    return np.concatenate([members[nearest_to_centres(features[members], ipc, seed)] for members in _members(labels, ipc)])
 
 
 def _members(labels: np.ndarray, ipc: int) -> list[np.ndarray]:
@@ -37,14 +33,3 @@ def _members(labels: np.ndarray, ipc: int) -> list[np.ndarray]:
         if len(indices) < ipc:
             raise DatasetRejected(f"class number {label} has {len(indices)} training images; {ipc} per class were asked for")
     return members
-
-
-def _representatives(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    with threadpool_limits(1), warnings.catch_warnings():  # more threads add up in no fixed order
-        warnings.simplefilter("ignore", ConvergenceWarning)  # equal images make fewer clusters; the loop below copes
-        centres = KMeans(count, random_state=seed % 2**32).fit(features).cluster_centers_
-    left = np.ones(len(features), dtype=bool)
-    for centre in centres:
-        distances = np.where(left, np.square(features - centre).sum(1), np.inf)
-        left[distances.argmin()] = False
-    return np.flatnonzero(~left)

@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
@@ -17,3 +17,16 @@ def clusters(
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal points make fewer clusters; callers cope
         fitted = KMeans(count, random_state=seed % 2**32).fit(points)
         return fitted.cluster_centers_, fitted.transform(points)
+
+
+def nearest_to_centres(points: Float[np.ndarray, "n d"], count: int, seed: int) -> Int64[np.ndarray, " count"]:
+    """Ascending positions of the points nearest to the centres of `count` <= n clusters, all distinct.
+
+    Where two centres share their nearest point, the later one takes the nearest that is left.
+    """
+    _, distances = clusters(points, count, seed)
+    chosen: list[int] = []
+    for to_centre in distances.T:
+        to_centre[chosen] = np.inf
+        chosen.append(int(to_centre.argmin()))
+    return np.sort(chosen)

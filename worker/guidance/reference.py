@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from app.domain.spec import ReferenceSelection
-from worker.guidance.clusters import clusters
+from worker.guidance.clusters import nearest_to_centres
 from worker.seeds import generator, seed_of
 
 
@@ -22,17 +22,7 @@ def choose(
         return np.arange(n)
     if selection is ReferenceSelection.RANDOM:
         return np.sort(torch.randperm(n, generator=generator("reference", class_name))[:count].numpy())
-    return _nearest_to_centres(latents.flatten(1).cpu().numpy(), count, seed_of("reference", class_name))
-
-
-def _nearest_to_centres(points: np.ndarray, count: int, seed: int) -> Int64[np.ndarray, " m"]:
-    """Where two centres share their nearest point, the later one takes the nearest that is left."""
-    _, distances = clusters(points, count, seed)
-    chosen: list[int] = []
-    for to_centre in distances.T:
-        to_centre[chosen] = np.inf
-        chosen.append(int(to_centre.argmin()))
-    return np.sort(chosen)
+    return nearest_to_centres(latents.flatten(1).cpu().numpy(), count, seed_of("reference", class_name))
 
 
 def noise(shape: torch.Size, class_name: str, t: int) -> Float[Tensor, "n c h w"]:

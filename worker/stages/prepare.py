@@ -1,20 +1,18 @@
 """Read the dataset, check it against the spec and the backbone, and plan the rest of the job."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import islice
 
 from app.domain.dataset_uri import parse
-from app.domain.errors import DatasetRejected, InvalidSpec
+from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
+from app.domain.fit import MOST_NAMED, class_problems, model_problems
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
 from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset, require_images
 from worker.datasets.cache import Source
 from worker.datasets.load import select
-from worker.evaluation.protocols import PROTOCOLS
 from worker.stages.base import Bench, Done, Work
-
-MAX_EVALUATED_SIZE = 64  # pixels: the protocols at hand are for small images
 
 
 def prepare(work: Work, bench: Bench) -> Done:
@@ -22,11 +20,11 @@ def prepare(work: Work, bench: Bench) -> Done:
     backbone = work.backbone(bench)
     _check_spec(work.spec, backbone)
     dataset = select(bench.datasets.read(source(work, bench), work.tick), work.spec.classes)
+    refuse_any(class_problems(work.spec, dataset.classes, backbone))
     require_images(dataset, least_images(work.spec))
     _check_test_split(work.spec, dataset)
     output = {
         "classes": list(dataset.classes),
-        "labels": [class_label(name, backbone.labels) for name in dataset.classes],
         "dataset_digest": dataset.digest,
         "train_images": len(dataset.train),
         "test_images": len(dataset.test),
@@ -62,14 +60,6 @@ def least_images(spec: DistillationSpec) -> int:
     return max(2, spec.ipc) if {Arm.RANDOM_REAL, Arm.KMEANS_REAL} & set(arms) else 2
 
 
-def class_label(name: str, labels: Mapping[str, int]) -> int:
-    """The backbone's label of a class. Raises InvalidSpec naming `classes` and the nearest names."""
-    if name not in labels:
-        nearest = difflib.get_close_matches(name, labels, n=3) or list(labels)[:10]
-        raise InvalidSpec.of("classes", f"the backbone does not know class {name!r}; nearest: {', '.join(nearest)}")
-    return labels[name]
-
-
 def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:
     if spec.evaluation is not None and not len(dataset.test):
         raise DatasetRejected("the test split has no image of these classes to evaluate on; leave out `evaluation`")
@@ -77,11 +67,11 @@ def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:
 
 def _check_spec(spec: DistillationSpec, backbone: Backbone) -> None:
     backbone.scheduler(spec.sampling.scheduler, spec.sampling.steps)  # raises if it cannot take so many steps
-    if spec.guidance.tap is not None and spec.guidance.tap > backbone.blocks:
-        raise InvalidSpec.of("guidance.tap", f"{spec.backbone} has {backbone.blocks} blocks")
-    if spec.evaluation is not None:
-        protocol = PROTOCOLS[spec.evaluation.protocol]
-        least = 2**protocol.depth  # every block halves the image
-        if not least <= backbone.image_size <= MAX_EVALUATED_SIZE:
-            told = f"{protocol.name} takes images of {least} to {MAX_EVALUATED_SIZE} pixels; those of {spec.backbone} have"
-            raise InvalidSpec.of("evaluation.protocol", f"{told} {backbone.image_size}")
+    refuse_any(model_problems(spec, backbone))
+
+
+def refuse_any(problems: Iterable[FieldProblem]) -> None:
+    """Raises InvalidSpec with these problems, the first few of them, if there are any."""
+    found = list(islice(problems, MOST_NAMED))
+    if found:
+        raise InvalidSpec(found)

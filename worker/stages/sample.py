@@ -46,7 +46,7 @@ def sample_classes(work: Work, bench: Bench) -> Done:
 
 def without_guidance(spec: DistillationSpec) -> DistillationSpec:
     """The same job with guidance off, for the unguided arm."""
-    return spec.model_copy(update={"guidance": spec.guidance.model_copy(update={"scale": 0.0})})
+    return spec.model_copy(update={"guidance": spec.guidance.model_copy(update={"objective": Objective.NONE})})
 
 
 def targets_for(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, class_names: Sequence[str]) -> list[Target]:

@@ -25,7 +25,7 @@ def test_a_submitted_job_is_stored_with_its_first_task_and_then_published(resour
     assert states_of(resources.database, job.id) == ["ready"]
     assert isinstance(resources.queue, RecordingQueue)
     with resources.database.reading() as session:
-        assert resources.queue.published == tasks.ready_task_ids(session)
+        assert resources.queue.published == [task.id for task in tasks.of_job(session, job.id)]
 
 
 def test_what_cannot_run_is_not_stored(resources: Resources) -> None:

@@ -9,7 +9,8 @@ from app.domain.plan import later_tasks
 from app.domain.spec import Arm
 from tests.unit.worker import tiny
 from worker.datasets.cache import DatasetCache
-from worker.stages.prepare import class_label, dataset_of, least_images, prepare
+from worker.stages.prepare import dataset_of, least_images, prepare
+from worker.stages.sample import targets_for
 from worker.training.model import save
 
 
@@ -25,8 +26,11 @@ def test_the_output_says_what_the_job_works_on(job):
 
 
 def test_classes_keep_the_order_asked_for_and_the_labels_of_the_backbone(job):
-    output = job(classes=["7", "3"]).run(prepare, TaskKind.PREPARE).output
-    assert (output["classes"], output["labels"]) == (["7", "3"], [7, 3])
+    one = job(classes=["7", "3"])
+    classes = one.run(prepare, TaskKind.PREPARE).output["classes"]
+    work = one.work(TaskKind.SAMPLE)
+    targets = targets_for(one.spec, work.backbone(one.bench), dataset_of(work, one.bench), classes)
+    assert [(target.class_name, target.label) for target in targets] == [("7", 7), ("3", 3)]
 
 
 def test_the_rest_of_the_job_is_planned_from_the_classes_found(job):
@@ -47,12 +51,6 @@ def test_what_cannot_be_distilled_is_refused_naming_the_field(job, fields, field
     with pytest.raises(InvalidSpec) as refused:
         job(**fields).run(prepare, TaskKind.PREPARE)
     assert field_at_fault(refused) == field
-
-
-def test_a_class_that_the_backbone_does_not_know_is_refused_naming_the_nearest():
-    with pytest.raises(InvalidSpec, match=r"'tabby'.*tabby cat") as refused:
-        class_label("tabby", {"tabby cat": 281, "dog": 1})
-    assert field_at_fault(refused) == "classes"
 
 
 @pytest.mark.parametrize("size", [4, 66])
