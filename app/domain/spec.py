@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, field_validator, model_validator
 
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
+from app.domain.taps import Tap
 
 DEFAULT_BACKBONE = "embedded/digits"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
@@ -37,10 +38,26 @@ class ScaleMode(StrEnum):
     PAPER = "paper"
 
 
+class Features(StrEnum):
+    """What of the tapped hidden states is compared."""
+
+    TOKENS = "tokens"
+    POOLED = "pooled"
+    PROJECTED = "projected"
+
+
 class Scheduler(StrEnum):
     DDPM = "ddpm"
     DDIM = "ddim"
     DPM_SOLVER_PP = "dpm-solver++"
+    FLOW_EULER = "flow-euler"
+
+
+class Variance(StrEnum):
+    """Of DDPM's reverse step: the schedule's own, or the one that the backbone predicts."""
+
+    FIXED = "fixed"
+    LEARNED = "learned"
 
 
 class ReferenceSelection(StrEnum):
@@ -100,11 +117,21 @@ class Guidance(Part):
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
-    tap: StrictInt | None = Field(
+    tap: Tap | tuple[Tap, ...] | None = Field(
         default=None,
-        ge=1,
-        examples=[3],
-        description="Transformer block (1 = the first) whose hidden state is compared. Default: the middle of the depth.",
+        examples=[3, 0.3, "mid_block", [4, 8]],
+        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth above 0 "
+        "and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. Default: the "
+        "middle of the depth, for a UNet its mid block.",
+    )
+    features: Features = Field(
+        default=Features.PROJECTED,
+        examples=[Features.PROJECTED],
+        description="Of the hidden state: all `tokens`; their mean (`pooled`); or all, `projected` at random to `projection` "
+        "dimensions if they have more (Johnson-Lindenstrauss; the measured error of their distances is in the metrics).",
+    )
+    projection: StrictInt = Field(
+        default=4096, ge=64, le=65536, examples=[4096], description="Dimensions of `projected` features."
     )
     start: float = Field(
         default=0.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance begins.", examples=[0.0]
@@ -131,10 +158,17 @@ class Guidance(Part):
 class Sampling(Part):
     """How the backbone is sampled."""
 
-    scheduler: Scheduler = Field(
-        default=Scheduler.DDPM,
-        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps.",
+    scheduler: Scheduler | None = Field(
+        default=None,
+        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned flow "
+        "matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
         examples=[Scheduler.DDPM],
+    )
+    variance: Variance | None = Field(
+        default=None,
+        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's own. "
+        "Default: `learned` where the backbone predicts one.",
+        examples=[Variance.FIXED],
     )
     steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
     cfg_scale: float = Field(
@@ -143,6 +177,20 @@ class Sampling(Part):
         le=100,
         description="Classifier-free guidance scale; 1 is off and halves the cost of a step.",
         examples=[1.0],
+    )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Backbones that take text: what to draw, with the word `{class}` for the class. "
+        "Default: `a photo of a {class}`.",
+        examples=["a sketch of a {class}"],
+    )
+    negative_prompt: str | None = Field(
+        default=None,
+        max_length=1000,
+        description="Backbones that take text: what to draw away from, under classifier-free guidance. Default: nothing.",
+        examples=["blurry"],
     )
 
 
@@ -194,6 +242,7 @@ class Evaluation(Part):
 
 
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+ClassLabel = Annotated[StrictInt, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 class DistillationSpec(Part):
@@ -244,6 +293,13 @@ class DistillationSpec(Part):
         max_length=10_000,
         description="Distil only these classes. Default: every class of the dataset.",
         examples=[["0", "1"]],
+    )
+    class_map: dict[ClassName, ClassLabel] = Field(
+        default={},
+        max_length=10_000,
+        description="What the backbone calls a class of the dataset, where it is not the same name or a WordNet id: one of the "
+        "backbone's names, a WordNet id, or a label's number; for a backbone that takes text, the words in place of `{class}`.",
+        examples=[{"french_horn": "horn", "parachute": 701}],
     )
     guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")
     sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, cfg scale.")

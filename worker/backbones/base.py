@@ -1,41 +1,81 @@
-"""What the sampling loop asks of a diffusion model."""
+"""What sampling and guidance ask of a diffusion model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from app.domain.spec import Scheduler
+from app.domain.conditions import Condition
+from app.domain.spec import Sampling
+
+Timestep = Shaped[Tensor, ""]  # one of a scheduler's: int64 for noise prediction, float32 for flow matching
+Hidden = tuple[Float[Tensor, "n tokens channels"], ...]  # one per tapped block, in order of depth
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What n images shall show, as the model takes it: tensors whose first axis is n, and those that stand for nothing."""
+
+    given: tuple[Tensor, ...]
+    null: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.given[0])
+
+    def __getitem__(self, rows: slice) -> "Conditions":
+        return Conditions(tuple(one[rows] for one in self.given), tuple(one[rows] for one in self.null))
+
+    def repeat(self, count: int) -> "Conditions":
+        """Each row `count` times, one after another."""
+        return Conditions(
+            tuple(one.repeat_interleave(count, 0) for one in self.given),
+            tuple(one.repeat_interleave(count, 0) for one in self.null),
+        )
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """One pass: the predicted noise, and the tapped features of the conditional half if a tap was asked for."""
+    """One pass: what the scheduler's step takes (noise, velocity, or noise and variance), and the tapped hidden states.
 
-    eps: Float[Tensor, "n c h w"]
-    features: Float[Tensor, "n d"] | None
+    The hidden states are those of the conditional half.
+    """
+
+    prediction: Float[Tensor, "n c2 h w"]
+    hidden: Hidden
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A pretrained, frozen diffusion model behind one small contract. Its quirks end in the adapter."""
+    """A pretrained, frozen diffusion model behind one small contract. Its quirks end in the adapter.
+
+    `taps` are the names of the blocks that can be tapped, in the order in which they run; a tap is a number, 1 = the first.
+    Latents are `latent_dtype`: float32 at least, whatever the model computes in. A model with `prompted` takes words for
+    conditions, any other the number of a label; `labels` is empty for the former.
+    """
 
     name: str
     revision: str
     latent_shape: tuple[int, int, int]
+    latent_dtype: torch.dtype
     image_size: int
     channels: int
-    blocks: int
+    taps: tuple[str, ...]
     labels: Mapping[str, int]
+    label_count: int
+    wordnet: bool
+    prompted: bool
+    flow: bool
+    learned_variance: bool
     device: torch.device
 
-    def scheduler(self, name: Scheduler, steps: int) -> Any:
+    def scheduler(self, sampling: Sampling) -> Any:
         """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
 
-        Raises InvalidSpec naming `sampling.steps` if the schedule has not as many different timesteps.
+        Raises InvalidSpec naming `sampling.scheduler` if the model cannot be sampled so, `sampling.steps` if the schedule has not
+        as many different timesteps.
         """
         ...
 
@@ -47,38 +87,39 @@ class Backbone(Protocol):
         """Images of latents, clamped to [-1, 1]."""
         ...
 
-    def add_noise(
-        self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
-    ) -> Float[Tensor, "n c h w"]:
+    def add_noise(self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Timestep) -> Float[Tensor, "n c h w"]:
         """x_t of latents x_0 under the forward process."""
         ...
 
     def predicted_x0(
-        self, x_t: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Int[Tensor, ""]
+        self, x_t: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c2 h w"], t: Timestep
     ) -> Float[Tensor, "n c h w"]:
-        """x_0 if eps is the noise in x_t, the inverse of `add_noise`; clamped where the model's noise schedule clips it."""
+        """x_0 if the prediction is right; clamped where the model's noise schedule clips it."""
         ...
 
-    def posterior_std(self, t: Int[Tensor, ""], earlier: Int[Tensor, ""] | None) -> float:
+    def posterior_std(self, t: Timestep, earlier: Timestep | None) -> float:
         """Standard deviation of x at the `earlier` timestep given x_t and x_0; zero where that is x_0 itself (None)."""
+        ...
+
+    def conditions(self, given: Sequence[Condition], negative: str | None = None) -> Conditions:
+        """One row for each of `given`. `negative`: the words that stand for nothing, in a model that takes words."""
         ...
 
     def denoise(
         self,
         x_t: Float[Tensor, "n c h w"],
-        t: Int[Tensor, ""],
-        class_labels: Int[Tensor, " n"],
+        t: Timestep,
+        conditions: Conditions,
         cfg_scale: float,
-        tap: int | None,
+        taps: Sequence[int],
     ) -> Denoised:
-        """eps_theta(x_t, t, c) under classifier-free guidance, and phi_tap(x_t, t, c) from the same pass.
+        """The model's prediction at x_t under classifier-free guidance, and phi(x_t, t, c) from the same pass.
 
-        Where autograd is on, it reaches x_t through the features and only through them: nothing past the tap is recorded.
+        Where x_t requires a gradient, autograd reaches it through the hidden states and only through them: nothing past the last
+        tap is recorded.
         """
         ...
 
-    def features(
-        self, x_t: Float[Tensor, "n c h w"], t: Int[Tensor, ""], class_labels: Int[Tensor, " n"], tap: int
-    ) -> Float[Tensor, "n d"]:
-        """phi_tap(x_t, t, c): the hidden state after block `tap` (1 = the first), tokens flattened."""
+    def hidden(self, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, taps: Sequence[int]) -> Hidden:
+        """phi(x_t, t, c): the hidden states after the tapped blocks; nothing past the last of them is computed."""
         ...
