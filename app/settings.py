@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
+    batch_size: int = Field(
+        default=256, ge=1, description="Images that a backbone sees at once at most; halved where the device runs out of memory."
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     log_level: str = "INFO"
 

@@ -66,8 +66,8 @@ def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:
 
 
 def _check_spec(spec: DistillationSpec, backbone: Backbone) -> None:
-    backbone.scheduler(spec.sampling.scheduler, spec.sampling.steps)  # raises if it cannot take so many steps
     refuse_any(model_problems(spec, backbone))
+    backbone.scheduler(spec.sampling)  # raises if it cannot take so many steps
 
 
 def refuse_any(problems: Iterable[FieldProblem]) -> None:
