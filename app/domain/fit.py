@@ -6,33 +6,55 @@ from typing import Protocol
 
 from app.domain.errors import FieldProblem
 from app.domain.spec import DistillationSpec
+from app.domain.taps import positions
 
 EVALUATED_PIXELS = (8, 64)  # the least and the largest image side that the protocol `small` takes
 MOST_NAMED = 10
 
 
 class Model(Protocol):
-    """What is asked of a backbone, loaded or not: its name, transformer blocks, image side in pixels, label of each class."""
+    """What is asked of a backbone, loaded or not.
+
+    `taps` are the names of its blocks in order of depth, `image_size` is a side in pixels, `labels` the label of each class it
+    knows by name, `label_count` how many labels there are, with or without a name. `wordnet`: the labels are ImageNet-1K's.
+    `prompted`: it takes words and has no labels. `flow`: it learned flow matching. `learned_variance`: it predicts the variance
+    of DDPM's steps.
+    """
 
     @property
     def name(self) -> str: ...
     @property
-    def blocks(self) -> int: ...
+    def taps(self) -> tuple[str, ...]: ...
     @property
     def image_size(self) -> int: ...
     @property
     def labels(self) -> Mapping[str, int]: ...
+    @property
+    def label_count(self) -> int: ...
+    @property
+    def wordnet(self) -> bool: ...
+    @property
+    def prompted(self) -> bool: ...
+    @property
+    def flow(self) -> bool: ...
+    @property
+    def learned_variance(self) -> bool: ...
 
 
 def model_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
     """What the spec asks of the backbone that it does not have."""
-    tap = spec.guidance.tap
-    if tap is not None and tap > model.blocks:
-        yield FieldProblem("guidance.tap", f"{model.name} has {model.blocks} blocks; there is no block {tap}")
+    yield from _tap_problems(spec, model)
     least, largest = EVALUATED_PIXELS
     if spec.evaluation is not None and not least <= model.image_size <= largest:
         told = f"{spec.evaluation.protocol} takes images of {least} to {largest} pixels; those of {model.name} have"
         yield FieldProblem("evaluation.protocol", f"{told} {model.image_size}")
+
+
+def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    try:
+        positions(spec.guidance.tap, model.taps)
+    except ValueError as error:
+        yield FieldProblem("guidance.tap", f"{model.name}: {error}")
 
 
 def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model) -> Iterator[FieldProblem]:

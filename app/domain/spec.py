@@ -120,9 +120,9 @@ class Guidance(Part):
     tap: Tap | tuple[Tap, ...] | None = Field(
         default=None,
         examples=[3, 0.3, "mid_block", [4, 8]],
-        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth above 0 "
-        "and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. Default: the "
-        "middle of the depth, for a UNet its mid block.",
+        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth "
+        "above 0 and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. "
+        "Default: the middle of the depth, for a UNet its mid block.",
     )
     features: Features = Field(
         default=Features.PROJECTED,
@@ -160,14 +160,14 @@ class Sampling(Part):
 
     scheduler: Scheduler | None = Field(
         default=None,
-        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned flow "
-        "matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
+        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned "
+        "flow matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
         examples=[Scheduler.DDPM],
     )
     variance: Variance | None = Field(
         default=None,
-        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's own. "
-        "Default: `learned` where the backbone predicts one.",
+        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's "
+        "own. Default: `learned` where the backbone predicts one.",
         examples=[Variance.FIXED],
     )
     steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])

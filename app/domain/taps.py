@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field, Strict
 
@@ -24,7 +24,7 @@ def positions(tap: Any, names: Sequence[str]) -> tuple[int, ...]:
     """
     if tap is None:
         return (names.index(MID) + 1 if MID in names else max(1, len(names) // 2),)
-    given = tap if isinstance(tap, list | tuple) else [tap]
+    given = cast("Sequence[Any]", tap) if isinstance(tap, list | tuple) else [tap]
     return tuple(sorted({_position(one, names) for one in given}))
 
 

@@ -43,7 +43,7 @@ def test_all_problems_are_told_at_once(resources: Resources) -> None:
 
 
 def test_a_tap_beyond_the_last_block_is_refused(resources: Resources) -> None:
-    assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny has 6 blocks; there is no block 7")]
+    assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny: there are 6 blocks and no block 7")]
 
 
 @pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.501, "stop": 0.519}])
