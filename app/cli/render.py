@@ -30,7 +30,7 @@ def backbone_table(backbones: Iterable[BackboneView]) -> Table:
     table = _table("backbone", "classes", "taps", "images", "weights")
     for item in backbones:
         images = f"{item.image_size}x{item.image_size}x{item.channels}"
-        table.add_row(item.name, _abridged(item.classes), f"1-{item.taps}", images, _size(item.weights_bytes))
+        table.add_row(item.name, _abridged(item.classes), f"1-{len(item.taps)}", images, _size(item.weights_bytes))
     return table
 
 

@@ -1,34 +1,24 @@
 """Whether a spec, a dataset's classes and a backbone fit together: asked at submission, and again when the work begins."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from app.domain.errors import FieldProblem
-from app.domain.spec import DistillationSpec
+from app.domain.conditions import PLACEHOLDER, condition_of
+from app.domain.errors import FieldProblem, InvalidSpec
+from app.domain.model import Model, schedulers_of
+from app.domain.nearest import MOST_NAMED, nearest
+from app.domain.spec import DistillationSpec, Scheduler, Variance
+from app.domain.taps import positions
+
+__all__ = ["EVALUATED_PIXELS", "MOST_NAMED", "Model", "class_problems", "missing_classes", "model_problems"]
 
 EVALUATED_PIXELS = (8, 64)  # the least and the largest image side that the protocol `small` takes
-MOST_NAMED = 10
-
-
-class Model(Protocol):
-    """What is asked of a backbone, loaded or not: its name, transformer blocks, image side in pixels, label of each class."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def blocks(self) -> int: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def labels(self) -> Mapping[str, int]: ...
 
 
 def model_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
     """What the spec asks of the backbone that it does not have."""
-    tap = spec.guidance.tap
-    if tap is not None and tap > model.blocks:
-        yield FieldProblem("guidance.tap", f"{model.name} has {model.blocks} blocks; there is no block {tap}")
+    yield from _tap_problems(spec, model)
+    yield from _sampling_problems(spec, model)
+    yield from _prompt_problems(spec, model)
     least, largest = EVALUATED_PIXELS
     if spec.evaluation is not None and not least <= model.image_size <= largest:
         told = f"{spec.evaluation.protocol} takes images of {least} to {largest} pixels; those of {model.name} have"
@@ -36,21 +26,55 @@ def model_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProble
 
 
 def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model) -> Iterator[FieldProblem]:
-    """Classes of the dataset, or those the spec chose of it, that the backbone does not know by name."""
-    whose = "class" if spec.classes else "the dataset's class"
-    for name in spec.classes or dataset:
-        if name not in model.labels:
-            yield FieldProblem("classes", f"{whose} {name!r} is unknown to {model.name}; {nearest(name, model.labels)}")
+    """Classes of the dataset, or those the spec chose of it, that the backbone cannot be told to draw."""
+    classes = spec.classes or dataset
+    prompt = spec.sampling.prompt
+    if model.prompted and len(classes) > 1 and prompt is not None and PLACEHOLDER not in prompt:
+        yield FieldProblem(
+            "sampling.prompt", f"{PLACEHOLDER} must be in it: the {len(classes)} classes would all be drawn alike"
+        )
+    for name in classes:
+        try:
+            condition_of(name, spec, model)
+        except InvalidSpec as error:
+            yield from error.problems
 
 
 def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
-    """Classes the spec chose that the dataset does not have."""
+    """Classes the spec chose or mapped that the dataset, all of it, does not have."""
     for name in spec.classes or ():
         if name not in dataset:
             yield FieldProblem("classes", f"the dataset has no class {name!r}; {nearest(name, dataset)}")
+    for name in spec.class_map:
+        if name not in dataset and name not in (spec.classes or ()):
+            yield FieldProblem(f"class_map.{name}", f"the dataset has no class {name!r}; {nearest(name, dataset)}")
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """The known names most like this one, or the first few of them, in words."""
-    alike = get_close_matches(name, known, n=3)
-    return f"nearest: {', '.join(alike)}" if alike else f"it has {', '.join(sorted(known)[:MOST_NAMED])}"
+def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    try:
+        positions(spec.guidance.tap, model.taps)
+    except ValueError as error:
+        yield FieldProblem("guidance.tap", f"{model.name}: {error}")
+
+
+def _sampling_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    fitting = schedulers_of(model.flow)
+    scheduler = spec.sampling.scheduler or fitting[0]
+    if scheduler not in fitting:
+        learned = "learned flow matching" if model.flow else "did not learn flow matching"
+        yield FieldProblem("sampling.scheduler", f"{model.name} {learned}; choose {' or '.join(fitting)}")
+    if spec.sampling.variance is not Variance.LEARNED:
+        return
+    if not model.learned_variance:
+        yield FieldProblem("sampling.variance", f"{model.name} predicts no variance; leave it out")
+    elif scheduler is not Scheduler.DDPM:
+        yield FieldProblem("sampling.variance", f"only {Scheduler.DDPM} takes a learned variance, not {scheduler}")
+
+
+def _prompt_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    sampling = spec.sampling
+    for field, text in (("prompt", sampling.prompt), ("negative_prompt", sampling.negative_prompt)):
+        if text is not None and not model.prompted:
+            yield FieldProblem(f"sampling.{field}", f"{model.name} takes no text, only labels of its own; leave it out")
+    if sampling.negative_prompt and model.prompted and sampling.cfg_scale == 1:
+        yield FieldProblem("sampling.negative_prompt", "has no effect without classifier-free guidance; set cfg_scale above 1")

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
+from app.domain.class_map import ClassLabel, ClassName
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
-from app.domain.taps import Tap
+from app.domain.taps import Taps
 
 DEFAULT_BACKBONE = "embedded/digits"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
@@ -117,12 +118,12 @@ class Guidance(Part):
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
-    tap: Tap | tuple[Tap, ...] | None = Field(
+    tap: Taps = Field(
         default=None,
         examples=[3, 0.3, "mid_block", [4, 8]],
-        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth above 0 "
-        "and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. Default: the "
-        "middle of the depth, for a UNet its mid block.",
+        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth "
+        "above 0 and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. "
+        "Default: the middle of the depth, for a UNet its mid block.",
     )
     features: Features = Field(
         default=Features.PROJECTED,
@@ -160,14 +161,14 @@ class Sampling(Part):
 
     scheduler: Scheduler | None = Field(
         default=None,
-        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned flow "
-        "matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
+        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned "
+        "flow matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
         examples=[Scheduler.DDPM],
     )
     variance: Variance | None = Field(
         default=None,
-        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's own. "
-        "Default: `learned` where the backbone predicts one.",
+        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's "
+        "own. Default: `learned` where the backbone predicts one.",
         examples=[Variance.FIXED],
     )
     steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
@@ -239,10 +240,6 @@ class Evaluation(Part):
         if len(set(arms)) != len(arms):
             raise ValueError("each arm may be named once")
         return tuple(arm for arm in Arm if arm in arms)
-
-
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-ClassLabel = Annotated[StrictInt, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 class DistillationSpec(Part):

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.job import FailureKind, JobState, Outcome, Phase, TaskKind, TaskState
-from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec
+from app.domain.model import Family
+from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec, Scheduler
 
 JOB_ID = "01JD8W3V7QY1W7T9Z0H4K2M5N6"
 MOMENT = "2026-01-31T12:00:00.25Z"
@@ -131,8 +132,27 @@ class BackboneView(View):
     """A diffusion model this service may use."""
 
     name: str = Field(description="What to put into `backbone`.", examples=[DEFAULT_BACKBONE])
-    classes: tuple[str, ...] = Field(description="Class names it was trained on.", examples=[["0", "1", "2"]])
-    taps: int = Field(description="Number of transformer blocks; `guidance.tap` is 1 to this.", examples=[6])
+    family: Family = Field(description="Kind of model.", examples=[Family.DIT])
+    prompted: bool = Field(
+        description="Whether it takes words (`sampling.prompt`); otherwise every class needs one of its labels.",
+        examples=[False],
+    )
+    classes: tuple[str, ...] = Field(
+        description="Names of its labels, in order; empty where it takes words.", examples=[["0", "1", "2"]]
+    )
+    wordnet: bool = Field(
+        description="Whether its labels are ImageNet-1K's, which classes may name by WordNet id.", examples=[False]
+    )
+    taps: tuple[str, ...] = Field(
+        description="Blocks in order of depth; `guidance.tap` is a name, or a number from 1.",
+        examples=[["transformer_blocks.0", "transformer_blocks.1"]],
+    )
+    schedulers: tuple[Scheduler, ...] = Field(
+        description="What `sampling.scheduler` may be; the first is the default.", examples=[[Scheduler.DDPM, Scheduler.DDIM]]
+    )
+    learned_variance: bool = Field(
+        description="Whether it predicts the variance of `ddpm`'s steps (`sampling.variance`).", examples=[False]
+    )
     image_size: int = Field(description="Width and height of its images in pixels.", examples=[8])
     channels: int = Field(description="1 for grey images, 3 for colour.", examples=[1])
     weights_bytes: int = Field(description="Size of its weights on disk in bytes.", examples=[4_800_000])

@@ -116,5 +116,8 @@ def test_a_file_that_is_gone_is_no_internal_error(client: TestClient, resources:
 
 def test_backbones_are_listed(client: TestClient) -> None:
     listed = {backbone["name"]: backbone for backbone in client.get("/v1/backbones").json()["items"]}
-    assert (listed["tiny"]["taps"], listed["tiny"]["image_size"], listed["tiny"]["channels"]) == (6, 8, 1)
+    tiny = listed["tiny"]
+    assert (tiny["family"], tiny["prompted"], tiny["image_size"], tiny["channels"]) == ("dit", False, 8, 1)
+    assert tiny["taps"] == [f"transformer_blocks.{block}" for block in range(6)]
+    assert tiny["schedulers"] == ["ddpm", "ddim", "dpm-solver++"]
     assert listed["tiny"]["classes"] == list("0123456789")

@@ -74,8 +74,9 @@ class Backbone(Protocol):
     def scheduler(self, sampling: Sampling) -> Any:
         """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
 
-        Raises InvalidSpec naming `sampling.scheduler` if the model cannot be sampled so, `sampling.steps` if the schedule has not
-        as many different timesteps.
+        Its `step` takes what `denoise` predicts, whether or not it has use for a learned variance. Raises InvalidSpec naming
+        `sampling.scheduler` if the model cannot be sampled so, `sampling.variance` if a learned one is wanted that there is not,
+        `sampling.steps` if the schedule has not as many different timesteps.
         """
         ...
 
@@ -115,8 +116,8 @@ class Backbone(Protocol):
     ) -> Denoised:
         """The model's prediction at x_t under classifier-free guidance, and phi(x_t, t, c) from the same pass.
 
-        Where x_t requires a gradient, autograd reaches it through the hidden states and only through them: nothing past the last
-        tap is recorded.
+        Where x_t requires a gradient, autograd reaches it through the hidden states and only through them: nothing past the
+        last tap is recorded.
         """
         ...
 

@@ -1,32 +1,60 @@
 """Backbones by name, loaded once per process."""
 
-from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
+import os
+from collections import OrderedDict
 
 import torch
 
-from app.storage.backbones import find
+from app.storage.backbones import BackboneFolder, Family, Roots, find
 from worker.backbones.base import Backbone
+from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.dit import DiTBackbone
 
-RESIDENT = 2
+ADAPTERS = {Family.DIT: DiTBackbone}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class BackboneRegistry:
-    """Loads what lies under the configured roots; the last RESIDENT used stay in memory until their files change."""
+    """Loads what lies under the configured roots. Models stay until their files change or others need the memory.
 
-    def __init__(self, roots: Sequence[tuple[str, Path]], device: torch.device) -> None:
+    The least recently used go first. `memory_bytes` is what they may take together, by default half of the device's; one that
+    is larger still loads, alone.
+    """
+
+    def __init__(
+        self,
+        roots: Roots,
+        device: torch.device,
+        *,
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+        memory_bytes: int | None = None,
+    ) -> None:
         self._roots = roots
         self._device = device
-        self._resident = lru_cache(maxsize=RESIDENT)(self._load)
+        self._dtype = dtype
+        self._compiled = compiled
+        self._memory_bytes = memory_bytes_of(device) // 2 if memory_bytes is None else memory_bytes
+        self._resident: OrderedDict[str, DiffusionBackbone] = OrderedDict()  # by name, the least recently used first
 
     def get(self, name: str) -> Backbone:
         """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a broken folder."""
-        return self._resident(name, find(self._roots, name).revision())
+        folder = find(self._roots, name)
+        resident = self._resident.pop(name, None)
+        if resident is None or resident.revision != folder.revision():
+            del resident  # before the new one is read: both may not fit
+            self._make_room(folder.weights_bytes)
+            resident = self._load(folder)
+            self._make_room(resident.memory_bytes)
+        self._resident[name] = resident
+        return resident
 
-    def _load(self, name: str, _revision: str) -> Backbone:
-        return DiTBackbone.load(find(self._roots, name), self._device)
+    def _load(self, folder: BackboneFolder) -> DiffusionBackbone:
+        return ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype, compiled=self._compiled)
+
+    def _make_room(self, needed_bytes: int) -> None:
+        while self._resident and needed_bytes + sum(one.memory_bytes for one in self._resident.values()) > self._memory_bytes:
+            self._resident.popitem(last=False)
 
 
 def device_named(name: str) -> torch.device:
@@ -34,3 +62,22 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def dtype_named(name: str, device: torch.device) -> torch.dtype:
+    """The dtype for "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it, float32 elsewhere."""
+    if name != "auto":
+        return DTYPES[name]
+    return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else torch.float32
+
+
+def memory_bytes_of(device: torch.device) -> int:
+    """All memory of the device; of the machine, if that is the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)

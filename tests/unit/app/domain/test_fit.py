@@ -11,9 +11,14 @@ from worker.evaluation.protocols import SMALL
 @dataclass(frozen=True)
 class Model:
     name: str = "m"
-    blocks: int = 6
+    taps: tuple[str, ...] = tuple(f"transformer_blocks.{block}" for block in range(6))
     image_size: int = 8
     labels: Mapping[str, int] = field(default_factory=lambda: {"tabby cat": 281, "dog": 1})
+    label_count: int = 1000
+    wordnet: bool = False
+    prompted: bool = False
+    flow: bool = False
+    learned_variance: bool = False
 
 
 def spec(**fields: object) -> DistillationSpec:
@@ -27,7 +32,7 @@ def test_a_spec_that_fits_has_no_problems() -> None:
 
 def test_a_block_that_is_not_there_is_named() -> None:
     (problem,) = model_problems(spec(guidance={"tap": 7}), Model())
-    assert (problem.field, problem.message) == ("guidance.tap", "m has 6 blocks; there is no block 7")
+    assert (problem.field, problem.message) == ("guidance.tap", "m: there are 6 blocks and no block 7")
 
 
 @pytest.mark.parametrize("size", [4, 65, 256])

@@ -43,7 +43,7 @@ def test_all_problems_are_told_at_once(resources: Resources) -> None:
 
 
 def test_a_tap_beyond_the_last_block_is_refused(resources: Resources) -> None:
-    assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny has 6 blocks; there is no block 7")]
+    assert problems(resources, guidance={"tap": 7}) == [("guidance.tap", "tiny: there are 6 blocks and no block 7")]
 
 
 @pytest.mark.parametrize("window", [{"start": 0.99}, {"start": 0.501, "stop": 0.519}])
@@ -62,7 +62,7 @@ def test_an_unknown_class_is_refused_with_the_nearest(resources: Resources) -> N
 def test_a_dataset_whose_classes_the_backbone_does_not_know_is_refused(resources: Resources) -> None:
     found = problems(resources, dataset_uri=folder(resources, "0", "cat"))
     assert [field for field, _ in found] == ["classes"]
-    assert "the dataset's class 'cat' is unknown to tiny" in found[0][1]
+    assert "class 'cat' is unknown to tiny" in found[0][1]
 
 
 def test_the_list_of_unknown_classes_stays_short(resources: Resources) -> None:

@@ -16,7 +16,9 @@ def test_a_backbone_is_found_by_its_prefix_and_folder(tmp_path: Path) -> None:
     write_backbone(tmp_path / "shipped" / "digits")
     found = find(roots(tmp_path), "embedded/digits")
     assert found.classes == tuple("0123456789")
-    assert (found.blocks, found.image_size, found.channels, found.weights_bytes) == (6, 8, 1, len(b"weights"))
+    assert (found.family, found.prompted, found.flow, found.learned_variance, found.wordnet) == ("dit", *[False] * 4)
+    assert (found.image_size, found.channels, found.label_count, found.weights_bytes) == (8, 1, 10, len(b"weights"))
+    assert found.taps == tuple(f"transformer_blocks.{block}" for block in range(6))
 
 
 def test_class_names_have_aliases_and_the_first_of_doubles_wins(tmp_path: Path) -> None:
@@ -31,6 +33,7 @@ def test_a_vae_multiplies_the_size_and_makes_colour(tmp_path: Path) -> None:
     vae = tmp_path / "own" / "latent" / "vae" / "config.json"
     vae.parent.mkdir()
     vae.write_text(json.dumps({"block_out_channels": [128, 256, 512, 512]}))
+    (vae.parent / "diffusion_pytorch_model.safetensors").touch()
     found = find(roots(tmp_path), "latent")
     assert (found.image_size, found.channels) == (256, 3)
 
@@ -60,7 +63,8 @@ def drop_config(folder: Path) -> None:
 
 
 def break_config(folder: Path) -> None:
-    (folder / "transformer" / "config.json").write_text(json.dumps({"num_layers": 0}))
+    shape = {"num_layers": 0, "sample_size": 8, "in_channels": 1, "num_embeds_ada_norm": 10}
+    (folder / "transformer" / "config.json").write_text(json.dumps(shape))
 
 
 def drop_weights(folder: Path) -> None:

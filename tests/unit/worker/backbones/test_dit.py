@@ -1,15 +1,15 @@
-import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiTPipeline
+from diffusers import DiTPipeline
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from app.domain.errors import BackboneUnavailable
-from app.domain.spec import Scheduler
 from app.storage.backbones import find
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
@@ -20,7 +20,7 @@ from worker.training.model import save
 CPU = torch.device("cpu")
 CLASSES = ("cat", "dog", "eel")
 T = torch.tensor(500)
-LABELS = torch.tensor([0, 2])
+LABELS = [0, 2]
 
 
 @pytest.fixture
@@ -36,46 +36,33 @@ def load(root: Path, name: str) -> DiTBackbone:
     return DiTBackbone.load(find([("", root)], name), CPU)
 
 
+def predicted(one: DiTBackbone, x: Tensor, labels: Sequence[int] = LABELS, cfg_scale: float = 1.0) -> Tensor:
+    return one.denoise(x, T, one.conditions(labels), cfg_scale, ()).prediction
+
+
 def test_an_adapter_keeps_the_contract():
     assert isinstance(tiny.backbone(), Backbone)
 
 
 def test_what_was_saved_is_loaded(root):
     loaded, x = load(root, "pixels"), noise(2, 1, 8, 8)
-    assert (loaded.latent_shape, loaded.image_size, loaded.channels, loaded.blocks) == ((1, 8, 8), 8, 1, 3)
-    assert (loaded.labels, loaded.null_label) == ({"cat": 0, "dog": 1, "eel": 2}, 3)
-    assert loaded.revision == find([("", root)], "pixels").revision()
-    original = tiny.backbone(classes=3)
-    assert torch.equal(loaded.denoise(x, T, LABELS, 1.0, None).eps, original.denoise(x, T, LABELS, 1.0, None).eps)
+    assert (loaded.latent_shape, loaded.image_size, loaded.channels) == ((1, 8, 8), 8, 1)
+    assert (loaded.labels, loaded.label_count) == ({"cat": 0, "dog": 1, "eel": 2}, 3)
+    assert torch.equal(predicted(loaded, x), predicted(tiny.backbone(classes=3), x))
+
+
+def test_an_adapter_says_of_itself_what_its_folder_says(root):
+    for name in ("pixels", "latents"):
+        folder, loaded = find([("", root)], name), load(root, name)
+        said = ("name", "taps", "label_count", "wordnet", "prompted", "flow", "learned_variance", "image_size", "channels")
+        assert [getattr(loaded, one) for one in said] == [getattr(folder, one) for one in said]
+        assert loaded.revision == folder.revision()
 
 
 def test_latents_without_a_vae_are_the_pixels_and_decoding_clamps_them(root):
     loaded, x = load(root, "pixels"), 2 * noise(2, 1, 8, 8)
     assert loaded.encode(x) is x
     assert torch.equal(loaded.decode(x), x.clamp(-1, 1))
-
-
-@pytest.mark.parametrize("t", [0, 500, 999])
-def test_the_predicted_image_is_the_one_that_was_noised(t):
-    one = tiny.backbone(schedule=tiny.LINEAR)
-    x0, eps = 3 * noise(2, 1, 8, 8, dtype=torch.float64), noise(2, 1, 8, 8, seed=1, dtype=torch.float64)
-    timestep = torch.tensor(t)
-    assert torch.allclose(one.predicted_x0(one.add_noise(x0, eps, timestep), eps, timestep), x0)
-
-
-def test_the_predicted_image_is_clamped_where_the_schedule_clips():
-    x_t, eps = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
-    assert tiny.backbone(schedule=tiny.COSINE).predicted_x0(x_t, eps, torch.tensor(990)).abs().max() == 1
-    assert tiny.backbone(schedule=tiny.LINEAR).predicted_x0(x_t, eps, torch.tensor(990)).abs().max() > 1
-
-
-@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
-def test_the_posterior_standard_deviation_is_that_of_diffusers_ddpm(schedule):
-    ddpm = DDPMScheduler(**schedule, variance_type="fixed_small")
-    ddpm.set_timesteps(20)
-    timesteps = [*ddpm.timesteps, None]
-    ours = [tiny.backbone(schedule=schedule).posterior_std(t, s) ** 2 for t, s in itertools.pairwise(timesteps)]
-    assert ours == pytest.approx([float(ddpm._get_variance(t)) for t in ddpm.timesteps], rel=1e-4, abs=1e-15)
 
 
 def test_with_a_vae_images_are_larger_than_latents_and_in_colour(root):
@@ -98,68 +85,27 @@ def test_diffusers_opens_a_saved_folder(root):
     assert pipeline.transformer.config.num_embeds_ada_norm == 3
 
 
-def test_a_learned_sigma_is_cut_off():
-    model = tiny.transformer(channels=2, out_channels=4)
-    x = noise(2, 2, 8, 8)
-    whole = model(x, timestep=T.expand(2), class_labels=LABELS).sample
-    eps = tiny.backbone(model=model).denoise(x, T, LABELS, 1.0, None).eps
-    assert whole.shape[1] == 4
-    assert torch.equal(eps, whole[:, :2])
+def test_a_learned_variance_stays_behind_the_noise_and_is_that_of_the_condition():
+    model, x = tiny.transformer(channels=2, out_channels=4), noise(2, 2, 8, 8)
+    one = tiny.backbone(model=model)
+    given, null = (model(x, timestep=T.expand(2), class_labels=torch.tensor(labels)).sample for labels in (LABELS, [10, 10]))
+    guided = predicted(one, x, cfg_scale=2.5)
+    assert one.learned_variance
+    assert torch.allclose(guided[:, :2], null[:, :2] + 2.5 * (given - null)[:, :2], atol=1e-6)
+    assert torch.equal(guided[:, 2:], given[:, 2:])
 
 
 def test_classifier_free_guidance_moves_away_from_the_null_label():
     one, x = tiny.backbone(classes=3), noise(2, 1, 8, 8)
-    conditional, unconditional, guided = (
-        one.denoise(x, T, labels, scale, None).eps
-        for labels, scale in ((LABELS, 1.0), (torch.full_like(LABELS, 3), 1.0), (LABELS, 2.5))
-    )
-    assert torch.allclose(guided, unconditional + 2.5 * (conditional - unconditional))
+    conditional, unconditional, guided = predicted(one, x), predicted(one, x, [3, 3]), predicted(one, x, cfg_scale=2.5)
+    assert torch.allclose(guided, unconditional + 2.5 * (conditional - unconditional), atol=1e-6)
     assert not torch.allclose(guided, conditional)
 
 
-@pytest.mark.parametrize("tap", [1, 2, 3])
-def test_features_are_the_hidden_state_after_the_tapped_block_of_the_full_pass(tap):
-    model = tiny.transformer()
-    one, x, seen = tiny.backbone(model=model), noise(2, 1, 8, 8), []
-    model.transformer_blocks[tap - 1].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    model(x, timestep=T.expand(2), class_labels=LABELS)
-    assert torch.equal(one.features(x, T, LABELS, tap), seen[0].flatten(1))
-    tapped = one.denoise(x, T, LABELS, 1.0, tap).features
-    assert tapped is not None
-    assert torch.equal(tapped, seen[0].flatten(1))
-
-
-@pytest.mark.parametrize("tap", [1, 2, 3])
-@pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
-def test_autograd_reaches_the_input_through_the_features_and_records_nothing_past_the_tap(cfg_scale, tap):
-    model = tiny.transformer()
-    one, x = tiny.backbone(model=model), noise(2, 1, 8, 8).requires_grad_()
-    recorded = []
-    for block in model.transformer_blocks:
-        block.register_forward_hook(lambda _module, inputs, _output: recorded.append(inputs[0].requires_grad))
-    denoised = one.denoise(x, T, LABELS, cfg_scale, tap)
-    assert denoised.eps.grad_fn is None
-    assert denoised.features is not None
-    assert sum(recorded) == tap
-    assert torch.autograd.grad(denoised.features.sum(), x)[0].abs().sum() > 0
-    assert all(weight.grad is None and not weight.requires_grad for weight in model.parameters())
-
-
-def test_tapping_changes_no_prediction_and_leaves_no_hook_behind():
-    one, x = tiny.backbone(), noise(2, 1, 8, 8)
-    before = one.denoise(x, T, LABELS, 1.0, None)
-    tapped = one.denoise(x, T, LABELS, 1.0, 2)
-    assert torch.equal(before.eps, tapped.eps)
-    assert torch.equal(before.eps, one.denoise(x, T, LABELS, 1.0, None).eps)
-    assert before.features is None
-
-
-@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
-def test_the_forward_process_is_that_of_the_schedulers(schedule):
-    one, x0, eps = tiny.backbone(schedule=schedule), noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
-    for scheduler in (Scheduler.DDPM, Scheduler.DDIM):
-        theirs = one.scheduler(scheduler, 10).add_noise(x0, eps, T.expand(2))
-        assert torch.allclose(one.add_noise(x0, eps, T), theirs, atol=1e-6)
+def test_conditions_can_be_repeated_and_cut():
+    twice = tiny.backbone(classes=3).conditions([0, 2]).repeat(2)
+    assert (len(twice), twice.given[0].tolist(), twice.null[0].tolist()) == (4, [0, 0, 2, 2], [3] * 4)
+    assert twice[1:3].given[0].tolist() == [0, 2]
 
 
 def remove_weights(folder: Path) -> None:

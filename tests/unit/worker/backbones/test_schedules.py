@@ -1,0 +1,196 @@
+"""Both kinds of noise schedule, against closed forms and against diffusers' schedulers."""
+
+import inspect
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+from app.domain.errors import InvalidSpec
+from app.domain.spec import Sampling, Scheduler, Variance
+from tests.unit.worker import tiny
+from tests.unit.worker.numbers import noise
+from worker.backbones.schedules import SCHEDULERS, FlowMatching, Schedule, VariancePreserving
+
+CPU = torch.device("cpu")
+V = tiny.LINEAR | {"prediction_type": "v_prediction"}
+FLOW = {"num_train_timesteps": 1000, "shift": 3.0}
+DYNAMIC = {"num_train_timesteps": 1000, "use_dynamic_shifting": True, "base_shift": 0.6, "max_shift": 1.3}
+UNCLIPPED = {
+    "epsilon": VariancePreserving(tiny.LINEAR),
+    "v": VariancePreserving(V),
+    "flow": FlowMatching(FLOW, tokens=16),
+}
+every_schedule = pytest.mark.parametrize("schedule", UNCLIPPED.values(), ids=list(UNCLIPPED))
+
+
+def sampling(**fields: Any) -> Sampling:
+    return Sampling.model_validate({"steps": 10} | fields)
+
+
+def refused_field(schedule: Schedule, **fields: Any) -> str:
+    with pytest.raises(InvalidSpec) as refused:
+        schedule.scheduler(sampling(**fields), CPU)
+    return refused.value.problems[0].field
+
+
+@every_schedule
+@pytest.mark.parametrize("t", [1, 500, 999])
+def test_the_predicted_image_is_the_one_that_was_noised(schedule, t):
+    x0, eps = 3 * noise(2, 1, 8, 8, dtype=torch.float64), noise(2, 1, 8, 8, seed=1, dtype=torch.float64)
+    timestep = torch.tensor(t)
+    alpha, sigma = schedule.alpha_sigma(timestep)
+    truth = {"epsilon": eps, "v": alpha * eps - sigma * x0, "flow": eps - x0}
+    prediction = next(truth[name] for name, one in UNCLIPPED.items() if one is schedule)
+    assert torch.allclose(schedule.predicted_x0(schedule.add_noise(x0, eps, timestep), prediction, timestep), x0)
+
+
+def test_a_learned_variance_is_no_part_of_the_predicted_image():
+    x_t, prediction, t = noise(2, 1, 8, 8), noise(2, 2, 8, 8, seed=1), torch.tensor(500)
+    schedule = VariancePreserving(tiny.LINEAR, learned_variance=True)
+    assert torch.equal(schedule.predicted_x0(x_t, prediction, t), schedule.predicted_x0(x_t, prediction[:, :1], t))
+
+
+def test_the_predicted_image_is_clamped_where_the_schedule_clips():
+    x_t, eps, t = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1), torch.tensor(990)
+    assert VariancePreserving(tiny.COSINE).predicted_x0(x_t, eps, t).abs().max() == 1
+    assert VariancePreserving(tiny.LINEAR).predicted_x0(x_t, eps, t).abs().max() > 1
+
+
+@pytest.mark.parametrize("config", [tiny.COSINE, tiny.LINEAR, V], ids=["cosine", "linear", "v"])
+def test_the_predicted_image_is_that_of_diffusers(config):
+    x_t, prediction, t = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1), torch.tensor(500)
+    theirs = DDPMScheduler(**config).step(prediction, 500, x_t, generator=tiny.generators(2)).pred_original_sample
+    assert torch.allclose(VariancePreserving(config).predicted_x0(x_t, prediction, t), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
+@pytest.mark.parametrize("theirs", [DDPMScheduler, DDIMScheduler])
+def test_the_forward_process_is_that_of_diffusers(theirs, config):
+    x0, eps, t = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1), torch.tensor(500)
+    expected = theirs(**config).add_noise(x0, eps, t.expand(2))
+    assert torch.allclose(VariancePreserving(config).add_noise(x0, eps, t), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [FLOW, DYNAMIC], ids=["shifted", "dynamic"])
+def test_the_forward_process_of_flow_matching_is_that_of_diffusers(config):
+    schedule, x0, eps = FlowMatching(config, tokens=16), noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
+    scheduler = schedule.scheduler(sampling(), CPU)
+    for t in scheduler.timesteps:
+        assert torch.allclose(schedule.add_noise(x0, eps, t), scheduler.scale_noise(x0, t.expand(2), eps), atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
+def test_the_posterior_standard_deviation_is_that_of_diffusers_ddpm(config):
+    ddpm: Any = DDPMScheduler(**config, variance_type="fixed_small")
+    ddpm.set_timesteps(20)
+    schedule = VariancePreserving(config)
+    ours = [schedule.posterior_std(t, s) ** 2 for t, s in zip(ddpm.timesteps, [*ddpm.timesteps[1:], None], strict=True)]
+    assert ours == pytest.approx([float(ddpm._get_variance(t)) for t in ddpm.timesteps], rel=1e-4, abs=1e-15)
+
+
+@every_schedule
+@pytest.mark.parametrize(("t", "s"), [(1000, 900), (999, 998), (700, 20)])
+def test_the_posterior_standard_deviation_is_that_of_two_gaussian_facts_about_x_s(schedule, t, s):
+    """q(x_s | x_t, x_0) joins q(x_s | x_0), of variance sigma_s^2, and x_t = r x_s + noise: precisions add."""
+    t = min(t, 999 if not schedule.flow else 1000)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = (schedule.alpha_sigma(torch.tensor(one)) for one in (t, s))
+    ratio = alpha_t / alpha_s
+    noise_between = sigma_t**2 - (ratio * sigma_s) ** 2
+    expected = (1 / sigma_s**2 + ratio**2 / noise_between) ** -0.5
+    assert schedule.posterior_std(torch.tensor(t), torch.tensor(s)) == pytest.approx(expected, rel=1e-9)
+    assert schedule.posterior_std(torch.tensor(s), None) == 0
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_more_steps_than_were_trained_are_refused(name):
+    schedule = VariancePreserving({"num_train_timesteps": 5})
+    assert refused_field(schedule, scheduler=name, steps=6) == "sampling.steps"
+
+
+def test_the_default_is_ddpm_and_for_flow_matching_euler():
+    assert isinstance(VariancePreserving(tiny.COSINE).scheduler(sampling(), CPU), DDPMScheduler)
+    assert isinstance(UNCLIPPED["flow"].scheduler(sampling(), CPU), FlowMatchEulerDiscreteScheduler)
+
+
+def test_a_scheduler_of_the_other_kind_is_refused():
+    assert refused_field(UNCLIPPED["epsilon"], scheduler=Scheduler.FLOW_EULER) == "sampling.scheduler"
+    for name in SCHEDULERS:
+        assert refused_field(UNCLIPPED["flow"], scheduler=name) == "sampling.scheduler"
+
+
+def test_a_learned_variance_is_refused_where_there_is_none():
+    learned = VariancePreserving(tiny.LINEAR, learned_variance=True)
+    assert refused_field(UNCLIPPED["epsilon"], variance=Variance.LEARNED) == "sampling.variance"
+    assert refused_field(UNCLIPPED["flow"], variance=Variance.LEARNED) == "sampling.variance"
+    assert refused_field(learned, variance=Variance.LEARNED, scheduler=Scheduler.DDIM) == "sampling.variance"
+
+
+@pytest.mark.parametrize("schedule", UNCLIPPED.values(), ids=list(UNCLIPPED))
+def test_a_fixed_variance_is_always_there(schedule):
+    schedule.scheduler(sampling(variance=Variance.FIXED), CPU)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "variance_type"), [(None, "learned_range"), ("learned", "learned_range"), ("fixed", "fixed_small")]
+)
+@pytest.mark.parametrize("config", [tiny.LINEAR, tiny.LINEAR | {"variance_type": "learned_range"}], ids=["plain", "declared"])
+def test_ddpm_takes_the_learned_variance_unless_it_is_to_be_fixed(config, wanted, variance_type):
+    schedule = VariancePreserving(config, learned_variance=True)
+    assert schedule.scheduler(sampling(variance=wanted), CPU).config.variance_type == variance_type
+
+
+def test_a_declared_variance_type_is_kept_for_a_model_that_learned_none():
+    schedule = VariancePreserving(tiny.LINEAR | {"variance_type": "fixed_large"})
+    assert schedule.scheduler(sampling(), CPU).config.variance_type == "fixed_large"
+
+
+@pytest.mark.parametrize("name", [Scheduler.DDPM, Scheduler.DDIM, Scheduler.DPM_SOLVER_PP])
+def test_a_scheduler_without_use_for_a_variance_leaves_it_out(name):
+    plain, cutting = (VariancePreserving(tiny.LINEAR, learned_variance=learned) for learned in (False, True))
+    x, prediction, asked = noise(2, 1, 8, 8), noise(2, 2, 8, 8, seed=1), sampling(scheduler=name, variance=Variance.FIXED)
+    expected, cut = plain.scheduler(asked, CPU), cutting.scheduler(asked, CPU)
+    assert inspect.signature(cut.step) == inspect.signature(expected.step)
+    t = expected.timesteps[0]
+    options = [{"generator": tiny.generators(2)} if name is Scheduler.DDPM else {} for _ in range(2)]
+    theirs = expected.step(prediction[:, :1], t, x, **options[0]).prev_sample
+    assert torch.equal(cut.step(prediction, t, x, **options[1]).prev_sample, theirs)
+
+
+def test_a_learned_variance_lies_between_the_posteriors_and_the_steps_own():
+    """exp(v log beta_t + (1 - v) log beta-tilde_t) (Nichol and Dhariwal, arXiv 2102.09672, eq. 15), v = (output + 1) / 2."""
+    schedule = VariancePreserving(tiny.LINEAR, learned_variance=True)
+    scheduler = schedule.scheduler(sampling(), CPU)
+    t, s = scheduler.timesteps[3], scheduler.timesteps[4]
+    x, eps, output = (noise(2, 1, 8, 8, seed=seed, dtype=torch.float64) for seed in range(3))
+    z = torch.cat([torch.randn(1, 1, 8, 8, generator=one, dtype=torch.float64) for one in tiny.generators(2)])
+    stepped = scheduler.step(torch.cat([eps, output], 1), t, x, generator=tiny.generators(2)).prev_sample
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+    beta = 1 - (alpha_t / alpha_s) ** 2
+    v = (output + 1) / 2
+    variance = torch.exp(v * math.log(beta) + (1 - v) * math.log(schedule.posterior_std(t, s) ** 2))
+    x0 = schedule.predicted_x0(x, eps, t)
+    mean = (alpha_s * beta * x0 + alpha_t / alpha_s * sigma_s**2 * x) / sigma_t**2
+    assert torch.allclose(stepped, mean + variance.sqrt() * z, atol=1e-5)
+
+
+def test_dynamic_shifting_follows_the_number_of_tokens():
+    mu = 0.6 + (1.3 - 0.6) * (1024 - 256) / (4096 - 256)
+    plain = np.linspace(1, 1 / 1000, 10)
+    expected = 1000 * math.exp(mu) / (math.exp(mu) + 1 / plain - 1)
+    shifted = FlowMatching(DYNAMIC, tokens=1024).scheduler(sampling(), CPU).timesteps
+    assert shifted.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("config", [{"prediction_type": "sample"}, {"beta_schedule": "made-up"}], ids=str)
+def test_a_schedule_that_nobody_knows_is_an_error(config):
+    with pytest.raises((ValueError, NotImplementedError)):
+        VariancePreserving(config)
+
+
+def test_flow_matching_that_runs_the_other_way_is_an_error():
+    with pytest.raises(ValueError, match="invert_sigmas"):
+        FlowMatching({"invert_sigmas": True}, tokens=16)

@@ -1,0 +1,34 @@
+"""From images to latents and back: a VAE in diffusers' format (Rombach et al., arXiv 2112.10752)."""
+
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Autoencoder:
+    """AutoencoderKL with its latents moved and scaled to about unit variance, (z - shift) scale.
+
+    It computes in its own dtype: float32, as half precision overflows in some.
+    """
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self._vae = vae.requires_grad_(False).eval()
+        self._shift = vae.config.shift_factor or 0.0
+        self._scale = vae.config.scaling_factor
+        self.ratio = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.image_channels: int = vae.config.out_channels
+
+    @property
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        return (self._vae,)
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        """The mode of the latents' distribution, for images in [-1, 1]."""
+        return (self._vae.encode(images.to(self._vae.dtype)).latent_dist.mode() - self._shift) * self._scale
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "n c2 h2 w2"]) -> Float[Tensor, "n c h w"]:
+        """Images, not yet clamped to [-1, 1]."""
+        return self._vae.decode(latents.to(self._vae.dtype) / self._scale + self._shift).sample
