@@ -25,7 +25,9 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"lease_seconds": 0}, {"log_level": "loud"}, {"device": "tpu"}, {"heartbeat_seconds": 30}], ids=str
+    "changes",
+    [{"lease_seconds": 0}, {"log_level": "loud"}, {"device": "tpu"}, {"heartbeat_seconds": 30}, {"cache_bytes": 0}],
+    ids=str,
 )
 def test_a_setting_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -35,3 +37,9 @@ def test_a_setting_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> No
 def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         Settings().threads = 5  # type: ignore[misc]
+
+
+def test_the_cache_lies_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert settings.cache_dir == tmp_path / "cache"
+    assert settings.cache_bytes == 20 * 2**30
