@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
     batch_size: int = Field(
-        default=256, ge=1, description="Images that a backbone sees at once at most; halved where the device runs out of memory."
+        default=256,
+        ge=1,
+        description="Images that a backbone sees at once at most; halved where its memory is too small.",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     log_level: str = "INFO"

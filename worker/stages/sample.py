@@ -24,7 +24,9 @@ def sample_classes(work: Work, bench: Bench) -> Done:
 
     def run(batch: int) -> SampledClasses:
         preparing = Preparing(bench.cache, batch, lambda: work.tick(0, planned))
-        targets = targets_for(work.spec, backbone, dataset, names, preparing)  # both arms share the references of the guided one
+        targets = targets_for(
+            work.spec, backbone, dataset, names, preparing
+        )  # both arms share the references of the guided one
         return sample_targets(spec, backbone, targets, batch, work.tick)
 
     sampled = in_smaller_batches(run, bench.settings.batch_size, backbone.device)

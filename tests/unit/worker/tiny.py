@@ -110,7 +110,7 @@ class RealLatents:
         return features_of(self._one, self._latents, torch.zeros((), dtype=torch.int64), self._repeated, self._tap)
 
     def at(self, t: Tensor) -> Tensor:
-        eps = noise(self._latents.shape, self._class_name, t).to(self._latents)
+        eps = noise(self._latents.shape, self._class_name, t.item()).to(self._latents)
         return features_of(self._one, self._one.add_noise(self._latents, eps, t), t, self._repeated, self._tap)
 
     def probe_at(self, _t: Tensor) -> Tensor | None:

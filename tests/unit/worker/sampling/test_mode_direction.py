@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from app.domain.spec import Sampling, Scheduler
+from app.domain.spec import Sampling
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.sampling.direction import StepState

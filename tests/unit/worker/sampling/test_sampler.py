@@ -23,7 +23,8 @@ def one():
 def draw(one, wanted, classes=(0,), *, first=0, sampling=SAMPLING, **options):
     """The images of some classes, under the spec's guidance, from generators numbered `first` on."""
     conditions = one.conditions([label for label in classes for _ in range(wanted.ipc)])
-    guide = guide_for(one, wanted, tiny.targets(one, wanted, classes, REFERENCES))
+    references = {label: latents.to(one.latent_dtype) for label, latents in REFERENCES.items()}
+    guide = guide_for(one, wanted, tiny.targets(one, wanted, classes, references))
     return sample(one, conditions, tiny.generators(len(conditions), first=first), sampling, guide=guide, **options)
 
 

@@ -58,7 +58,7 @@ def algorithm_1(model, scheduler, block, cfg_scale):
         distance = torch.zeros((), dtype=torch.float64)
         for i, label in enumerate(CLASSES):
             abar = scheduler.alphas_cumprod[t].double()
-            noised = abar.sqrt() * REAL[label] + (1 - abar).sqrt() * noise(REAL[label].shape, str(label), t).double()
+            noised = abar.sqrt() * REAL[label] + (1 - abar).sqrt() * noise(REAL[label].shape, str(label), t.item()).double()
             _, real = with_features(model, noised, t, torch.full((N,), label), block)
             for image in phi[i * IPC : (i + 1) * IPC]:
                 distance = distance + torch.stack([torch.dist(image, one) for one in real]).mean()
