@@ -152,7 +152,8 @@ class DiskCache:
 def _use(entry: Path, opened: Callable[[Path], Opened]) -> Opened:
     """The opened entry, which now counts as used."""
     with suppress(OSError):  # a cache that may only be read is still a cache
-        os.utime(entry)
+        now = time.time_ns()  # finer than the clock of the file system
+        os.utime(entry, ns=(now, now))
     return opened(entry)
 
 

@@ -94,7 +94,7 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     """The body of POST /v1/jobs with only what was asked for; the service's own defaults hold for the rest."""
     body: dict[str, Any] = {"dataset_uri": uri_of(options["dataset"])}
     for option, (*parts, field) in FIELDS.items():
-        if options[option] not in (None, []):
+        if options[option] not in (None, ()):
             value = PARSED.get(option, _as_given)(options[option])
             reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = value
     if options["evaluate"]:

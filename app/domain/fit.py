@@ -42,12 +42,12 @@ def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model)
 
 def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
     """Classes the spec chose or mapped that the dataset, all of it, does not have."""
-    for name in spec.classes or ():
-        if name not in dataset:
-            yield FieldProblem("classes", f"the dataset has no class {name!r}; {nearest(name, dataset)}")
-    for name in spec.class_map:
-        if name not in dataset and name not in (spec.classes or ()):
-            yield FieldProblem(f"class_map.{name}", f"the dataset has no class {name!r}; {nearest(name, dataset)}")
+    known, chosen = frozenset(dataset), frozenset(spec.classes or ())
+    asked = [("classes", name) for name in spec.classes or ()]
+    asked += [(f"class_map.{name}", name) for name in spec.class_map if name not in chosen]
+    for field, name in asked:
+        if name not in known:
+            yield FieldProblem(field, f"the dataset has no class {name!r}; {nearest(name, dataset)}")
 
 
 def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:

@@ -24,7 +24,7 @@ class Family(StrEnum):
 
 
 class Model(Protocol):
-    """What fits a backbone can be told from this.
+    """What a spec and a dataset must fit: a backbone, loaded or not.
 
     `taps` are the names of its blocks in order of depth, `image_size` is a side in pixels, `labels` the label of each class it
     knows by name, `label_count` how many labels there are, with or without a name. `wordnet`: the labels are ImageNet-1K's.

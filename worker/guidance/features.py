@@ -12,7 +12,7 @@ from torch import Tensor
 from app.domain.spec import Features
 from worker.seeds import generator
 
-Hidden = Sequence[Float[Tensor, "n tokens channels"]]  # one per tapped block
+Hidden = Sequence[Float[Tensor, "n _ _"]]  # tokens and channels of each tapped block; a UNet's blocks differ in both
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_a_comma_makes_a_list_of_bandwidths_and_words_are_left_to_the_service(te
         ("3", 3),
         ("0.3", 0.3),
         ("1.0", 1.0),
-        ("-1", -1.0),
+        ("-1", -1),
         ("mid_block", "mid_block"),
         ("4,0.5,mid_block", [4, 0.5, "mid_block"]),
     ],
@@ -136,6 +136,31 @@ def test_classes_are_mapped_one_by_one_and_prompts_are_sent_as_they_are():
     body = json.loads(service.requests[0].content)
     assert body["class_map"] == {"a": 7, "b": "tabby=cat"}
     assert body["sampling"] == {"prompt": "a {class}, 1=1", "negative_prompt": "blur"}
+
+
+@pytest.mark.usefixtures("wide_terminal")
+def test_backbones_are_listed_with_what_they_can_draw(capsys: pytest.CaptureFixture[str]):
+    digits = {
+        "name": "digits",
+        "family": "dit",
+        "prompted": False,
+        "classes": ["0", "1"],
+        "wordnet": False,
+        "taps": ["transformer_blocks.0", "transformer_blocks.1"],
+        "schedulers": ["ddpm"],
+        "learned_variance": False,
+        "image_size": 8,
+        "channels": 1,
+        "weights_bytes": 4_800_000,
+    }
+    words = digits | {"name": "words", "family": "stable-diffusion", "prompted": True, "classes": [], "taps": ["mid_block"]}
+
+    assert run(Service(says({"items": [digits, words]})), "backbones") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "digits"
+    assert "0, 1" in lines[1]
+    assert "1-2, transformer_blocks.0 to transformer_blocks.1" in lines[1]
+    assert "any, by words" in lines[2]
 
 
 def test_a_mapping_without_a_label_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
