@@ -68,9 +68,8 @@ def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset,
     asked = spec if arm is Arm.GUIDED else without_guidance(spec)
     targets = targets_for(asked, backbone, dataset, dataset.classes, Preparing())
     sampled = sample_targets(asked, backbone, targets, batch=len(targets) * spec.ipc)
-    return [(sampled.columns["images"], np.repeat(np.arange(len(dataset.classes)), spec.ipc))] * evaluation_of(
-        spec
-    ).training_seeds
+    labels = np.repeat(np.arange(len(dataset.classes)), spec.ipc)
+    return [(sampled.columns["images"], labels)] * evaluation_of(spec).training_seeds
 
 
 def _dataset(backbone: Backbone, *, validation: bool) -> Dataset:

@@ -59,7 +59,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, cache: Path) -> None:
         self.steps = options.steps
-        self.transformer, self.backbone = backbone(options)
+        self.transformer, self.vae, self.backbone = backbone(options)
         self.cache = DiskCache(cache, limit_bytes=1 << 40)
         self._targets: dict[tuple[int, int], list[Any]] = {}
 
@@ -125,7 +125,7 @@ class Bench:
 
     def by_pipeline(self, count: int) -> float:
         """Seconds of sampling and decoding by diffusers' own pipeline."""
-        pipeline = DiTPipeline(self.transformer, self.backbone.vae, DDIMScheduler.from_config(SCHEDULE))
+        pipeline = DiTPipeline(self.transformer, self.vae, DDIMScheduler.from_config(SCHEDULE))
         pipeline.set_progress_bar_config(disable=True)
         began = time.perf_counter()
         pipeline([0] * count, CFG_SCALE, generators(count), self.steps, output_type="np")
@@ -146,7 +146,7 @@ class Bench:
             torch.cuda.synchronize(self.backbone.device)
 
 
-def backbone(options: argparse.Namespace) -> tuple[DiTTransformer2DModel, DiTBackbone]:
+def backbone(options: argparse.Namespace) -> tuple[DiTTransformer2DModel, AutoencoderKL, DiTBackbone]:
     shape = SHAPES[options.model]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -179,7 +179,7 @@ def backbone(options: argparse.Namespace) -> tuple[DiTTransformer2DModel, DiTBac
         scheduler_config=SCHEDULE,
         labels={str(label): label for label in range(1000)},
     )
-    return transformer, one
+    return transformer, vae, one
 
 
 def dataset(image_size: int, images: int) -> Dataset:

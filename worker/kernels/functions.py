@@ -138,10 +138,10 @@ class InverseMultiquadric:
 
 @dataclass(frozen=True)
 class MeanOfTaps:
-    """K(a, b) = mean over l of K_l(a_l, b_l), where the vectors are the features of several taps put together, a_l `widths` long.
+    """K(a, b) = mean over l of K_l(a_l, b_l), where vectors are features of several taps side by side, a_l `widths` long.
 
-    A mean of Mercer kernels on parts of a vector is one. Its MMD^2 is the mean of the taps' own: it sees what each tap shows, not
-    how they go together, so it is not characteristic.
+    A mean of Mercer kernels on parts of a vector is one. Its MMD^2 is the mean of the taps' own: it sees what each tap shows,
+    not how they go together, so it is not characteristic.
     """
 
     kernels: tuple[MercerKernel, ...]

@@ -22,8 +22,8 @@ def denoise(
 ) -> StepState:
     """The pass at x_t, with the tapped features and the way back from them; at most `batch` images at a time.
 
-    In one part, the graph of the pass itself leads back to x_t. In several, no graph is kept: a set objective knows what it asks
-    of each part only after all of them, so the way back runs the blocks up to the tap once more.
+    In one part, the graph of the pass itself leads back to x_t. In several, no graph is kept: a set objective knows what it
+    asks of each part only after all of them, so the way back runs the blocks up to the tap once more.
     """
     if tap is None:
         parts = [backbone.denoise(x_t[rows], t, conditions[rows], cfg_scale, ()) for rows in parts_of(len(x_t), batch)]

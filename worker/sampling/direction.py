@@ -12,7 +12,7 @@ from worker.guidance.features import FeatureMap
 
 
 @runtime_checkable
-class RealFeatures(Protocol):
+class Reference(Protocol):
     """Features of the m images that stand for all real ones of their class.
 
     `widths` are those of each tap; `about` tells how they were made, for the job's metrics.
@@ -48,7 +48,7 @@ class Target:
     class_name: str
     conditions: Conditions
     rows: slice
-    reference: RealFeatures
+    reference: Reference
     modes: Float[Tensor, "k c h w"] | None = None
 
 

@@ -29,7 +29,7 @@ class Preparing:
 def targets_for(
     spec: DistillationSpec, backbone: Backbone, dataset: Dataset, class_names: Sequence[str], preparing: Preparing
 ) -> list[Target]:
-    """One target per class, IPC rows each: what to draw, the features of its reference images, and its modes if they are asked."""
+    """One target per class, IPC rows each: what to draw, features of its reference images, and its modes if guidance asks."""
     guided = guided_timesteps(spec, backbone)
     rows = (slice(i * spec.ipc, (i + 1) * spec.ipc) for i in range(len(class_names)))
     return [

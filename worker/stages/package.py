@@ -79,7 +79,7 @@ def metrics_of(
 
 
 def estimator_error(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Over the classes, at each timestep with a probe: how far guidance from the reference images is from that of all images."""
+    """Over the classes, at each timestep with a probe: how far guidance by the reference images is from that by all."""
     timesteps = sorted({error["timestep"] for error in errors}, reverse=True)
     return [_at_timestep(t, [error for error in errors if error["timestep"] == t]) for t in timesteps]
 

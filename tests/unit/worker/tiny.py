@@ -113,7 +113,7 @@ class RealLatents:
         eps = noise(self._latents.shape, self._class_name, t.item()).to(self._latents)
         return features_of(self._one, self._one.add_noise(self._latents, eps, t), t, self._repeated, self._tap)
 
-    def probe_at(self, _t: Tensor) -> Tensor | None:
+    def probe_at(self, t: Tensor) -> Tensor | None:
         return None
 
     @property

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ FEATURE_OBJECTIVES = [*KERNEL_OBJECTIVES, Objective.ENERGY]
 REFERENCES = {label: noise(5, 1, 4, 4, seed=label, dtype=torch.float64) for label in (1, 4)}
 
 
-def exact(objective, kernel, bandwidth, *, tap=2, classes=(1, 4)):
+def exact(objective, kernel, bandwidth, *, tap: Any = 2, classes=(1, 4)):
     """A float64 backbone, and the direction of two images of each class."""
     one = tiny.backbone(model=tiny.transformer(size=4).double())
     wanted = tiny.spec(kernel=kernel, kernel_bandwidth=bandwidth, guidance={"objective": objective, "tap": tap})

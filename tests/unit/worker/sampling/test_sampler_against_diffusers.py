@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiTPipeline, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from app.domain.spec import Sampling, Scheduler
+from app.domain.spec import Sampling, Scheduler, Variance
 from tests.unit.worker import tiny
 from worker.backbones.dit import DiTBackbone
 from worker.sampling.sampler import sample
@@ -46,7 +46,7 @@ SCHEDULERS = {
 
 
 def by_pipeline(one: DiTBackbone, model: Any, sampling: Sampling, schedule: dict[str, Any]) -> Tensor:
-    scheduler = SCHEDULERS[sampling.scheduler].from_config(dict(schedule))
+    scheduler = SCHEDULERS[sampling.scheduler or Scheduler.DDPM].from_config(dict(schedule))
     generators = tiny.generators(len(LABELS))
     if isinstance(scheduler, SeededDDPM):
         scheduler.given = generators
@@ -67,7 +67,7 @@ def test_the_latents_are_those_of_the_pipeline(scheduler, cfg_scale, learned_sig
     channels = 2
     model = tiny.transformer(channels=channels, out_channels=channels * (2 if learned_sigma else 1), classes=1000)
     one = tiny.backbone(model=model, schedule=schedule)
-    sampling = Sampling(scheduler=scheduler, variance="fixed", cfg_scale=cfg_scale, steps=8)
+    sampling = Sampling(scheduler=scheduler, variance=Variance.FIXED, cfg_scale=cfg_scale, steps=8)
     ours = sample(one, one.conditions(LABELS), tiny.generators(len(LABELS)), sampling).latents
     theirs = by_pipeline(one, model, sampling, schedule)
     assert ours.std() > 0.1

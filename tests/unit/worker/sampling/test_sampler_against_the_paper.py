@@ -1,6 +1,6 @@
 """Under `induced-distance`, the linear kernel and the paper's scale, with all real images: Algorithm 1 as it is written.
 
-The naive one below knows nothing of taps, hooks that cut, or micro-batches: it holds the whole pass on the graph, runs every real
+The naive one below knows nothing of hooks that cut or of micro-batches: it holds the whole pass on the graph, runs every real
 image through the model at every step, and writes the distance out. Both share their draws of noise.
 """
 
