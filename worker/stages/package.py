@@ -68,13 +68,26 @@ def metrics_of(
         "set": set_metrics(samples["images"], samples["label"], real, dataset.train.labels),
         "guidance": {
             "ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist(),
-            "references": [about for one in guided for about in one["references"]],
+            "references": references([about for one in guided for about in one["references"]]),
             "estimator_error": estimator_error([error for one in guided for error in one["estimator_errors"]]),
         },
         "dataset": {name: work.prepared[name] for name in ("train_images", "test_images", "bad_files")},
         "timings": {
             kind.phase.value: sum(output_of(task)["seconds"] for task in tasks) for kind, tasks in work.earlier.items()
         },
+    }
+
+
+def references(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What stood for the real images, all classes together: counts added up, errors of projected distances over them."""
+    counts = {name: sum(about[name] for about in classes) for name in ("images", "references", "probed", "bytes")}
+    means = [about["projection_error_mean"] for about in classes if about["projection_error_mean"] is not None]
+    worst = [about["projection_error_max"] for about in classes if about["projection_error_max"] is not None]
+    return {
+        **counts,
+        "widths": classes[0]["widths"],
+        "projection_error_mean": float(np.mean(means)) if means else None,
+        "projection_error_max": max(worst, default=None),
     }
 
 
