@@ -75,8 +75,8 @@ class Backbone(Protocol):
         """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
 
         Its `step` takes what `denoise` predicts, whether or not it has use for a learned variance. Raises InvalidSpec naming
-        `sampling.scheduler` if the model cannot be sampled so, `sampling.variance` if a learned one is wanted that there is not,
-        `sampling.steps` if the schedule has not as many different timesteps.
+        `sampling.scheduler` if the model cannot be sampled so, `sampling.variance` if a learned one is wanted that there is
+        not, `sampling.steps` if the schedule has not as many different timesteps.
         """
         ...
 
