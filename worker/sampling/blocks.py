@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ LARGEST = 15  # the largest number of a block lies in [2^14, 2^15): float16 ends
 LEAST_EXPONENT = -100  # its inverse and its products stay within float32
 
 
+@runtime_checkable
 class Blocks(Protocol):
     """Blocks of equally many rows."""
 
