@@ -13,7 +13,7 @@ from worker.backbones.autoencoder import Autoencoder
 from worker.backbones.base import Conditions
 from worker.backbones.compiling import compile_blocks
 from worker.backbones.diffusion import DiffusionBackbone
-from worker.backbones.reading import read_autoencoder, read_config, read_model, reading
+from worker.backbones.reading import Reader
 from worker.backbones.schedules import VariancePreserving
 
 
@@ -53,18 +53,18 @@ class DiTBackbone(DiffusionBackbone):
         cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32, compiled: bool = False
     ) -> "DiTBackbone":
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
-        with reading(folder.name):
-            transformer = read_model(DiTTransformer2DModel, folder.path / "transformer", device, dtype)
-            if compiled:
-                compile_blocks(transformer.transformer_blocks)
+        reader = Reader(folder, device, dtype)
+        transformer = reader.model(DiTTransformer2DModel, "transformer")
+        if compiled:
+            compile_blocks(transformer.transformer_blocks)
+        parts = {
+            "transformer": transformer,
+            "vae": reader.autoencoder() if reader.has("vae") else None,
+            "scheduler_config": reader.scheduler_config(),
+        }
+        with reader.reading("scheduler"):
             return cls(
-                name=folder.name,
-                revision=folder.revision(),
-                transformer=transformer,
-                vae=read_autoencoder(folder.path, device),
-                scheduler_config=read_config(folder.path),
-                labels=folder.labels,
-                wordnet=folder.wordnet,
+                name=folder.name, revision=folder.revision(), labels=folder.labels, wordnet=folder.wordnet, **parts
             )
 
     def conditions(self, given: Sequence[Condition], negative: str | None = None) -> Conditions:

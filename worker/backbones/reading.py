@@ -3,45 +3,89 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 
 from app.domain.errors import BackboneUnavailable
+from app.storage.backbones import BackboneFolder
+
+CLIP_VOCABULARY = ("vocab.json", "merges.txt")
 
 
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """What goes wrong inside is the folder's fault. Raises BackboneUnavailable naming the backbone `name`."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise BackboneUnavailable(f"backbone {name!r}: {' '.join(str(error).split())[:500]}") from error
+@dataclass(frozen=True)
+class Reader:
+    """Reads the parts of a folder, each named by its sub-folder. Every method raises BackboneUnavailable naming the part.
+
+    Models go to `device` in `dtype`. One that lacks weights is an error: the libraries would make them up.
+    """
+
+    folder: BackboneFolder
+    device: torch.device
+    dtype: torch.dtype
+
+    def has(self, part: str) -> bool:
+        return (self.folder.path / part).is_dir()
+
+    @contextmanager
+    def reading(self, part: str) -> Iterator[Path]:
+        """What goes wrong inside is the fault of `part`, whose path it is."""
+        path = self.folder.path / part
+        try:
+            yield path
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            text = " ".join(str(error).split())[:500]
+            raise BackboneUnavailable(f"backbone {self.folder.name!r}: {path}: {text}") from error
+
+    def model(self, kind: Any, part: str) -> Any:
+        """A diffusers model of that class."""
+        options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+        with self.reading(part) as path:
+            read = kind.from_pretrained(path, torch_dtype=self.dtype, output_loading_info=True, **options)
+            return _complete(*read).to(self.device)
+
+    def autoencoder(self) -> AutoencoderKL:
+        """The VAE, in float32 whatever the models are in."""
+        return Reader(self.folder, self.device, torch.float32).model(AutoencoderKL, "vae")
+
+    def text_encoder(self, kind: Any, part: str) -> Any:
+        """A transformers model of that class."""
+        options = {"use_safetensors": True, "local_files_only": True}
+        with self.reading(part) as path:
+            (path / "config.json").read_bytes()  # without one, transformers would take one of its own
+            return _complete(*kind.from_pretrained(path, dtype=self.dtype, output_loading_info=True, **options)).to(self.device)
+
+    def tokenizer(self, kind: Any, part: str, text_encoder: Any) -> Any:
+        """A transformers tokenizer of that class, which fits the text encoder."""
+        with self.reading(part) as path:
+            if not (path / "tokenizer.json").is_file() and not all((path / file).is_file() for file in CLIP_VOCABULARY):
+                # transformers would take a vocabulary without words
+                raise ValueError(f"there is neither tokenizer.json nor {' and '.join(CLIP_VOCABULARY)}")
+            tokenizer = kind.from_pretrained(path, local_files_only=True)
+            _check_fit(tokenizer, text_encoder.config)
+            return tokenizer
+
+    def scheduler_config(self) -> Mapping[str, Any]:
+        with self.reading("scheduler") as path:
+            config = json.loads((path / "scheduler_config.json").read_text(encoding="utf-8"))
+            if not isinstance(config, dict):
+                raise TypeError("scheduler_config.json is no JSON object")
+            return config
 
 
-def read_model(kind: Any, path: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The diffusers model at `path`. Raises ValueError for one that lacks weights: diffusers would make them up."""
-    options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False, "torch_dtype": dtype}
-    return _complete(path, *kind.from_pretrained(path, output_loading_info=True, **options)).to(device)
-
-
-def read_autoencoder(folder: Path, device: torch.device) -> AutoencoderKL | None:
-    """The folder's VAE in float32, if it has one."""
-    path = folder / "vae"
-    return read_model(AutoencoderKL, path, device, torch.float32) if (path / "config.json").is_file() else None
-
-
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """The folder's scheduler_config.json. Raises ValueError if it is no JSON object."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    if not isinstance(config, dict):
-        raise TypeError(f"{folder / 'scheduler' / 'scheduler_config.json'} is no JSON object")
-    return config
-
-
-def _complete(path: Path, model: Any, told: Mapping[str, Any]) -> Any:
+def _complete(model: Any, told: Mapping[str, Any]) -> Any:
     if missing := sorted(told["missing_keys"]):
-        raise ValueError(f"{path} has no weights for {', '.join(missing[:3])}")
+        raise ValueError(f"there are no weights for {', '.join(missing[:3])}")
     return model
+
+
+def _check_fit(tokenizer: Any, config: Any) -> None:
+    longest = getattr(config, "max_position_embeddings", None)  # T5 has no longest
+    if longest is not None and tokenizer.model_max_length > longest:
+        raise ValueError(f"model_max_length is {tokenizer.model_max_length}, but the text encoder takes {longest} tokens")
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(f"it knows {len(tokenizer)} tokens, its text encoder {config.vocab_size}")

@@ -9,8 +9,14 @@ from app.storage.backbones import BackboneFolder, Family, Roots, find
 from worker.backbones.base import Backbone
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.dit import DiTBackbone
+from worker.backbones.stable_diffusion import StableDiffusionBackbone
+from worker.backbones.stable_diffusion_3 import StableDiffusion3Backbone
 
-ADAPTERS = {Family.DIT: DiTBackbone}
+ADAPTERS = {
+    Family.DIT: DiTBackbone,
+    Family.STABLE_DIFFUSION: StableDiffusionBackbone,
+    Family.STABLE_DIFFUSION_3: StableDiffusion3Backbone,
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

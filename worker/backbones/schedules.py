@@ -137,7 +137,7 @@ class FlowMatching(Schedule):
             raise ValueError("invert_sigmas is not supported")
         self._config = dict(config)
         self._trained_steps: int = schedule.config.num_train_timesteps
-        self._timing = {"mu": _dynamic_shift(config, tokens)} if schedule.config.use_dynamic_shifting else {}
+        self._timing = {"mu": _dynamic_shift(schedule.config, tokens)} if schedule.config.use_dynamic_shifting else {}
 
     def scheduler(self, sampling: Sampling, device: torch.device) -> Any:
         name = sampling.scheduler or Scheduler.FLOW_EULER
@@ -145,7 +145,7 @@ class FlowMatching(Schedule):
             raise InvalidSpec.of("sampling.scheduler", f"this backbone learned flow matching; {Scheduler.FLOW_EULER} is for it")
         if sampling.variance is Variance.LEARNED:
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
-        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._config)
+        scheduler = _FlowEuler.from_config(self._config)
         _set_timesteps(scheduler, name, sampling.steps, device, **self._timing)
         return scheduler
 
@@ -160,10 +160,19 @@ class FlowMatching(Schedule):
         return x_t - self.alpha_sigma(t)[1] * prediction
 
 
+class _FlowEuler(FlowMatchEulerDiscreteScheduler):
+    """With what diffusers' other schedulers have besides: x_T is standard normal, and models take x_t as it is."""
+
+    init_noise_sigma = 1.0
+
+    def scale_model_input(self, sample: Tensor, _timestep: object = None) -> Tensor:
+        return sample
+
+
 def _dynamic_shift(config: Config, tokens: int) -> float:
-    """mu, linear in the number of tokens, with the defaults of diffusers' StableDiffusion3Pipeline."""
-    fewest, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    least, largest = config.get("base_shift", 0.5), config.get("max_shift", 1.16)
+    """mu, linear in the number of tokens, as in diffusers' StableDiffusion3Pipeline."""
+    fewest, most = config["base_image_seq_len"], config["max_image_seq_len"]
+    least, largest = config["base_shift"], config["max_shift"]
     return least + (largest - least) * (tokens - fewest) / (most - fewest)
 
 

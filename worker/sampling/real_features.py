@@ -107,9 +107,12 @@ class RealFeatures:
         return sum(means) / len(means), max(largest)
 
     def _errors(self, latents: Tensor, t: Timestep, eps: Tensor | None = None) -> list[tuple[float, float]]:
-        batches = zip(*self._hidden(latents, t, eps), strict=True)  # of each tap
-        taps = [torch.cat(tap).to(self.backbone.latent_dtype) for tap in batches]
-        return [distance_error(self._map((tap,)), tap.flatten(1)) for tap in taps]
+        return [self._error(tap, latents, t, eps) for tap in self.taps]
+
+    def _error(self, tap: int, latents: Tensor, t: Timestep, eps: Tensor | None) -> tuple[float, float]:
+        """At one tap: hidden states as a whole are large, and those of all taps need not fit on the device."""
+        hidden = torch.cat([of_batch for (of_batch,) in self._hidden(latents, t, eps, [tap])]).to(self.backbone.latent_dtype)
+        return distance_error(self._map((hidden,)), hidden.flatten(1))
 
     @property
     def _map(self) -> FeatureMap:
@@ -155,14 +158,14 @@ class RealFeatures:
         return features
 
     @torch.no_grad()
-    def _hidden(self, latents: Tensor, t: Timestep, eps: Tensor | None = None) -> Iterator[Hidden]:
+    def _hidden(self, latents: Tensor, t: Timestep, eps: Tensor | None = None, taps: Sequence[int] = ()) -> Iterator[Hidden]:
         """The tapped hidden states of the latents, noised to t if there is noise, batch after batch."""
         t = t.to(self.backbone.device)
         for start in range(0, len(latents), self.batch):
             x = latents[start : start + self.batch].to(self.backbone.device)
             if eps is not None:
                 x = self.backbone.add_noise(x, eps[start : start + self.batch].to(x), t)
-            yield self.backbone.hidden(x, t, self.of.conditions.repeat(len(x)), self.taps)
+            yield self.backbone.hidden(x, t, self.of.conditions.repeat(len(x)), taps or self.taps)
             self.tick()
 
 

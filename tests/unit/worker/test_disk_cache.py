@@ -1,16 +1,15 @@
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 
+from tests.unit.worker.file_limit import no_file_longer_than
 from tests.unit.worker.waiting import wait_until
 from worker.disk_cache import STRIPES, DiskCache
 
@@ -33,6 +32,21 @@ def make(folder):
 
 folder = DiskCache(root, 1 << 30).get("key", make, lambda: None)
 print((folder / "bytes").read_bytes().hex())
+"""
+
+READER = """
+import sys
+from pathlib import Path
+import numpy as np
+from worker.disk_cache import DiskCache
+
+def load(folder):
+    return np.load(folder / "array.npy", mmap_mode="r")
+
+mapped = DiskCache(Path(sys.argv[1]), 1 << 30).read("old", lambda folder: None, load, lambda: None)
+print("mapped", flush=True)
+sys.stdin.readline()
+print(int(mapped.sum()))
 """
 
 
@@ -71,15 +85,6 @@ def unfinished(root):
 def started(root, seconds):
     """A process that makes the entry `key` in so many seconds, and prints its bytes."""
     return subprocess.Popen([sys.executable, "-c", MAKER, root, str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-@contextmanager
-def no_file_longer_than(size_bytes):
-    """What a full disk does: writing goes well for a while, then raises OSError."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_an_entry_is_made_once_and_then_found(tmp_path):
@@ -165,18 +170,18 @@ def test_an_entry_under_its_lock_is_not_evicted(tmp_path):
     assert entries(tmp_path) == ["new", "old"]
 
 
-def test_what_was_mapped_outlives_its_eviction(tmp_path):
+def test_what_another_process_has_mapped_outlives_its_eviction(tmp_path):
     cache = DiskCache(tmp_path, KIB)
-    numbers = np.arange(10_000)
-    mapped = cache.read(
-        "old",
-        lambda folder: np.save(folder / "array.npy", numbers),
-        lambda folder: np.load(folder / "array.npy", mmap_mode="r"),
-        go_on,
+    numbers = np.arange(100_000)
+    cache.get("old", lambda folder: np.save(folder / "array.npy", numbers), go_on)
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, tmp_path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "mapped\n"
     cache.get("new", file_of(KIB), go_on)
     assert entries(tmp_path) == ["new"]
-    assert np.array_equal(mapped, numbers)
+    assert reader.communicate("\n", timeout=60)[0] == f"{numbers.sum()}\n"
 
 
 def test_an_entry_that_vanishes_before_it_is_opened_is_made_again(tmp_path):

@@ -1,7 +1,6 @@
 """Unguided sampling with nothing of the product but the adapter."""
 
 import inspect
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,18 +14,9 @@ from worker.backbones.base import Backbone, Conditions
 def sampled(one: Backbone, conditions: Conditions, sampling: Sampling) -> Tensor:
     """x_0 of one image per condition, each with a generator of its own."""
     scheduler, generators = one.scheduler(sampling), tiny.generators(len(conditions))
-    noise = {"generator": generators} if takes_generators(scheduler) else {}
-    x = torch.stack([torch.randn(one.latent_shape, generator=g) for g in generators]) * getattr(
-        scheduler, "init_noise_sigma", 1
-    )
+    noise = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    x = torch.stack([torch.randn(one.latent_shape, generator=g) for g in generators])
     for t in scheduler.timesteps:
         prediction = one.denoise(x, t, conditions, sampling.cfg_scale, ()).prediction
         x = scheduler.step(prediction, t, x, **noise).prev_sample
     return x
-
-
-def takes_generators(scheduler: Any) -> bool:
-    return (
-        type(scheduler).__name__ != "FlowMatchEulerDiscreteScheduler"
-        and "generator" in inspect.signature(scheduler.step).parameters
-    )

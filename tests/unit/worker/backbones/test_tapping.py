@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.worker import tiny
+from tests.unit.worker import tiny, tiny_text
 from tests.unit.worker.numbers import noise
 from worker.backbones.base import Conditions
 from worker.backbones.diffusion import DiffusionBackbone
@@ -14,6 +14,8 @@ from worker.backbones.diffusion import DiffusionBackbone
 T = torch.tensor(500)
 FAMILIES: dict[str, Callable[[torch.dtype], DiffusionBackbone]] = {
     "dit": lambda dtype: tiny.backbone(model=tiny.transformer().to(dtype)),
+    "stable-diffusion": lambda dtype: tiny_text.stable_diffusion(dtype=dtype),
+    "stable-diffusion-3": lambda dtype: tiny_text.stable_diffusion_3(dtype=dtype),
 }
 CASES = [(family, taps) for family in FAMILIES for taps in [(1,), (2,), (3,), (1, 2), (1, 2, 3)]]
 every_family = pytest.mark.parametrize("family", FAMILIES)

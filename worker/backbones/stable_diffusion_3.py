@@ -1,0 +1,119 @@
+"""Stable Diffusion 3 in diffusers' folder format (Esser et al., arXiv 2403.03206)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+from app.storage.backbones import BackboneFolder
+from worker.backbones.autoencoder import Autoencoder
+from worker.backbones.compiling import compile_blocks
+from worker.backbones.prompted import PromptedBackbone
+from worker.backbones.reading import Reader
+from worker.backbones.schedules import FlowMatching
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A text encoder of transformers and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+class StableDiffusion3Backbone(PromptedBackbone):
+    """SD3Transformer2DModel, which learned flow matching, under two CLIP text encoders and perhaps T5.
+
+    A tap is the image's stream; the text's is another. Without T5 its tokens are zero, as in its authors' own ablation.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        revision: str,
+        transformer: SD3Transformer2DModel,
+        vae: AutoencoderKL,
+        clips: tuple[TextEncoder, TextEncoder],
+        t5: TextEncoder | None,
+        scheduler_config: Mapping[str, Any],
+    ) -> None:
+        config = transformer.config
+        super().__init__(
+            name=name,
+            revision=revision,
+            model=transformer,
+            vae=Autoencoder(vae),
+            schedule=FlowMatching(scheduler_config, tokens=(config.sample_size // config.patch_size) ** 2),
+            blocks={f"transformer_blocks.{i}": block for i, block in enumerate(transformer.transformer_blocks)},
+        )
+        self._text_encoders = [one.model.requires_grad_(False).eval() for one in (*clips, t5) if one]
+        self._prompts = _prompt_encoder(transformer, clips, t5)
+
+    @classmethod
+    def load(
+        cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32, compiled: bool = False
+    ) -> "StableDiffusion3Backbone":
+        """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
+        reader = Reader(folder, device, dtype)
+        transformer = reader.model(SD3Transformer2DModel, "transformer")
+        if compiled:
+            compile_blocks(transformer.transformer_blocks)
+        parts = {
+            "transformer": transformer,
+            "vae": reader.autoencoder(),
+            "clips": (_clip(reader, ""), _clip(reader, "_2")),
+            "t5": _t5(reader) if reader.has("text_encoder_3") else None,
+            "scheduler_config": reader.scheduler_config(),
+        }
+        with reader.reading("scheduler"):
+            return cls(name=folder.name, revision=folder.revision(), **parts)
+
+    def _parts(self) -> tuple[torch.nn.Module, ...]:
+        return (*super()._parts(), *self._text_encoders)
+
+    def _encode(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        tokens, _, pooled, _ = self._prompts.encode_prompt(
+            prompts, None, None, device=self.device, do_classifier_free_guidance=False
+        )
+        return tokens, pooled
+
+    def _predict(self, x_t: Tensor, t: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
+        tokens, pooled = conditions
+        return self._model(x_t, timestep=t, encoder_hidden_states=tokens, pooled_projections=pooled).sample
+
+    def _hidden(self, output: tuple[Tensor | None, Tensor]) -> Tensor:
+        return output[1]
+
+
+def _clip(reader: Reader, suffix: str) -> TextEncoder:
+    model = reader.text_encoder(CLIPTextModelWithProjection, f"text_encoder{suffix}")
+    return TextEncoder(model, reader.tokenizer(CLIPTokenizer, f"tokenizer{suffix}", model))
+
+
+def _t5(reader: Reader) -> TextEncoder:
+    model = reader.text_encoder(T5EncoderModel, "text_encoder_3")
+    return TextEncoder(model, reader.tokenizer(T5TokenizerFast, "tokenizer_3", model))
+
+
+def _prompt_encoder(
+    transformer: SD3Transformer2DModel, clips: tuple[TextEncoder, TextEncoder], t5: TextEncoder | None
+) -> Any:
+    """The part of diffusers' pipeline that encodes prompts."""
+    from diffusers import StableDiffusion3Pipeline  # says at its import that there is no torchvision, which nothing here needs
+
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=None,
+        vae=None,
+        text_encoder=clips[0].model,
+        tokenizer=clips[0].tokenizer,
+        text_encoder_2=clips[1].model,
+        tokenizer_2=clips[1].tokenizer,
+        text_encoder_3=t5.model if t5 else None,
+        tokenizer_3=t5.tokenizer if t5 else None,
+    )
