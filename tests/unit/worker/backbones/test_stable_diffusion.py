@@ -265,7 +265,9 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("family", "part", "breaking"), BROKEN, ids=[f"{family}-{part}-{breaking.__qualname__}" for family, part, breaking in BROKEN]
+    ("family", "part", "breaking"),
+    BROKEN,
+    ids=[f"{family}-{part}-{breaking.__qualname__}" for family, part, breaking in BROKEN],
 )
 def test_a_broken_folder_is_unavailable_and_its_part_named(saved, tmp_path, family, part, breaking):
     shutil.copytree(saved / family, tmp_path / "broken")
