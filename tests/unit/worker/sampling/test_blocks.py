@@ -46,7 +46,7 @@ def test_massive_channels_that_all_images_share_leave_distances_as_they_are():
     """As in DiTs; rounding 40000 itself to float16 would be wrong by up to 16."""
     block = noise(16, 2000)
     block[:, ::100] = 40_000 + 10 * block[:, ::100]
-    assert torch.allclose(torch.pdist(back(block)), torch.pdist(block), rtol=1e-4)
+    assert torch.allclose(torch.pdist(back(block)), torch.pdist(block), rtol=1e-3)
     assert not torch.allclose(torch.pdist(block.half().float()), torch.pdist(block), rtol=1e-1)
 
 
