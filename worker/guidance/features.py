@@ -99,11 +99,11 @@ class _Apply(torch.autograd.Function):
         return grad_outputs[0].index_select(1, ctx.used.bucket).mul_(ctx.used.sign), None
 
 
-def distance_error(projected: Float[Tensor, "n k"], exact: Float[Tensor, "n d"]) -> tuple[float, float]:
-    """Mean and largest |d' / d - 1| over the pairs of rows, d' the distance of two projected rows, d that of the exact ones.
+def distance_error(sketched: Float[Tensor, "n k"], exact: Float[Tensor, "n d"]) -> tuple[float, float]:
+    """Mean and largest |d' / d - 1| over the pairs of rows, d' the distance of two sketched rows, d that of the exact ones.
 
     Pairs at distance 0 are left out; where no pair is left, both are 0.
     """
     true = torch.pdist(exact)
-    errors = (torch.pdist(projected)[true > 0] / true[true > 0] - 1).abs()
+    errors = (torch.pdist(sketched)[true > 0] / true[true > 0] - 1).abs()
     return (errors.mean().item(), errors.max().item()) if len(errors) else (0.0, 0.0)

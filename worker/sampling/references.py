@@ -24,7 +24,7 @@ from worker.sampling.real_features import ClassImages, RealFeatures, Tick, encod
 
 FORMAT = 1  # raised when the numbers or the files change their meaning: older entries are then no longer found
 LIBRARIES = ("torch", "diffusers")
-ABOUT, FEATURES, PROBED, MODES = "about.json", "features.npy", "probes.npy", "modes.npy"
+ABOUT, FEATURES, PROBED, MODES = "about.json", "features", "probes", "modes.npy"
 
 Found = TypeVar("Found")
 
@@ -79,8 +79,8 @@ def reference_features(
 ) -> ReferenceFeatures:
     """Features of the class's reference images, from the cache if they are there, else computed `batch` images at a time.
 
-    They are those of float16 with a power of two per timestep, whether made, found, or kept in memory because the disk
-    refused them; in full precision without a cache. `tick` is called at least once a batch, and may raise to stop.
+    They are those of float16, as `halved` says, whether made, found, or kept in memory because the disk refused them; in full
+    precision without a cache. `tick` is called at least once a batch, and may raise to stop.
     Raises BackboneUnavailable where features are not finite, DatasetRejected where an image can no longer be read.
     """
     real = RealFeatures(spec, backbone, of, tuple(timesteps), tuple(taps), batch, tick)
@@ -181,9 +181,9 @@ def _cached(
 
 def _write(real: RealFeatures, folder: Path) -> None:
     about = _about(real)
-    about["exponents"] = save(folder / FEATURES, real.references(), len(real.timesteps) + 1)
+    about["exponents"] = save(folder, FEATURES, real.references(), len(real.timesteps) + 1)
     if real.probe_timesteps:
-        about["probe_exponents"] = save(folder / PROBED, real.probes(), len(real.probe_timesteps))
+        about["probe_exponents"] = save(folder, PROBED, real.probes(), len(real.probe_timesteps))
     (folder / ABOUT).write_text(json.dumps(about))
 
 
@@ -191,8 +191,8 @@ def _open(real: RealFeatures, folder: Path) -> ReferenceFeatures:
     about = json.loads((folder / ABOUT).read_text())
     exponents, probe_exponents = about.pop("exponents"), about.pop("probe_exponents", ())
     width = sum(about["widths"])
-    features = load(folder / FEATURES, exponents, about["references"], width)
-    probes = load(folder / PROBED, probe_exponents, about["probed"], width) if probe_exponents else gather(())
+    features = load(folder, FEATURES, exponents, about["references"], width)
+    probes = load(folder, PROBED, probe_exponents, about["probed"], width) if probe_exponents else gather(())
     return _result(real, about, features, probes)
 
 

@@ -139,3 +139,18 @@ def test_the_error_of_distances_is_relative():
 def test_equal_images_have_no_error():
     assert distance_error(torch.ones(3, 2), torch.ones(3, 4)) == (0.0, 0.0)
     assert distance_error(torch.ones(1, 2), torch.ones(1, 4)) == (0.0, 0.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_bits_each_time_and_the_numbers_of_the_cpu():
+    x = noise(64, 10_000, dtype=torch.float32)
+
+    def both_ways(device):
+        there = x.to(device).requires_grad_()
+        y = projected(there, 512)
+        (slope,) = torch.autograd.grad(y.square().sum(), there)
+        return y.detach().cpu(), slope.cpu()
+
+    once, again, cpu = both_ways("cuda"), both_ways("cuda"), both_ways("cpu")
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(once, cpu, strict=True))
