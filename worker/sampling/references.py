@@ -149,7 +149,7 @@ def _identity(backbone: Backbone, of: ClassImages) -> dict[str, Any]:
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "revision": backbone.revision,
-        "dtypes": [str(getattr(backbone, "dtype", None)), str(backbone.latent_dtype)],
+        "dtypes": [str(backbone.dtype), str(backbone.latent_dtype)],
         "device": backbone.device.type,
         "dataset": of.digest,
         "class": of.class_name,
