@@ -100,9 +100,7 @@ def _t5(reader: Reader) -> TextEncoder:
     return TextEncoder(model, reader.tokenizer(T5TokenizerFast, "tokenizer_3", model))
 
 
-def _prompt_encoder(
-    transformer: SD3Transformer2DModel, clips: tuple[TextEncoder, TextEncoder], t5: TextEncoder | None
-) -> Any:
+def _prompt_encoder(transformer: SD3Transformer2DModel, clips: tuple[TextEncoder, TextEncoder], t5: TextEncoder | None) -> Any:
     """The part of diffusers' pipeline that encodes prompts."""
     from diffusers import StableDiffusion3Pipeline  # says at its import that there is no torchvision, which nothing here needs
 

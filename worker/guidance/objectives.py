@@ -7,9 +7,9 @@ from torch import Tensor
 
 from app.domain.spec import Distance, Guidance, Objective
 from worker.kernels.distances import induced_distance, squared_induced_distance
-from worker.kernels.energy import energy_distance
-from worker.kernels.functions import MercerKernel
-from worker.kernels.mmd import mmd2_unbiased
+from worker.kernels.energy import mean_distance_within
+from worker.kernels.functions import MercerKernel, euclidean_distances
+from worker.kernels.mmd import mean_of_pairs
 
 ObjectiveFunction = Callable[
     [MercerKernel, Float[Tensor, "n d"], Float[Tensor, "m d"]],
@@ -38,15 +38,23 @@ def mean_squared_induced_distance(
     return squared_induced_distance(kernel, synthetic, real).mean(1).sum()
 
 
+def mmd(kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
+    """The unbiased MMD^2 of the two sets, up to the mean over pairs of real images, which has no gradient."""
+    return mean_of_pairs(kernel, synthetic) - 2 * kernel.gram(synthetic, real).mean()
+
+
 def energy(_kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
-    """The unbiased energy distance of the two sets. A kernel is not asked: distances themselves are compared."""
-    return energy_distance(synthetic, real)
+    """The unbiased energy distance of the two sets, up to that of real images among themselves.
+
+    A kernel is not asked: distances themselves are compared.
+    """
+    return 2 * euclidean_distances(synthetic, real).mean() - mean_distance_within(synthetic)
 
 
 OBJECTIVES: dict[tuple[Objective, Distance], ObjectiveFunction] = {
     (Objective.INDUCED_DISTANCE, Distance.ROOT): mean_induced_distance,
     (Objective.INDUCED_DISTANCE, Distance.SQUARED): mean_squared_induced_distance,
-    (Objective.MMD, Distance.ROOT): mmd2_unbiased,
+    (Objective.MMD, Distance.ROOT): mmd,
     (Objective.ENERGY, Distance.ROOT): energy,
 }
 
