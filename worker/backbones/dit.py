@@ -63,9 +63,7 @@ class DiTBackbone(DiffusionBackbone):
             "scheduler_config": reader.scheduler_config(),
         }
         with reader.reading("scheduler"):
-            return cls(
-                name=folder.name, revision=folder.revision(), labels=folder.labels, wordnet=folder.wordnet, **parts
-            )
+            return cls(name=folder.name, revision=folder.revision(), labels=folder.labels, wordnet=folder.wordnet, **parts)
 
     def conditions(self, given: Sequence[Condition], negative: str | None = None) -> Conditions:
         labels = torch.tensor(given, device=self.device, dtype=torch.long)

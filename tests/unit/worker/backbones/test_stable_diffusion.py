@@ -226,7 +226,10 @@ def keep_only_pickled_weights(part: Path) -> None:
 
 
 def garble(name: str) -> Callable[[Path], None]:
-    return lambda part: (part / name).write_text("{")
+    def breaking(part: Path) -> None:
+        (part / name).write_text("{")
+
+    return breaking
 
 
 def forget_merges(part: Path) -> None:
@@ -265,7 +268,9 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("family", "part", "breaking"), BROKEN, ids=[f"{family}-{part}-{breaking.__qualname__}" for family, part, breaking in BROKEN]
+    ("family", "part", "breaking"),
+    BROKEN,
+    ids=[f"{family}-{part}-{breaking.__qualname__}" for family, part, breaking in BROKEN],
 )
 def test_a_broken_folder_is_unavailable_and_its_part_named(saved, tmp_path, family, part, breaking):
     shutil.copytree(saved / family, tmp_path / "broken")
