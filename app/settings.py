@@ -37,7 +37,13 @@ class Settings(BaseSettings):
     progress_seconds: float = Field(default=0.5, gt=0, description="Least time between two progress writes of a task.")
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
+    cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
+    batch_size: int = Field(
+        default=256,
+        ge=1,
+        description="Images that a backbone sees at once at most; halved where its memory is too small.",
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -93,6 +99,11 @@ class Settings(BaseSettings):
     def scratch_dir(self) -> Path:
         """Where running tasks keep files that nobody else reads."""
         return self.data_dir / "scratch"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What jobs share and can make again: safe to delete while no service runs."""
+        return self.data_dir / "cache"
 
     @property
     def backbone_roots(self) -> tuple[tuple[str, Path], ...]:

@@ -24,8 +24,10 @@ from worker.datasets.base import Dataset, divide
 from worker.datasets.load import load
 from worker.datasets.split import held_out
 from worker.evaluation.protocols import PROTOCOLS
+from worker.sampling.classes import sample_targets
+from worker.sampling.targets import Preparing, targets_for
 from worker.stages.evaluate import TrainingSet, evaluation_of, real_sets, score
-from worker.stages.sample import sample_targets, targets_for, without_guidance
+from worker.stages.sample import without_guidance
 
 CPU = torch.device("cpu")
 
@@ -64,8 +66,10 @@ def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset,
     if not arm.is_sampled:
         return real_sets(arm, spec, dataset)
     asked = spec if arm is Arm.GUIDED else without_guidance(spec)
-    columns, _ = sample_targets(asked, backbone, targets_for(asked, backbone, dataset, dataset.classes), None)
-    return [(columns["images"], np.repeat(np.arange(len(dataset.classes)), spec.ipc))] * evaluation_of(spec).training_seeds
+    targets = targets_for(asked, backbone, dataset, dataset.classes, Preparing())
+    sampled = sample_targets(asked, backbone, targets, batch=len(targets) * spec.ipc)
+    labels = np.repeat(np.arange(len(dataset.classes)), spec.ipc)
+    return [(sampled.columns["images"], labels)] * evaluation_of(spec).training_seeds
 
 
 def _dataset(backbone: Backbone, *, validation: bool) -> Dataset:

@@ -15,6 +15,7 @@ from app.log import configure
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from worker.backbones.registry import BackboneRegistry, device_named
+from worker.disk_cache import DiskCache
 from worker.runner import Runner
 from worker.stages.base import Bench
 from worker.sweeper import sweep_until
@@ -45,7 +46,8 @@ def bench_for(settings: Settings) -> Bench:
     store.sweep()
     # One runner per data folder: what lies here was left by one that was killed.
     shutil.rmtree(settings.scratch_dir, ignore_errors=True)
-    return Bench(settings, store, BackboneRegistry(settings.backbone_roots, device), device)
+    backbones = BackboneRegistry(settings.backbone_roots, device)
+    return Bench(settings, store, backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
 
 
 def worker_name() -> str:

@@ -55,7 +55,7 @@ def _follows(error: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bo
 
 def _field(location: Sequence[int | str]) -> str:
     """`body` itself, or the dotted path inside the body, or the parameter's name; safe to encode."""
-    path = ".".join(map(str, location[1:])) or str(location[0])
+    path = ".".join(str(part) for part in location[1:] if part != "[key]") or str(location[0])
     return path.encode("utf-8", "replace").decode()
 
 

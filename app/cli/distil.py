@@ -1,6 +1,6 @@
 """`dapple distil`: submit a job, and on request wait for it and download its archive."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ FIELDS = {
     "bandwidth": ("kernel_bandwidth",),
     "backbone": ("backbone",),
     "classes": ("classes",),
+    "class_map": ("class_map",),
     "objective": ("guidance", "objective"),
     "scale": ("guidance", "scale"),
     "scale_mode": ("guidance", "scale_mode"),
@@ -28,6 +29,8 @@ FIELDS = {
     "steps": ("sampling", "steps"),
     "scheduler": ("sampling", "scheduler"),
     "cfg_scale": ("sampling", "cfg_scale"),
+    "prompt": ("sampling", "prompt"),
+    "negative_prompt": ("sampling", "negative_prompt"),
     "seed": ("seed",),
 }
 
@@ -42,13 +45,25 @@ def distil(
     kernel: Annotated[Kernel | None, typer.Option(help="Kernel on the backbone's features.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A name from `dapple backbones`.")] = None,
     classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the backbone calls a class: a name, a WordNet id, a label's number, or a prompt's words. Repeatable.",
+            metavar="NAME=LABEL",
+        ),
+    ] = None,
     objective: Annotated[Objective | None, typer.Option(help="What guidance follows.")] = None,
     scale: Annotated[float | None, typer.Option(help="Guidance scale; 0 is off.")] = None,
     scale_mode: Annotated[ScaleMode | None, typer.Option(help="Unit of the scale.")] = None,
-    tap: Annotated[int | None, typer.Option(help="Transformer block whose features are compared, from 1.")] = None,
+    tap: Annotated[
+        str | None,
+        typer.Option(help="Block whose features are compared: its number from 1, name, or fraction of the depth; or several."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     scheduler: Annotated[Scheduler | None, typer.Option(help="Reverse process.")] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to draw, with {class} in it; for backbones that take text.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to draw away from, where cfg-scale is above 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     evaluate: Annotated[bool, typer.Option(help="Train classifiers on the result and on baselines, and compare.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
@@ -79,12 +94,9 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     """The body of POST /v1/jobs with only what was asked for; the service's own defaults hold for the rest."""
     body: dict[str, Any] = {"dataset_uri": uri_of(options["dataset"])}
     for option, (*parts, field) in FIELDS.items():
-        if options[option] is not None:
-            reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = options[option]
-    if "kernel_bandwidth" in body:
-        body["kernel_bandwidth"] = _bandwidth(body["kernel_bandwidth"])
-    if "classes" in body:
-        body["classes"] = body["classes"].split(",")
+        if options[option] not in (None, ()):
+            value = PARSED.get(option, _as_given)(options[option])
+            reduce(lambda part, name: part.setdefault(name, {}), parts, body)[field] = value
     if options["evaluate"]:
         body["evaluation"] = {}
     return body
@@ -98,9 +110,33 @@ def print_accepted(job: JobView, *, as_json: bool) -> None:
         answers.print(f"job {job.id} accepted; follow it with `dapple jobs watch {job.id}`", soft_wrap=True)
 
 
+def _as_given(value: Any) -> Any:
+    return value
+
+
+def _class_map(entries: Sequence[str]) -> dict[str, int | str]:
+    """Raises BadParameter for an entry without `=`."""
+    parts = [entry.partition("=") for entry in entries]
+    if wrong := [name for name, sign, _ in parts if not sign]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not NAME=LABEL", param_hint="--class-map")
+    return {name: int(label) if label.isdecimal() else label for name, _, label in parts}
+
+
 def _bandwidth(text: str) -> float | str | list[float | str]:
     """A list where there is a comma; what is no number is left for the service to refuse."""
     return [_number_or_word(part) for part in text.split(",")] if "," in text else _number_or_word(text)
+
+
+def _tap(text: str) -> float | str | list[float | str]:
+    """A list where there is a comma; a whole number is a block's, not a fraction."""
+    return [_tap_of(part) for part in text.split(",")] if "," in text else _tap_of(text)
+
+
+def _tap_of(text: str) -> float | str:
+    try:
+        return int(text)
+    except ValueError:
+        return _number_or_word(text)
 
 
 def _number_or_word(text: str) -> float | str:
@@ -108,3 +144,11 @@ def _number_or_word(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+PARSED: Mapping[str, Callable[[Any], Any]] = {
+    "bandwidth": _bandwidth,
+    "classes": lambda text: text.split(","),
+    "class_map": _class_map,
+    "tap": _tap,
+}

@@ -27,10 +27,12 @@ def job_table(jobs: Iterable[JobView]) -> Table:
 
 def backbone_table(backbones: Iterable[BackboneView]) -> Table:
     """One row per backbone."""
-    table = _table("backbone", "classes", "taps", "images", "weights")
+    table = _table("backbone", "family", "classes", "taps", "images", "weights")
     for item in backbones:
+        classes = "any, by words" if item.prompted else _abridged(item.classes)
+        taps = f"1-{len(item.taps)}, {item.taps[0]} to {item.taps[-1]}"
         images = f"{item.image_size}x{item.image_size}x{item.channels}"
-        table.add_row(item.name, _abridged(item.classes), f"1-{len(item.taps)}", images, _size(item.weights_bytes))
+        table.add_row(item.name, item.family, classes, taps, images, _size(item.weights_bytes))
     return table
 
 

@@ -1,53 +1,53 @@
 """Whether a spec, a dataset's classes and a backbone fit together: asked at submission, and again when the work begins."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from app.domain.errors import FieldProblem
-from app.domain.spec import DistillationSpec
+from app.domain.conditions import PLACEHOLDER, condition_of
+from app.domain.errors import FieldProblem, InvalidSpec
+from app.domain.model import Model, schedulers_of
+from app.domain.nearest import MOST_NAMED, nearest
+from app.domain.spec import DistillationSpec, Scheduler, Variance
 from app.domain.taps import positions
 
+__all__ = ["EVALUATED_PIXELS", "MOST_NAMED", "Model", "class_problems", "missing_classes", "model_problems"]
+
 EVALUATED_PIXELS = (8, 64)  # the least and the largest image side that the protocol `small` takes
-MOST_NAMED = 10
-
-
-class Model(Protocol):
-    """What is asked of a backbone, loaded or not.
-
-    `taps` are the names of its blocks in order of depth, `image_size` is a side in pixels, `labels` the label of each class it
-    knows by name, `label_count` how many labels there are, with or without a name. `wordnet`: the labels are ImageNet-1K's.
-    `prompted`: it takes words and has no labels. `flow`: it learned flow matching. `learned_variance`: it predicts the variance
-    of DDPM's steps.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def taps(self) -> tuple[str, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def labels(self) -> Mapping[str, int]: ...
-    @property
-    def label_count(self) -> int: ...
-    @property
-    def wordnet(self) -> bool: ...
-    @property
-    def prompted(self) -> bool: ...
-    @property
-    def flow(self) -> bool: ...
-    @property
-    def learned_variance(self) -> bool: ...
 
 
 def model_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
     """What the spec asks of the backbone that it does not have."""
     yield from _tap_problems(spec, model)
+    yield from _sampling_problems(spec, model)
+    yield from _prompt_problems(spec, model)
     least, largest = EVALUATED_PIXELS
     if spec.evaluation is not None and not least <= model.image_size <= largest:
         told = f"{spec.evaluation.protocol} takes images of {least} to {largest} pixels; those of {model.name} have"
         yield FieldProblem("evaluation.protocol", f"{told} {model.image_size}")
+
+
+def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model) -> Iterator[FieldProblem]:
+    """Classes of the dataset, or those the spec chose of it, that the backbone cannot be told to draw."""
+    classes = spec.classes or dataset
+    prompt = spec.sampling.prompt
+    if model.prompted and len(classes) > 1 and prompt is not None and PLACEHOLDER not in prompt:
+        yield FieldProblem(
+            "sampling.prompt", f"{PLACEHOLDER} must be in it: the {len(classes)} classes would all be drawn alike"
+        )
+    for name in classes:
+        try:
+            condition_of(name, spec, model)
+        except InvalidSpec as error:
+            yield from error.problems
+
+
+def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
+    """Classes the spec chose or mapped that the dataset, all of it, does not have."""
+    known, chosen = frozenset(dataset), frozenset(spec.classes or ())
+    asked = [("classes", name) for name in spec.classes or ()]
+    asked += [(f"class_map.{name}", name) for name in spec.class_map if name not in chosen]
+    for field, name in asked:
+        if name not in known:
+            yield FieldProblem(field, f"the dataset has no class {name!r}; {nearest(name, dataset)}")
 
 
 def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
@@ -57,22 +57,24 @@ def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem
         yield FieldProblem("guidance.tap", f"{model.name}: {error}")
 
 
-def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model) -> Iterator[FieldProblem]:
-    """Classes of the dataset, or those the spec chose of it, that the backbone does not know by name."""
-    whose = "class" if spec.classes else "the dataset's class"
-    for name in spec.classes or dataset:
-        if name not in model.labels:
-            yield FieldProblem("classes", f"{whose} {name!r} is unknown to {model.name}; {nearest(name, model.labels)}")
+def _sampling_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    fitting = schedulers_of(model.flow)
+    scheduler = spec.sampling.scheduler or fitting[0]
+    if scheduler not in fitting:
+        learned = "learned flow matching" if model.flow else "did not learn flow matching"
+        yield FieldProblem("sampling.scheduler", f"{model.name} {learned}; choose {' or '.join(fitting)}")
+    if spec.sampling.variance is not Variance.LEARNED:
+        return
+    if not model.learned_variance:
+        yield FieldProblem("sampling.variance", f"{model.name} predicts no variance; leave it out")
+    elif scheduler is not Scheduler.DDPM:
+        yield FieldProblem("sampling.variance", f"only {Scheduler.DDPM} takes a learned variance, not {scheduler}")
 
 
-def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
-    """Classes the spec chose that the dataset does not have."""
-    for name in spec.classes or ():
-        if name not in dataset:
-            yield FieldProblem("classes", f"the dataset has no class {name!r}; {nearest(name, dataset)}")
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """The known names most like this one, or the first few of them, in words."""
-    alike = get_close_matches(name, known, n=3)
-    return f"nearest: {', '.join(alike)}" if alike else f"it has {', '.join(sorted(known)[:MOST_NAMED])}"
+def _prompt_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:
+    sampling = spec.sampling
+    for field, text in (("prompt", sampling.prompt), ("negative_prompt", sampling.negative_prompt)):
+        if text is not None and not model.prompted:
+            yield FieldProblem(f"sampling.{field}", f"{model.name} takes no text, only labels of its own; leave it out")
+    if sampling.negative_prompt and model.prompted and sampling.cfg_scale == 1:
+        yield FieldProblem("sampling.negative_prompt", "has no effect without classifier-free guidance; set cfg_scale above 1")

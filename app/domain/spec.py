@@ -3,12 +3,13 @@
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
+from app.domain.class_map import ClassLabel, ClassName
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
-from app.domain.taps import Tap
+from app.domain.taps import Taps
 
 DEFAULT_BACKBONE = "embedded/digits"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
@@ -117,7 +118,7 @@ class Guidance(Part):
         description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
         "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
     )
-    tap: Tap | tuple[Tap, ...] | None = Field(
+    tap: Taps = Field(
         default=None,
         examples=[3, 0.3, "mid_block", [4, 8]],
         description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth "
@@ -241,10 +242,6 @@ class Evaluation(Part):
         return tuple(arm for arm in Arm if arm in arms)
 
 
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-ClassLabel = Annotated[StrictInt, Field(ge=0)] | Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-
-
 class DistillationSpec(Part):
     """A distillation job. Only `dataset_uri` and `ipc` are required."""
 
@@ -299,7 +296,7 @@ class DistillationSpec(Part):
         max_length=10_000,
         description="What the backbone calls a class of the dataset, where it is not the same name or a WordNet id: one of the "
         "backbone's names, a WordNet id, or a label's number; for a backbone that takes text, the words in place of `{class}`.",
-        examples=[{"french_horn": "horn", "parachute": 701}],
+        examples=[{"french_horn": "French horn", "parachute": 701}],
     )
     guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")
     sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, cfg scale.")

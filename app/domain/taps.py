@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, cast
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 MOST_TAPS = 8
 MID = "mid_block"
@@ -15,6 +15,19 @@ Tap = (
     | Annotated[float, Strict(), Field(gt=0, lt=1)]
     | Annotated[str, Strict(), Field(min_length=1, max_length=255)]
 )
+
+
+def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """What pydantic says of a union is one complaint for each of its types."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise ValueError(_fault(value)) from error
+
+
+Taps = Annotated[
+    Tap | Annotated[tuple[Tap, ...], Field(min_length=1, max_length=MOST_TAPS)] | None, WrapValidator(_in_one_sentence)
+]
 
 
 def positions(tap: Any, names: Sequence[str]) -> tuple[int, ...]:
@@ -39,3 +52,15 @@ def _position(tap: int | float | str, names: Sequence[str]) -> int:
     if tap > len(names):
         raise ValueError(f"there are {len(names)} blocks and no block {tap}")
     return tap
+
+
+def _fault(value: Any) -> str:
+    if isinstance(value, float):
+        return "a fraction of the depth is above 0 and below 1; a block's number is whole: 1, not 1.0, for the first"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "blocks are numbered from 1"
+    if isinstance(value, list | tuple) and not 1 <= len(cast("Sequence[Any]", value)) <= MOST_TAPS:
+        return f"a list must have 1 to {MOST_TAPS} blocks"
+    each = "every block of a list must be" if isinstance(value, list | tuple) else "must be"
+    either = "" if isinstance(value, list | tuple) else f", or a list of 1 to {MOST_TAPS} of these"
+    return f"{each} a number from 1, a name, or a fraction of the depth above 0 and below 1{either}"

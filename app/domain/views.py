@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.family import Family
 from app.domain.job import FailureKind, JobState, Outcome, Phase, TaskKind, TaskState
+from app.domain.model import Family
 from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec, Scheduler
 
 JOB_ID = "01JD8W3V7QY1W7T9Z0H4K2M5N6"

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.domain.family import Family
+from app.domain.model import Family
 from app.storage.folder import BackboneFolder
 from app.storage.pipelines import INDEX, read
 

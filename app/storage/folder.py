@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from app.domain.family import Family
+from app.domain.model import Family
 
 CONTENT = ("*.json", "*.safetensors", "merges.txt", "spiece.model")  # the last two are tokenizers' vocabularies
 

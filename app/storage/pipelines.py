@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from app.domain.errors import BackboneUnavailable
-from app.domain.family import Family
+from app.domain.model import Family
 from app.domain.taps import MID
 from app.storage.folder import BackboneFolder
 

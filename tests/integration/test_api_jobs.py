@@ -135,7 +135,15 @@ def test_what_has_not_ended_cannot_be_deleted(client: TestClient) -> None:
         ({"kernel": "linear", "kernel_bandwidth": 2}, "kernel_bandwidth"),
         ({"backbone": "none"}, "backbone"),
         ({"guidance": {"tap": 7}}, "guidance.tap"),
+        ({"guidance": {"tap": "mid_block"}}, "guidance.tap"),
+        ({"guidance": {"tap": [1, 1.0]}}, "guidance.tap"),
         ({"guidance": {"temperature": 7}}, "guidance.temperature"),
+        ({"class_map": {"0": 10}}, "class_map.0"),
+        ({"class_map": {"zero": 0}}, "class_map.zero"),
+        ({"class_map": {"0": None}}, "class_map.0"),
+        ({"sampling": {"scheduler": "flow-euler"}}, "sampling.scheduler"),
+        ({"sampling": {"variance": "learned"}}, "sampling.variance"),
+        ({"sampling": {"prompt": "a {class}"}}, "sampling.prompt"),
     ],
 )
 def test_a_job_that_cannot_run_is_refused_naming_the_field(client: TestClient, changes: dict[str, Any], field: str) -> None:

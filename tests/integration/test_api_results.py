@@ -6,7 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.services.resources import Resources
-from tests.unit.app.stored import prepared, succeeded
+from app.settings import Settings
+from tests.unit.app.stored import prepared, succeeded, write_stable_diffusion_3
 
 ZIP = bytes(range(256)) * 8
 PNG = b"\x89PNG"
@@ -114,10 +115,14 @@ def test_a_file_that_is_gone_is_no_internal_error(client: TestClient, resources:
     assert client.get(f"{job}/archive").status_code == 409
 
 
-def test_backbones_are_listed(client: TestClient) -> None:
+def test_backbones_are_listed(client: TestClient, settings: Settings) -> None:
+    write_stable_diffusion_3(settings.data_dir / "backbones" / "words")
     listed = {backbone["name"]: backbone for backbone in client.get("/v1/backbones").json()["items"]}
     tiny = listed["tiny"]
     assert (tiny["family"], tiny["prompted"], tiny["image_size"], tiny["channels"]) == ("dit", False, 8, 1)
     assert tiny["taps"] == [f"transformer_blocks.{block}" for block in range(6)]
     assert tiny["schedulers"] == ["ddpm", "ddim", "dpm-solver++"]
-    assert listed["tiny"]["classes"] == list("0123456789")
+    assert tiny["classes"] == list("0123456789")
+    words = listed["words"]
+    assert (words["family"], words["prompted"], words["classes"]) == ("stable-diffusion-3", True, [])
+    assert (words["schedulers"], words["image_size"]) == (["flow-euler"], 16)

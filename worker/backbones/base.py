@@ -12,7 +12,7 @@ from app.domain.conditions import Condition
 from app.domain.spec import Sampling
 
 Timestep = Shaped[Tensor, ""]  # one of a scheduler's: int64 for noise prediction, float32 for flow matching
-Hidden = tuple[Float[Tensor, "n tokens channels"], ...]  # one per tapped block, in order of depth
+Hidden = tuple[Float[Tensor, "n _ _"], ...]  # [n, tokens, channels], one per tapped block, in order of depth
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,15 @@ class Backbone(Protocol):
     """A pretrained, frozen diffusion model behind one small contract. Its quirks end in the adapter.
 
     `taps` are the names of the blocks that can be tapped, in the order in which they run; a tap is a number, 1 = the first.
-    Latents are `latent_dtype`: float32 at least, whatever the model computes in. A model with `prompted` takes words for
-    conditions, any other the number of a label; `labels` is empty for the former.
+    Latents are `latent_dtype`: float32 at least, whatever `dtype` the model computes in. A model with `prompted` takes words
+    for conditions, any other the number of a label; `labels` is empty for the former.
     """
 
     name: str
     revision: str
     latent_shape: tuple[int, int, int]
     latent_dtype: torch.dtype
+    dtype: torch.dtype
     image_size: int
     channels: int
     taps: tuple[str, ...]

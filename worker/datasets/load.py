@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.domain.dataset_uri import DatasetUri, resolve_local
-from app.domain.errors import DatasetRejected, InvalidSpec
-from app.domain.fit import nearest
+from app.domain.errors import DatasetRejected
 from worker.datasets.base import Dataset, relabelled
 from worker.datasets.readers import digits, image_folder
 from worker.datasets.readers.archive import ZipFiles
@@ -46,15 +45,9 @@ def load(
 
 
 def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
-    """Only `classes`, relabelled 0..k-1 in the given order; None keeps the dataset as it is.
-
-    Raises InvalidSpec naming `classes`, the unknown class and its nearest matches.
-    """
+    """Only `classes`, all of which it has, relabelled 0..k-1 in the given order; None keeps the dataset as it is."""
     if classes is None:
         return dataset
-    for name in classes:
-        if name not in dataset.classes:
-            raise InvalidSpec.of("classes", f"the dataset has no class {name!r}; {nearest(name, dataset.classes)}")
     return relabelled(dataset, [dataset.classes.index(name) for name in classes])
 
 

@@ -8,7 +8,16 @@ from torch import Tensor
 from app.domain.kernel import MEDIAN, Kernel
 from app.domain.spec import DistillationSpec
 from worker.kernels.bandwidth import median_heuristic
-from worker.kernels.functions import RBF, InverseMultiquadric, Laplacian, Linear, MercerKernel, Polynomial, RBFLadder
+from worker.kernels.functions import (
+    RBF,
+    InverseMultiquadric,
+    Laplacian,
+    Linear,
+    MeanOfTaps,
+    MercerKernel,
+    Polynomial,
+    RBFLadder,
+)
 
 WITHOUT_BANDWIDTH: dict[Kernel, Callable[[], MercerKernel]] = {Kernel.LINEAR: Linear, Kernel.POLYNOMIAL: Polynomial}
 WITH_BANDWIDTH: dict[Kernel, Callable[[float], MercerKernel]] = {
@@ -18,8 +27,17 @@ WITH_BANDWIDTH: dict[Kernel, Callable[[float], MercerKernel]] = {
 }
 
 
-def kernel_for(spec: DistillationSpec, real: Float[Tensor, "m d"]) -> MercerKernel:
-    """The spec's kernel; "median" is the median distance of these real features, of which there are two or more."""
+def kernel_for(spec: DistillationSpec, real: Float[Tensor, "m d"], widths: tuple[int, ...]) -> MercerKernel:
+    """The spec's kernel on features of one or more taps, each of its own width; the mean over taps if there are several.
+
+    "median" is the median distance of these real features, of which there are two or more, for each tap its own.
+    """
+    if len(widths) == 1:
+        return _of_one_tap(spec, real)
+    return MeanOfTaps(tuple(_of_one_tap(spec, part) for part in real.split(widths, 1)), widths)
+
+
+def _of_one_tap(spec: DistillationSpec, real: Tensor) -> MercerKernel:
     if not spec.kernel.has_bandwidth:
         return WITHOUT_BANDWIDTH[spec.kernel]()
     bandwidth = spec.kernel_bandwidth

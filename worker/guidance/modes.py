@@ -9,7 +9,7 @@ from worker.seeds import seed_of
 
 
 def modes(latents: Float[Tensor, "n c h w"], count: int, *, class_name: str) -> Float[Tensor, "count c h w"]:
-    """The centres of `count` k-means clusters of a class's n >= 1 latents, one for each image to be made.
+    """The centres of `count` k-means clusters of the n >= 1 latents of a class's `candidates`, one for each image to be made.
 
     A class of no more than `count` images has each of them as a mode, from the first again when they run out. The modes follow
     from the class name and the images, not from the job's seed.

@@ -136,6 +136,26 @@ class InverseMultiquadric:
         return torch.ones_like(a[:, 0])
 
 
+@dataclass(frozen=True)
+class MeanOfTaps:
+    """K(a, b) = mean over l of K_l(a_l, b_l), where vectors are features of several taps side by side, a_l `widths` long.
+
+    A mean of Mercer kernels on parts of a vector is one. Its MMD^2 is the mean of the taps' own: it sees what each tap shows,
+    not how they go together, so it is not characteristic.
+    """
+
+    kernels: tuple[MercerKernel, ...]
+    widths: tuple[int, ...]
+
+    def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        parts = zip(self.kernels, a.split(self.widths, 1), b.split(self.widths, 1), strict=True)
+        return torch.stack([kernel.gram(*pair) for kernel, *pair in parts]).mean(0)
+
+    def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        parts = zip(self.kernels, a.split(self.widths, 1), strict=True)
+        return torch.stack([kernel.diagonal(part) for kernel, part in parts]).mean(0)
+
+
 def require_bandwidth(bandwidth: float) -> None:
     """Raises ValueError unless it is a finite number above 0."""
     if not 0 < bandwidth < float("inf"):

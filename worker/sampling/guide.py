@@ -6,10 +6,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from app.domain.spec import DistillationSpec, Guidance, Objective
+from app.domain.taps import positions
 from worker.backbones.base import Backbone
+from worker.guidance.features import FeatureMap
 from worker.guidance.scale import SCALES
-from worker.sampling.direction import Direction, StepState, Target
-from worker.sampling.kernel_direction import KernelDirection
+from worker.sampling.direction import Direction, StepState, Tap, Target
+from worker.sampling.kernel_direction import EstimatorError, KernelDirection
 from worker.sampling.mode_direction import ModeDirection
 
 
@@ -22,9 +24,14 @@ class Guide:
         self._guidance = guidance
         self._scale = SCALES[guidance.scale_mode]
 
+    @property
+    def estimator_errors(self) -> Sequence[EstimatorError]:
+        """What the reference images were found to be worth so far, where there are probes."""
+        return self._direction.estimator_errors if isinstance(self._direction, KernelDirection) else ()
+
     def active(self, step: int, steps: int) -> bool:
         """Whether step 0..steps-1 lies in the guided part of the trajectory."""
-        return self._guidance.start <= step / steps < self._guidance.stop
+        return is_guided(self._guidance, step, steps)
 
     def guidance(self, state: StepState, step: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """What to add to the scheduler's `step` = x_{t-1} - x_t."""
@@ -37,4 +44,15 @@ def guide_for(backbone: Backbone, spec: DistillationSpec, targets: Sequence[Targ
         return None
     if spec.guidance.objective is Objective.MODE:
         return Guide(ModeDirection(backbone, targets), spec.guidance)
-    return Guide(KernelDirection(backbone, spec, targets), spec.guidance)
+    return Guide(KernelDirection(spec, tap_of(spec, backbone), targets), spec.guidance)
+
+
+def tap_of(spec: DistillationSpec, backbone: Backbone) -> Tap:
+    """What a spec compares: where the backbone is tapped, and what of the hidden states."""
+    guidance = spec.guidance
+    return Tap(positions(guidance.tap, backbone.taps), FeatureMap(guidance.features, guidance.projection))
+
+
+def is_guided(guidance: Guidance, step: int, steps: int) -> bool:
+    """Whether step 0..steps-1 lies between the start and the stop of the guided part."""
+    return guidance.start <= step / steps < guidance.stop

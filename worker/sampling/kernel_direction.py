@@ -1,50 +1,68 @@
 """The direction in which the features of a batch become those of its classes' real images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from app.domain.spec import DistillationSpec
-from worker.backbones.base import Backbone
 from worker.guidance.kernel import kernel_for
 from worker.guidance.objectives import objective_for
-from worker.guidance.reference import noise
-from worker.sampling.direction import StepState, Target
+from worker.kernels.functions import MercerKernel
+from worker.sampling.direction import StepState, Tap, Target
+
+
+@dataclass(frozen=True)
+class EstimatorError:
+    """How guidance from a class's m references differs from that of the whole class, at one timestep.
+
+    Both are gradients in feature space over the class's images: |m - all| / |all|, and the cosine between them.
+    """
+
+    timestep: float
+    class_name: str
+    relative_error: float
+    cosine: float
 
 
 class KernelDirection:
-    """-grad_x of the objective, summed over the classes of a batch."""
+    """-grad_x of the objective, summed over the classes of a batch. `estimator_errors` grow where there are probes."""
 
-    def __init__(self, backbone: Backbone, spec: DistillationSpec, targets: Sequence[Target]) -> None:
-        self.tap = spec.guidance.tap or default_tap(backbone.blocks)
-        self._backbone = backbone
+    def __init__(self, spec: DistillationSpec, tap: Tap, targets: Sequence[Target]) -> None:
+        self.tap = tap
+        self.estimator_errors: list[EstimatorError] = []
         self._spec = spec
         self._targets = targets
         self._objective = objective_for(spec.guidance)
 
     def __call__(self, state: StepState) -> Float[Tensor, "n c h w"]:
         """g_t = -grad_{x_t} of the objective at timestep t (DAP, Algorithm 1, line 6)."""
-        if state.features is None:
-            raise ValueError(f"no features of block {self.tap} to compare")
+        if state.features is None or state.pull is None:
+            raise ValueError(f"no features of blocks {self.tap.blocks} to compare")
+        downhill = torch.zeros_like(state.features)
+        for target in self._targets:
+            downhill[target.rows] = self._downhill(state.features[target.rows], target, state)
+        return state.pull(downhill)
+
+    def _downhill(self, synthetic: Tensor, target: Target, state: StepState) -> Tensor:
+        real = target.reference.at(state.t)
+        kernel = kernel_for(self._spec, real, target.reference.widths)
+        estimate = self._minus_gradient(kernel, synthetic, real)
+        everything = target.reference.probe_at(state.t)
+        if everything is not None:
+            exact = self._minus_gradient(kernel, synthetic, everything)
+            self.estimator_errors.append(_error(target.class_name, state.t, estimate, exact))
+        return estimate
+
+    def _minus_gradient(self, kernel: MercerKernel, synthetic: Tensor, real: Tensor) -> Tensor:
         with torch.enable_grad():
-            distances = [self._distance(state.features[target.rows], target, state.t) for target in self._targets]
-            objective = torch.stack(distances).sum()
-        return -torch.autograd.grad(objective, state.x_t)[0]
-
-    @torch.no_grad()
-    def reference_features(self, target: Target, t: Int[Tensor, ""]) -> Float[Tensor, "m d"]:
-        """phi(x_t^i, t, c) of the class's reference images, noised to t (DAP, eq. 8)."""
-        eps = noise(target.reference.shape, target.class_name, int(t)).to(target.reference)
-        labels = torch.full((len(eps),), target.label, device=eps.device)
-        return self._backbone.features(self._backbone.add_noise(target.reference, eps, t), t, labels, self.tap)
-
-    def _distance(self, synthetic: Tensor, target: Target, t: Tensor) -> Tensor:
-        real = self.reference_features(target, t)
-        return self._objective(kernel_for(self._spec, real), synthetic, real)
+            features = synthetic.detach().requires_grad_()
+            return -torch.autograd.grad(self._objective(kernel, features, real), features)[0]
 
 
-def default_tap(blocks: int) -> int:
-    """The middle of the depth; the paper's taps are blocks 4-12 of 28."""
-    return max(1, blocks // 2)
+def _error(class_name: str, t: Tensor, estimate: Tensor, exact: Tensor) -> EstimatorError:
+    relative = (estimate - exact).norm() / exact.norm()
+    cosine = torch.cosine_similarity(estimate.flatten(), exact.flatten(), dim=0)
+    return EstimatorError(float(t), class_name, float(relative), float(cosine))

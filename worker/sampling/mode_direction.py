@@ -21,7 +21,7 @@ class ModeDirection:
 
     def __call__(self, state: StepState) -> Float[Tensor, "n c h w"]:
         """sigma_t is the standard deviation of the reverse step; zero at the last one, which has no noise to scale with."""
-        x0 = self._backbone.predicted_x0(state.x_t, state.eps, state.t)
+        x0 = self._backbone.predicted_x0(state.x_t, state.prediction, state.t)
         towards = torch.zeros_like(x0)
         for rows, modes in self._modes:
             towards[rows] = modes - x0[rows]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from app.domain.errors import InvalidSpec
 from app.domain.spec import Sampling
-from worker.backbones.base import Backbone
+from worker.backbones.base import Backbone, Conditions
 from worker.guidance.scale import norms
-from worker.sampling.direction import StepState
+from worker.sampling.denoise import denoise
 from worker.sampling.guide import Guide
 
 OnStep = Callable[[int, int], None]
@@ -30,37 +30,34 @@ class Sampled:
 @torch.no_grad()
 def sample(
     backbone: Backbone,
-    class_labels: Int[Tensor, " n"],
+    conditions: Conditions,
     generators: Sequence[torch.Generator],
     sampling: Sampling,
     *,
     guide: Guide | None = None,
+    batch: int | None = None,
     on_step: OnStep | None = None,
 ) -> Sampled:
-    """Images of the given classes: x_{t-1} = scheduler_step(x_t) + scaled g_t (DAP, Algorithm 1).
+    """Images under the given conditions: x_{t-1} = scheduler_step(x_t) + scaled g_t (DAP, Algorithm 1).
 
-    Every image draws its noise from its own generator, so it does not depend on its place in a batch. `on_step(done, steps)`
-    is called after each step and may raise to stop. Raises InvalidSpec naming `guidance.scale` if guidance diverges.
+    Every image draws its noise from its own generator, so it does not depend on its place in a batch. The model sees at most
+    `batch` images at once: same images, to rounding. `on_step(done, steps)` is called after each step and may raise to stop.
+    Raises InvalidSpec naming `guidance.scale` if guidance diverges.
     """
-    scheduler = backbone.scheduler(sampling.scheduler, sampling.steps)
+    scheduler = backbone.scheduler(sampling)
     noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    x_t = initial_noise(backbone, generators) * scheduler.init_noise_sigma
+    x_t = initial_noise(backbone, generators)
     ratios = []
     for step, t in enumerate(scheduler.timesteps):
         active = guide if guide is not None and guide.active(step, sampling.steps) else None
+        earlier = scheduler.timesteps[step + 1] if step + 1 < sampling.steps else None
         tap = active.tap if active else None
-        x_t = x_t.requires_grad_(tap is not None)
-        with torch.set_grad_enabled(tap is not None):
-            model_input = scheduler.scale_model_input(x_t, t)
-            denoised = backbone.denoise(model_input, t, class_labels, sampling.cfg_scale, tap)
-        now = x_t.detach()
-        previous = scheduler.step(denoised.eps, t, now, **noise).prev_sample
+        state = denoise(backbone, x_t, t, earlier, conditions, sampling.cfg_scale, tap, batch or len(x_t))
+        previous = scheduler.step(state.prediction, t, x_t, **noise).prev_sample
         ratios.append(0.0)
         if active is not None:
-            earlier = scheduler.timesteps[step + 1] if step + 1 < sampling.steps else None
-            state = StepState(x_t, t, earlier, denoised.eps, denoised.features)
-            guidance = active.guidance(state, previous - now)
-            ratios[-1] = float((norms(guidance) / norms(previous - now).clamp_min(torch.finfo(now.dtype).tiny)).mean())
+            guidance = active.guidance(state, previous - x_t)
+            ratios[-1] = float((norms(guidance) / norms(previous - x_t).clamp_min(torch.finfo(x_t.dtype).tiny)).mean())
             if not math.isfinite(ratios[-1]):
                 raise InvalidSpec.of("guidance.scale", f"sampling diverged at step {step + 1}; choose a smaller scale")
             previous = previous + guidance
@@ -71,5 +68,6 @@ def sample(
 
 
 def initial_noise(backbone: Backbone, generators: Sequence[torch.Generator]) -> Float[Tensor, "n c h w"]:
-    """x_T ~ N(0, I), one generator per image."""
-    return torch.stack([torch.randn(backbone.latent_shape, generator=g) for g in generators]).to(backbone.device)
+    """x_T ~ N(0, I), one generator per image; drawn in float32 on the CPU, so that it is the same on every device."""
+    drawn = torch.stack([torch.randn(backbone.latent_shape, generator=g) for g in generators])
+    return drawn.to(backbone.device, backbone.latent_dtype)

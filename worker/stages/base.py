@@ -16,6 +16,7 @@ from app.settings import Settings
 from worker.backbones.base import Backbone
 from worker.backbones.registry import BackboneRegistry
 from worker.datasets.cache import DatasetCache
+from worker.disk_cache import DiskCache
 
 Tick = Callable[[int, int], None]
 
@@ -28,6 +29,7 @@ class Bench:
     store: ArtifactStore
     backbones: BackboneRegistry
     device: torch.device
+    cache: DiskCache
     datasets: DatasetCache = field(default_factory=DatasetCache)
 
 

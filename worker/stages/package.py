@@ -1,7 +1,7 @@
 """Put the guided images, their metadata and the report into one archive, and publish it with the job's metrics."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -66,11 +66,45 @@ def metrics_of(
     return {
         "evaluation": report,
         "set": set_metrics(samples["images"], samples["label"], real, dataset.train.labels),
-        "guidance": {"ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist()},
+        "guidance": {
+            "ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist(),
+            "references": references([about for one in guided for about in one["references"]]),
+            "estimator_error": estimator_error([error for one in guided for error in one["estimator_errors"]]),
+        },
         "dataset": {name: work.prepared[name] for name in ("train_images", "test_images", "bad_files")},
         "timings": {
             kind.phase.value: sum(output_of(task)["seconds"] for task in tasks) for kind, tasks in work.earlier.items()
         },
+    }
+
+
+def references(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What stood for the real images, all classes together: counts added up, errors of projected distances over them."""
+    counts = {name: sum(about[name] for about in classes) for name in ("images", "references", "probed", "bytes")}
+    means = [about["projection_error_mean"] for about in classes if about["projection_error_mean"] is not None]
+    worst = [about["projection_error_max"] for about in classes if about["projection_error_max"] is not None]
+    return {
+        **counts,
+        "widths": classes[0]["widths"],
+        "projection_error_mean": float(np.mean(means)) if means else None,
+        "projection_error_max": max(worst, default=None),
+    }
+
+
+def estimator_error(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Over the classes, at each timestep with a probe: how far guidance by the reference images is from that by all."""
+    timesteps = sorted({error["timestep"] for error in errors}, reverse=True)
+    return [_at_timestep(t, [error for error in errors if error["timestep"] == t]) for t in timesteps]
+
+
+def _at_timestep(t: float, errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    worst = max(errors, key=lambda error: error["relative_error"])
+    return {
+        "timestep": t,
+        "relative_error": float(np.mean([error["relative_error"] for error in errors])),
+        "cosine": float(np.mean([error["cosine"] for error in errors])),
+        "worst_class": worst["class_name"],
+        "worst_relative_error": worst["relative_error"],
     }
 
 

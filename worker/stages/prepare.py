@@ -5,7 +5,7 @@ from itertools import islice
 
 from app.domain.dataset_uri import parse
 from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
-from app.domain.fit import MOST_NAMED, class_problems, model_problems
+from app.domain.fit import MOST_NAMED, class_problems, missing_classes, model_problems
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
 from worker.backbones.base import Backbone
@@ -19,7 +19,9 @@ def prepare(work: Work, bench: Bench) -> Done:
     """Raises InvalidSpec naming the field, DatasetRejected naming the file or class."""
     backbone = work.backbone(bench)
     _check_spec(work.spec, backbone)
-    dataset = select(bench.datasets.read(source(work, bench), work.tick), work.spec.classes)
+    whole = bench.datasets.read(source(work, bench), work.tick)
+    refuse_any(missing_classes(work.spec, whole.classes))
+    dataset = select(whole, work.spec.classes)
     refuse_any(class_problems(work.spec, dataset.classes, backbone))
     require_images(dataset, least_images(work.spec))
     _check_test_split(work.spec, dataset)
@@ -66,8 +68,8 @@ def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:
 
 
 def _check_spec(spec: DistillationSpec, backbone: Backbone) -> None:
-    backbone.scheduler(spec.sampling.scheduler, spec.sampling.steps)  # raises if it cannot take so many steps
     refuse_any(model_problems(spec, backbone))
+    backbone.scheduler(spec.sampling)  # raises if it cannot take so many steps
 
 
 def refuse_any(problems: Iterable[FieldProblem]) -> None:

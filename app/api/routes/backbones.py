@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app.api.dependencies import Res
 from app.api.errors import documented
 from app.api.schemas import BackbonePage, BackboneView
-from app.domain.family import schedulers_of
+from app.domain.model import schedulers_of
 from app.storage.backbones import BackboneFolder, list_all
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])

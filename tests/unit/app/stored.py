@@ -106,9 +106,47 @@ def states_of(database: Database, job_id: str) -> list[str]:
 
 def write_backbone(folder: Path, names: tuple[str, ...] = tuple("0123456789"), **transformer: int) -> None:
     """A folder that looks like a diffusers DiTPipeline; its weights are no weights."""
-    (folder / "transformer").mkdir(parents=True)
     labels = {str(label): name for label, name in enumerate(names)}
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "DiTPipeline", "id2label": labels}))
+    write_json(folder / "model_index.json", _class_name="DiTPipeline", id2label=labels)
     shape = {"num_layers": 6, "sample_size": 8, "in_channels": 1, "num_embeds_ada_norm": len(names)} | transformer
-    (folder / "transformer" / "config.json").write_text(json.dumps(shape))
-    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    write_component(folder / "transformer", **shape)
+
+
+def write_stable_diffusion(folder: Path, **unet: object) -> None:
+    """A folder that looks like a diffusers StableDiffusionPipeline of two down blocks, for images of 16 pixels."""
+    write_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    blocks = ["CrossAttnDownBlock2D", "DownBlock2D"]
+    shape = {"sample_size": 8, "in_channels": 4, "down_block_types": blocks, "cross_attention_dim": 32}
+    write_component(folder / "unet", **(shape | unet))
+    write_component(folder / "vae", block_out_channels=[32, 64], latent_channels=4)
+    write_json(folder / "scheduler" / "scheduler_config.json", _class_name="PNDMScheduler")
+    _write_text_encoder(folder, "", "vocab.json")
+
+
+def write_stable_diffusion_3(folder: Path, *, third: bool = True) -> None:
+    """A folder that looks like a diffusers StableDiffusion3Pipeline of three blocks, for images of 16 pixels."""
+    write_json(folder / "model_index.json", _class_name="StableDiffusion3Pipeline")
+    write_component(folder / "transformer", num_layers=3, sample_size=4, in_channels=16)
+    write_component(folder / "vae", block_out_channels=[8, 8, 8], latent_channels=16)
+    write_json(folder / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler")
+    _write_text_encoder(folder, "", "vocab.json")
+    _write_text_encoder(folder, "_2", "tokenizer.json")
+    if third:
+        _write_text_encoder(folder, "_3", "spiece.model")
+
+
+def write_component(folder: Path, **config: object) -> None:
+    """A model's configuration beside weights that are none."""
+    write_json(folder / "config.json", **config)
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+
+
+def write_json(file: Path, **fields: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(fields))
+
+
+def _write_text_encoder(folder: Path, suffix: str, vocabulary: str) -> None:
+    write_component(folder / f"text_encoder{suffix}")
+    (folder / f"tokenizer{suffix}").mkdir()
+    (folder / f"tokenizer{suffix}" / vocabulary).write_text("{}")

@@ -42,6 +42,7 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         {"dtype": "int8"},
         {"compile": "perhaps"},
         {"backbone_memory_bytes": 0},
+        {"cache_bytes": 0},
     ],
     ids=str,
 )
@@ -58,3 +59,9 @@ def test_backbones_are_not_compiled_and_choose_their_dtype_and_memory_by_the_dev
 def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         Settings().threads = 5  # type: ignore[misc]
+
+
+def test_the_cache_lies_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    assert settings.cache_dir == tmp_path / "cache"
+    assert settings.cache_bytes == 20 * 2**30

@@ -20,6 +20,7 @@ from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Tas
 from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import SPEC, job_of, states_of, submitted
 from worker.backbones.registry import BackboneRegistry
+from worker.disk_cache import DiskCache
 from worker.runner import STAGES, Runner, verdict
 from worker.stages.base import Bench, Done, Publication, Work, output_of
 
@@ -57,7 +58,8 @@ class Service:
         self.stages = Stages()
         self.stopping = threading.Event()
         device = torch.device("cpu")
-        bench = Bench(settings, self.store, BackboneRegistry((), device), device)
+        cache = DiskCache(settings.cache_dir, settings.cache_bytes)
+        bench = Bench(settings, self.store, BackboneRegistry((), device), device, cache)
         self.runner = self._runner(bench, "runner", self.stages)
         self.other_stages = Stages()
         self.other = self._runner(bench, "other", self.other_stages)

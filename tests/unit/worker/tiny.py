@@ -7,15 +7,19 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
-from app.domain.spec import DistillationSpec
+from app.domain.spec import DistillationSpec, Scheduler
+from worker.backbones.base import Backbone, Conditions
 from worker.backbones.dit import DiTBackbone
+from worker.guidance.reference import noise
+from worker.sampling.denoise import features_of
 from worker.sampling.direction import Target
-from worker.sampling.guide import Guide, guide_for
+from worker.sampling.guide import Guide, guide_for, tap_of
 from worker.seeds import generator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon", "clip_sample": True}
+NOISE_SCHEDULERS = (Scheduler.DDPM, Scheduler.DDIM, Scheduler.DPM_SOLVER_PP)
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_end": 0.004, "clip_sample": False}
 
 
@@ -83,21 +87,59 @@ def generators(count: int, *, first: int = 0) -> list[torch.Generator]:
     return [generator("image", first + index) for index in range(count)]
 
 
-def targets(classes: Sequence[int], ipc: int, references: Mapping[int, Tensor]) -> list[Target]:
-    """One target per class in rows of `ipc`, whose modes are its first references."""
-    return [
-        Target(
-            class_name=str(label),
-            label=label,
-            rows=slice(i * ipc, (i + 1) * ipc),
-            reference=references[label],
-            modes=references[label][torch.arange(ipc) % len(references[label])],
+class RealLatents:
+    """Features of the given latents of a class, computed when they are asked for, in full precision."""
+
+    def __init__(self, one: Backbone, wanted: DistillationSpec, target: tuple[str, Conditions], latents: Tensor) -> None:
+        self._one = one
+        self._tap = tap_of(wanted, one)
+        self._class_name, self._conditions = target
+        self._latents = latents
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        t = torch.zeros((), dtype=torch.int64)
+        return self._tap.features.widths(self._one.hidden(self._latents, t, self._repeated, self._tap.blocks))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"images": len(self._latents)}
+
+    @property
+    def clean(self) -> Tensor:
+        return features_of(self._one, self._latents, torch.zeros((), dtype=torch.int64), self._repeated, self._tap)
+
+    def at(self, t: Tensor) -> Tensor:
+        eps = noise(self._latents.shape, self._class_name, t.item()).to(self._latents)
+        return features_of(self._one, self._one.add_noise(self._latents, eps, t), t, self._repeated, self._tap)
+
+    def probe_at(self, t: Tensor) -> Tensor | None:
+        return None
+
+    @property
+    def _repeated(self) -> Conditions:
+        return self._conditions.repeat(len(self._latents))
+
+
+def targets(one: Backbone, wanted: DistillationSpec, classes: Sequence[int], references: Mapping[int, Tensor]) -> list[Target]:
+    """One target per class in rows of IPC, whose modes are its first references."""
+    ipc = wanted.ipc
+    made = []
+    for i, label in enumerate(classes):
+        conditions = one.conditions([label])
+        made.append(
+            Target(
+                class_name=str(label),
+                conditions=conditions,
+                rows=slice(i * ipc, (i + 1) * ipc),
+                reference=RealLatents(one, wanted, (str(label), conditions), references[label]),
+                modes=references[label][torch.arange(ipc) % len(references[label])],
+            )
         )
-        for i, label in enumerate(classes)
-    ]
+    return made
 
 
-def guide(one: DiTBackbone, wanted: DistillationSpec, aims: Sequence[Target]) -> Guide:
+def guide(one: Backbone, wanted: DistillationSpec, aims: Sequence[Target]) -> Guide:
     made = guide_for(one, wanted, aims)
     if made is None:
         raise ValueError("the spec asks for no guidance")

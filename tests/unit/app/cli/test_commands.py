@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.cli.distil import requested
+from app.cli.distil import FIELDS, requested
 from tests.unit.app.fake_service import ARCHIVE, Service, job, refuses, says
 
 METRICS = {
@@ -107,12 +107,71 @@ def test_a_comma_makes_a_list_of_bandwidths_and_words_are_left_to_the_service(te
     assert json.loads(service.requests[0].content)["kernel_bandwidth"] == sent
 
 
-def test_options_of_one_part_end_up_in_it_together():
-    options = dict.fromkeys(
-        ("bandwidth", "kernel", "backbone", "classes", "objective", "scale_mode", "scheduler", "cfg_scale", "seed", "evaluate")
-    )
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("3", 3),
+        ("0.3", 0.3),
+        ("1.0", 1.0),
+        ("-1", -1),
+        ("mid_block", "mid_block"),
+        ("4,0.5,mid_block", [4, 0.5, "mid_block"]),
+    ],
+)
+def test_a_tap_is_a_number_a_fraction_a_name_or_several(text: str, sent: object):
+    service = Service(says(job("queued"), 202))
 
-    body = requested(options | {"dataset": "sklearn://digits", "ipc": 1, "scale": 0.5, "tap": 3, "steps": 5})
+    assert run(service, "distil", "sklearn://digits", f"--tap={text}") == 0
+    body = json.loads(service.requests[0].content)
+    assert repr(body["guidance"]["tap"]) == repr(sent)
+
+
+def test_classes_are_mapped_one_by_one_and_prompts_are_sent_as_they_are():
+    service = Service(says(job("queued"), 202))
+    prompts = ("--prompt", "a {class}, 1=1", "--negative-prompt", "blur")
+
+    code = run(service, "distil", "sklearn://digits", "--class-map", "a=7", "--class-map", "b=tabby=cat", *prompts)
+
+    assert code == 0
+    body = json.loads(service.requests[0].content)
+    assert body["class_map"] == {"a": 7, "b": "tabby=cat"}
+    assert body["sampling"] == {"prompt": "a {class}, 1=1", "negative_prompt": "blur"}
+
+
+@pytest.mark.usefixtures("wide_terminal")
+def test_backbones_are_listed_with_what_they_can_draw(capsys: pytest.CaptureFixture[str]):
+    digits = {
+        "name": "digits",
+        "family": "dit",
+        "prompted": False,
+        "classes": ["0", "1"],
+        "wordnet": False,
+        "taps": ["transformer_blocks.0", "transformer_blocks.1"],
+        "schedulers": ["ddpm"],
+        "learned_variance": False,
+        "image_size": 8,
+        "channels": 1,
+        "weights_bytes": 4_800_000,
+    }
+    words = digits | {"name": "words", "family": "stable-diffusion", "prompted": True, "classes": [], "taps": ["mid_block"]}
+
+    assert run(Service(says({"items": [digits, words]})), "backbones") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "digits"
+    assert "0, 1" in lines[1]
+    assert "1-2, transformer_blocks.0 to transformer_blocks.1" in lines[1]
+    assert "any, by words" in lines[2]
+
+
+def test_a_mapping_without_a_label_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
+    assert run(Service(refuses), "distil", "sklearn://digits", "--class-map", "cat") == 2
+    assert "'cat' is not NAME=LABEL" in capsys.readouterr().err
+
+
+def test_options_of_one_part_end_up_in_it_together():
+    options = dict.fromkeys([*FIELDS, "evaluate"])
+
+    body = requested(options | {"dataset": "sklearn://digits", "ipc": 1, "scale": 0.5, "tap": "3", "steps": 5})
 
     assert body["guidance"] == {"scale": 0.5, "tap": 3}
     assert body["sampling"] == {"steps": 5}

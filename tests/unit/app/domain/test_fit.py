@@ -1,62 +1,99 @@
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import pytest
 
-from app.domain.fit import EVALUATED_PIXELS, class_problems, missing_classes, model_problems, nearest
-from app.domain.spec import DistillationSpec
+from app.domain.fit import EVALUATED_PIXELS, class_problems, missing_classes, model_problems
+from app.domain.model import Model
+from app.domain.spec import Scheduler
+from tests.unit.app.domain.models import FakeModel, prompted, spec
 from worker.evaluation.protocols import SMALL
 
-
-@dataclass(frozen=True)
-class Model:
-    name: str = "m"
-    taps: tuple[str, ...] = tuple(f"transformer_blocks.{block}" for block in range(6))
-    image_size: int = 8
-    labels: Mapping[str, int] = field(default_factory=lambda: {"tabby cat": 281, "dog": 1})
-    label_count: int = 1000
-    wordnet: bool = False
-    prompted: bool = False
-    flow: bool = False
-    learned_variance: bool = False
+FLOW = prompted(flow=True)
+LEARNED = FakeModel(learned_variance=True)
 
 
-def spec(**fields: object) -> DistillationSpec:
-    return DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": 1} | fields)
+def fields(model: Model, **asked: object) -> list[str]:
+    return [problem.field for problem in model_problems(spec(**asked), model)]
 
 
 def test_a_spec_that_fits_has_no_problems() -> None:
-    asked = spec(guidance={"tap": 6}, evaluation={})
-    assert not [*model_problems(asked, Model()), *class_problems(asked, ["dog"], Model()), *missing_classes(asked, ["dog"])]
+    asked = spec(guidance={"tap": 6}, evaluation={}, class_map={"hound": "dog"})
+    dataset, model = ["hound", "tench"], FakeModel()
+    assert not [*model_problems(asked, model), *class_problems(asked, dataset, model), *missing_classes(asked, dataset)]
 
 
 def test_a_block_that_is_not_there_is_named() -> None:
-    (problem,) = model_problems(spec(guidance={"tap": 7}), Model())
+    (problem,) = model_problems(spec(guidance={"tap": 7}), FakeModel())
     assert (problem.field, problem.message) == ("guidance.tap", "m: there are 6 blocks and no block 7")
+    assert fields(FakeModel(), guidance={"tap": [1, "mid_block"]}) == ["guidance.tap"]
+    assert fields(prompted(), guidance={"tap": [1, "mid_block", 0.5]}) == []
 
 
 @pytest.mark.parametrize("size", [4, 65, 256])
 def test_images_that_cannot_be_evaluated_are_told_before_any_work(size: int) -> None:
-    (problem,) = model_problems(spec(evaluation={}), Model(image_size=size))
-    assert problem.field == "evaluation.protocol"
-    assert not list(model_problems(spec(), Model(image_size=size)))
+    assert fields(FakeModel(image_size=size), evaluation={}) == ["evaluation.protocol"]
+    assert fields(FakeModel(image_size=size)) == []
 
 
 def test_the_least_evaluated_image_leaves_one_pixel_after_the_last_block() -> None:
     assert EVALUATED_PIXELS[0] == 2**SMALL.depth
 
 
-def test_a_class_that_the_backbone_does_not_know_is_named_with_the_nearest() -> None:
-    (problem,) = class_problems(spec(), ["dog", "tabby"], Model())
-    assert problem.field == "classes"
-    assert "'tabby'" in problem.message
-    assert "nearest: tabby cat" in problem.message
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_flow_is_sampled_by_flow_euler_and_nothing_else_is(scheduler: Scheduler) -> None:
+    is_flow = scheduler is Scheduler.FLOW_EULER
+    assert fields(FLOW, sampling={"scheduler": scheduler}) == ([] if is_flow else ["sampling.scheduler"])
+    assert fields(FakeModel(), sampling={"scheduler": scheduler}) == (["sampling.scheduler"] if is_flow else [])
+    assert fields(FLOW) == fields(FakeModel()) == []
+
+
+def test_a_scheduler_that_does_not_fit_is_told_with_those_that_do() -> None:
+    (problem,) = model_problems(spec(sampling={"scheduler": "flow-euler"}), FakeModel())
+    assert problem.message == "m did not learn flow matching; choose ddpm or ddim or dpm-solver++"
+
+
+def test_a_learned_variance_is_ddpms_and_must_have_been_learned() -> None:
+    assert fields(LEARNED, sampling={"variance": "learned"}) == []
+    assert fields(LEARNED, sampling={"variance": "learned", "scheduler": "ddim"}) == ["sampling.variance"]
+    assert fields(FakeModel(), sampling={"variance": "learned"}) == ["sampling.variance"]
+    assert fields(FLOW, sampling={"variance": "learned"}) == ["sampling.variance"]
+    assert fields(FakeModel(), sampling={"variance": "fixed"}) == fields(LEARNED, sampling={"variance": "fixed"}) == []
+
+
+def test_words_are_for_models_that_take_them() -> None:
+    words = {"prompt": "a {class}", "negative_prompt": "blur", "cfg_scale": 2}
+    assert fields(prompted(), sampling=words) == []
+    assert fields(FakeModel(), sampling=words) == ["sampling.prompt", "sampling.negative_prompt"]
+
+
+def test_a_negative_prompt_that_would_do_nothing_is_refused() -> None:
+    assert fields(prompted(), sampling={"negative_prompt": "blur"}) == ["sampling.negative_prompt"]
+    assert fields(prompted(), sampling={"negative_prompt": ""}) == []
+
+
+def test_a_prompt_without_the_class_is_for_one_class_only() -> None:
+    asked = {"sampling": {"prompt": "a dog"}}
+    (problem,) = class_problems(spec(**asked), ["a", "b"], prompted())
+    assert problem.field == "sampling.prompt"
+    assert not list(class_problems(spec(**asked), ["a"], prompted()))
+    assert not list(class_problems(spec(**asked, classes=["a"]), ["a", "b"], prompted()))
+
+
+def test_every_class_that_the_backbone_does_not_know_is_named() -> None:
+    asked = spec(class_map={"hound": "dgo"})
+    found = [problem.field for problem in class_problems(asked, ["dog", "tabby", "hound"], FakeModel())]
+    assert found == ["classes", "class_map.hound"]
+
+
+def test_only_chosen_classes_must_be_known() -> None:
+    assert not list(class_problems(spec(classes=["dog"]), ["dog", "cow"], FakeModel()))
 
 
 def test_a_chosen_class_that_the_dataset_lacks_is_named() -> None:
     (problem,) = missing_classes(spec(classes=["dog", "cow"]), ["dog", "cat"])
-    assert "'cow'" in problem.message
+    assert (problem.field, problem.message) == ("classes", "the dataset has no class 'cow'; it has cat, dog")
 
 
-def test_where_nothing_is_alike_the_first_names_are_told() -> None:
-    assert nearest("zebra", ["2", "1"]) == "it has 1, 2"
+def test_a_mapped_class_that_the_dataset_lacks_is_named_once() -> None:
+    (problem,) = missing_classes(spec(class_map={"dgo": 1, "cat": 2}), ["dog", "cat"])
+    assert (problem.field, problem.message) == ("class_map.dgo", "the dataset has no class 'dgo'; nearest: dog")
+    (problem,) = missing_classes(spec(class_map={"cow": 1}, classes=["cow"]), ["dog", "cat"])
+    assert problem.field == "classes"

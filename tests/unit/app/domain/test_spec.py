@@ -69,6 +69,9 @@ def test_an_unknown_kernel_is_the_only_fault() -> None:
         ({"temperature": 1}, "temperature"),
         ({"guidance": {"scal": 1}}, "guidance.scal"),
         ({"guidance": {"start": 0.5, "stop": 0.5}}, "guidance"),
+        ({"guidance": {"tap": 1.0}}, "guidance.tap"),
+        ({"class_map": {"cat": True}}, "class_map.cat"),
+        ({"sampling": {"prompt": ""}}, "sampling.prompt"),
         ({"classes": []}, "classes"),
         ({"classes": ["a", "a"]}, "classes"),
         ({"evaluation": {"arms": ["guided", "guided"]}}, "evaluation.arms"),
@@ -89,6 +92,15 @@ def test_arms_are_in_one_order_however_they_were_named() -> None:
 def test_a_spec_survives_storage(bandwidth: object) -> None:
     full = spec(evaluation={}, classes=["0", "1"], seed=2**63 - 1, kernel_bandwidth=bandwidth)
     assert DistillationSpec.model_validate(full.model_dump(mode="json")) == full
+
+
+@pytest.mark.parametrize("tap", [None, 3, 0.3, "mid_block", [4, 0.5, "mid_block"]])
+def test_a_tap_and_a_class_map_survive_storage_as_they_were_given(tap: object) -> None:
+    full = spec(guidance={"tap": tap}, class_map={"b": "cat", "a": 0})
+    stored = full.model_dump(mode="json")
+    assert (stored["guidance"]["tap"], stored["class_map"]) == (tap, {"a": 0, "b": "cat"})
+    restored = DistillationSpec.model_validate_json(full.model_dump_json())
+    assert (restored, restored.digest) == (full, spec(guidance={"tap": tap}, class_map={"a": 0, "b": "cat"}).digest)
 
 
 def test_the_digest_is_of_the_meaning_not_of_the_spelling() -> None:

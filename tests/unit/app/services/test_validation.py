@@ -7,6 +7,7 @@ from app.domain.kernel import Kernel
 from app.domain.spec import DistillationSpec, Objective
 from app.services import validation
 from app.services.resources import Resources
+from tests.unit.app.stored import write_stable_diffusion
 
 
 def problems(resources: Resources, **changes: object) -> list[tuple[str, str]]:
@@ -62,11 +63,29 @@ def test_an_unknown_class_is_refused_with_the_nearest(resources: Resources) -> N
 def test_a_dataset_whose_classes_the_backbone_does_not_know_is_refused(resources: Resources) -> None:
     found = problems(resources, dataset_uri=folder(resources, "0", "cat"))
     assert [field for field, _ in found] == ["classes"]
-    assert "the dataset's class 'cat' is unknown to tiny" in found[0][1]
+    assert "class 'cat' is unknown to tiny" in found[0][1]
 
 
 def test_the_list_of_unknown_classes_stays_short(resources: Resources) -> None:
     assert len(problems(resources, dataset_uri=folder(resources, *(f"x{i}" for i in range(50))))) == validation.MOST_NAMED
+
+
+def test_any_class_can_be_put_into_words(resources: Resources) -> None:
+    write_stable_diffusion(resources.settings.data_dir / "backbones" / "words")
+    uri = folder(resources, "n01440764", "french_horn")
+    assert problems(resources, backbone="words", dataset_uri=uri, guidance={"tap": "mid_block"}) == []
+    found = problems(
+        resources, backbone="words", dataset_uri=uri, sampling={"prompt": "a fish"}, class_map={"french_horn": 566}
+    )
+    assert [field for field, _ in found] == ["sampling.prompt", "class_map.french_horn"]
+
+
+def test_a_class_is_mapped_to_what_the_backbone_calls_it(resources: Resources) -> None:
+    uri = folder(resources, "0", "cat")
+    assert problems(resources, dataset_uri=uri, class_map={"cat": "7"}) == []
+    assert problems(resources, dataset_uri=uri, class_map={"cat": 7, "0": 9}) == []
+    assert [field for field, _ in problems(resources, dataset_uri=uri, class_map={"cat": 10})] == ["class_map.cat"]
+    assert [field for field, _ in problems(resources, dataset_uri=uri, class_map={"cat": 1, "dog": 2})] == ["class_map.dog"]
 
 
 def test_a_broken_backbone_is_not_the_users_fault(resources: Resources) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.storage.backbones import find, list_all
-from tests.unit.app.stored import write_backbone
+from tests.unit.app.stored import write_backbone, write_component
 
 
 def roots(tmp_path: Path) -> list[tuple[str, Path]]:
@@ -28,12 +28,33 @@ def test_class_names_have_aliases_and_the_first_of_doubles_wins(tmp_path: Path) 
     assert found.labels == {"tench": 0, "Tinca tinca": 0, "crane": 1, "lifting crane": 2}
 
 
+def test_what_a_transformer_predicts_beyond_the_noise_is_the_variance(tmp_path: Path) -> None:
+    write_backbone(tmp_path / "own" / "learned", out_channels=2)
+    write_backbone(tmp_path / "own" / "fixed", out_channels=1)
+    assert find(roots(tmp_path), "learned").learned_variance
+    assert not find(roots(tmp_path), "fixed").learned_variance
+
+
+def test_labels_without_a_name_are_counted(tmp_path: Path) -> None:
+    write_backbone(tmp_path / "own" / "some", ("cat", "dog"), num_embeds_ada_norm=5)
+    assert (find(roots(tmp_path), "some").label_count, len(find(roots(tmp_path), "some").labels)) == (5, 2)
+
+
+def test_the_thousand_labels_from_tench_to_toilet_tissue_are_imagenets(tmp_path: Path) -> None:
+    between = tuple(f"class {label}" for label in range(1, 999))
+    write_backbone(tmp_path / "own" / "imagenet", ("tench, Tinca tinca", *between, "toilet tissue, toilet paper"))
+    write_backbone(tmp_path / "own" / "other", ("tench", *between, "nematode"))
+    write_backbone(tmp_path / "own" / "short", ("tench", *between[1:], "toilet tissue"))
+    assert {found.name: found.wordnet for found in list_all(roots(tmp_path))} == {
+        "imagenet": True,
+        "other": False,
+        "short": False,
+    }
+
+
 def test_a_vae_multiplies_the_size_and_makes_colour(tmp_path: Path) -> None:
     write_backbone(tmp_path / "own" / "latent", sample_size=32, in_channels=4)
-    vae = tmp_path / "own" / "latent" / "vae" / "config.json"
-    vae.parent.mkdir()
-    vae.write_text(json.dumps({"block_out_channels": [128, 256, 512, 512]}))
-    (vae.parent / "diffusion_pytorch_model.safetensors").touch()
+    write_component(tmp_path / "own" / "latent" / "vae", block_out_channels=[128, 256, 512, 512])
     found = find(roots(tmp_path), "latent")
     assert (found.image_size, found.channels) == (256, 3)
 
@@ -51,7 +72,7 @@ def break_index(folder: Path) -> None:
 
 
 def break_class(folder: Path) -> None:
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "id2label": {"0": "a"}}))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline", "id2label": {"0": "a"}}))
 
 
 def break_labels(folder: Path) -> None:

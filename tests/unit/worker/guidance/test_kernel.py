@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from app.domain.kernel import Kernel
 from tests.unit.worker import tiny
@@ -28,10 +29,18 @@ def test_every_kernel_has_a_function():
     ids=str,
 )
 def test_the_kernel_is_the_one_asked_for(fields, kernel):
-    assert kernel_for(tiny.spec(**fields), REAL) == kernel
+    assert kernel_for(tiny.spec(**fields), REAL, (3,)) == kernel
 
 
 @pytest.mark.parametrize("kernel", WITH_BANDWIDTH)
 def test_the_median_is_that_of_the_real_features_of_which_two_are_enough(kernel):
     for real in (REAL, REAL[:2]):
-        assert kernel_for(tiny.spec(kernel=kernel), real) == WITH_BANDWIDTH[kernel](median_heuristic(real))
+        assert kernel_for(tiny.spec(kernel=kernel), real, (3,)) == WITH_BANDWIDTH[kernel](median_heuristic(real))
+
+
+def test_every_one_of_several_taps_has_a_median_of_its_own():
+    both = torch.cat([REAL, 100 * REAL], 1)
+    kernel = kernel_for(tiny.spec(), both, (3, 3))
+    alone = RBF(median_heuristic(REAL)).gram(REAL, REAL)
+    assert torch.allclose(kernel.gram(both, both), alone, atol=1e-5)  # both taps see the same, each in its own unit
+    assert torch.equal(kernel.diagonal(both), torch.ones(6))

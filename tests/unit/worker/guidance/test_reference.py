@@ -4,7 +4,8 @@ import torch
 
 from app.domain.spec import ReferenceSelection
 from tests.unit.worker.numbers import noise as some
-from worker.guidance.reference import choose, noise
+from worker.guidance.reference import MOST_CANDIDATES, candidates, choose, choose_at_random, noise
+from worker.seeds import generator, seed_of
 
 SHAPE = torch.Size((3, 1, 4, 4))
 latents = some(30, 1, 4, 4)
@@ -51,3 +52,40 @@ def test_the_noise_of_a_class_is_drawn_once_for_each_timestep():
     assert torch.equal(noise(SHAPE, "cat", 7), noise(SHAPE, "cat", 7))
     assert not torch.equal(noise(SHAPE, "cat", 7), noise(SHAPE, "cat", 8))
     assert not torch.equal(noise(SHAPE, "cat", 7), noise(SHAPE, "dog", 7))
+
+
+@pytest.mark.parametrize("t", [0, 7, 999])
+def test_a_whole_timestep_keeps_the_noise_it_always_had(t):
+    before = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed_of("reference-noise", "cat", t)))
+    assert torch.equal(noise(SHAPE, "cat", torch.tensor(t).item()), before)
+
+
+def test_the_timesteps_of_flow_matching_have_noise_of_their_own():
+    one, near = (torch.tensor(t).item() for t in (937.5, 937.25))
+    assert torch.equal(noise(SHAPE, "cat", one), noise(SHAPE, "cat", one))
+    assert not torch.equal(noise(SHAPE, "cat", one), noise(SHAPE, "cat", near))
+
+
+def test_another_use_has_noise_of_its_own():
+    assert not torch.equal(noise(SHAPE, "cat", 7), noise(SHAPE, "cat", 7, use="probe-noise"))
+
+
+def test_all_images_of_a_class_are_candidates_unless_there_are_too_many():
+    assert candidates(MOST_CANDIDATES, "cat").tolist() == list(range(MOST_CANDIDATES))
+    some = candidates(10 * MOST_CANDIDATES, "cat")
+    assert len(some) == MOST_CANDIDATES
+    assert (np.diff(some) > 0).all()
+    assert 0 <= some[0] < some[-1] < 10 * MOST_CANDIDATES
+    assert some[-1] > 9 * MOST_CANDIDATES, "from everywhere"
+
+
+def test_the_candidates_follow_from_the_name_of_the_class():
+    cat, again, dog = (candidates(2 * MOST_CANDIDATES, name) for name in ("cat", "cat", "dog"))
+    assert np.array_equal(cat, again)
+    assert not np.array_equal(cat, dog)
+
+
+def test_a_random_choice_does_not_need_the_images():
+    chosen = choose(latents, 8, ReferenceSelection.RANDOM, class_name="cat")
+    assert np.array_equal(choose_at_random(30, 8, class_name="cat"), chosen)
+    assert np.array_equal(chosen, np.sort(torch.randperm(30, generator=generator("reference", "cat"))[:8].numpy()))

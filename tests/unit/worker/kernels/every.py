@@ -6,7 +6,16 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from worker.kernels.functions import RBF, InverseMultiquadric, Laplacian, Linear, MercerKernel, Polynomial, RBFLadder
+from worker.kernels.functions import (
+    RBF,
+    InverseMultiquadric,
+    Laplacian,
+    Linear,
+    MeanOfTaps,
+    MercerKernel,
+    Polynomial,
+    RBFLadder,
+)
 
 Vector = np.ndarray
 
@@ -29,6 +38,10 @@ DEFINITIONS: list[tuple[MercerKernel, Callable[[Vector, Vector], float]]] = [
     ),
     (Laplacian(1.7), lambda x, y: math.exp(-math.sqrt(squared(x, y)) / 1.7)),
     (InverseMultiquadric(1.7), lambda x, y: 1 / math.sqrt(1 + squared(x, y) / (2 * 1.7**2))),
+    (
+        MeanOfTaps((RBF(1.7), Linear()), (1, 2)),  # every test has vectors of length 3
+        lambda x, y: (math.exp(-squared(x[:1], y[:1]) / (2 * 1.7**2)) + inner(x[1:], y[1:])) / 2,
+    ),
 ]
 KERNELS = [kernel for kernel, _ in DEFINITIONS]
 WITH_BANDWIDTH = [RBF, Laplacian, InverseMultiquadric, lambda h: RBFLadder((h, h))]

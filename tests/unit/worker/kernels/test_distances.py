@@ -11,7 +11,7 @@ from tests.unit.worker.numbers import noise
 from worker.kernels.distances import induced_distance, squared_induced_distance
 from worker.kernels.functions import RBF, Linear
 
-three_points = arrays(np.float64, (3, 4), elements=st.floats(-3, 3)).map(torch.from_numpy)
+three_points = arrays(np.float64, (3, 3), elements=st.floats(-3, 3)).map(torch.from_numpy)
 
 
 def euclidean(a: Tensor, b: Tensor) -> Tensor:

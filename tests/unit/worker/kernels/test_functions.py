@@ -40,7 +40,7 @@ def test_the_diagonal_is_that_of_the_gram_matrix(kernel):
 
 @pytest.mark.parametrize(("kernel", "definition"), DEFINITIONS, ids=str)
 def test_a_gram_matrix_is_the_definition_written_out_for_every_pair(kernel, definition):
-    a, b = noise(4, 5, dtype=torch.float64), noise(3, 5, seed=1, dtype=torch.float64)
+    a, b = noise(4, 3, dtype=torch.float64), noise(3, 3, seed=1, dtype=torch.float64)
     written_out = [[definition(x, y) for y in b.numpy()] for x in a.numpy()]
     assert torch.allclose(kernel.gram(a, b), torch.tensor(written_out, dtype=torch.float64), rtol=1e-10)
 
@@ -55,7 +55,7 @@ def test_the_order_of_the_points_orders_rows_and_columns_and_changes_no_value(ke
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_the_gradient_of_a_gram_matrix_equals_central_differences(kernel):
-    a, b = noise(3, 4, dtype=torch.float64), noise(5, 4, seed=1, dtype=torch.float64)
+    a, b = noise(3, 3, dtype=torch.float64), noise(5, 3, seed=1, dtype=torch.float64)
     weights = noise(3, 5, seed=2, dtype=torch.float64)
     moving = a.clone().requires_grad_()
     by_autograd = torch.autograd.grad((weights * kernel.gram(moving, b)).sum(), moving)[0]

@@ -48,7 +48,7 @@ def test_the_unbiased_estimate_is_the_double_sum_without_equal_indices(kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_one_is_not(kernel):
-    draws = [(noise(6, 2, seed=i), noise(9, 2, seed=10_000 + i)) for i in range(600)]
+    draws = [(noise(6, 3, seed=i), noise(9, 3, seed=10_000 + i)) for i in range(600)]
     unbiased = torch.stack([mmd2_unbiased(kernel, x, y) for x, y in draws])
     biased = torch.stack([mmd2_biased(kernel, x, y) for x, y in draws])
     standard_error = unbiased.std() / math.sqrt(len(draws))

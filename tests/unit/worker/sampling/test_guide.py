@@ -6,7 +6,7 @@ from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.guidance.scale import norms
 from worker.sampling.direction import StepState
-from worker.sampling.guide import Guide, guide_for
+from worker.sampling.guide import Guide, guide_for, tap_of
 
 
 class Straight:
@@ -32,9 +32,14 @@ def test_there_is_no_guide_where_none_is_asked_for(guidance):
     assert guide_for(tiny.backbone(), tiny.spec(guidance=guidance), []) is None
 
 
-@pytest.mark.parametrize(("objective", "tap"), [("mmd", 1), ("energy", 1), ("mode", None)])
-def test_only_a_direction_in_feature_space_has_a_tap(objective, tap):
-    assert tiny.guide(tiny.backbone(), tiny.spec(guidance={"objective": objective}), []).tap == tap
+@pytest.mark.parametrize(("objective", "taps"), [("mmd", True), ("energy", True), ("mode", False)])
+def test_only_a_direction_in_feature_space_has_a_tap(objective, taps):
+    assert (tiny.guide(tiny.backbone(), tiny.spec(guidance={"objective": objective}), []).tap is not None) is taps
+
+
+@pytest.mark.parametrize(("asked", "blocks"), [(3, (3,)), (None, (1,)), ([3, 0.3], (1, 3)), ("transformer_blocks.1", (2,))])
+def test_the_tap_is_the_one_asked_for_or_the_middle_of_the_depth(asked, blocks):
+    assert tap_of(tiny.spec(guidance={"tap": asked}), tiny.backbone(blocks=3)).blocks == blocks
 
 
 def test_the_direction_is_scaled():

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -6,11 +9,13 @@ from tests.unit.worker import tiny
 from tests.unit.worker.numbers import central_differences, noise
 from worker.guidance.kernel import kernel_for
 from worker.guidance.objectives import objective_for
+from worker.sampling.denoise import denoise, features_of
 from worker.sampling.direction import StepState
-from worker.sampling.kernel_direction import KernelDirection, default_tap
+from worker.sampling.guide import tap_of
+from worker.sampling.kernel_direction import KernelDirection
 
 T = torch.tensor(300)
-LABELS = torch.tensor([1, 1, 4, 4])
+LABELS = [1, 1, 4, 4]
 KERNELS = [
     ("linear", None),
     ("polynomial", None),
@@ -27,30 +32,31 @@ FEATURE_OBJECTIVES = [*KERNEL_OBJECTIVES, Objective.ENERGY]
 REFERENCES = {label: noise(5, 1, 4, 4, seed=label, dtype=torch.float64) for label in (1, 4)}
 
 
-def exact(objective, kernel, bandwidth, *, tap=2, classes=(1, 4)):
+def exact(objective, kernel, bandwidth, *, tap: Any = 2, classes=(1, 4)):
     """A float64 backbone, and the direction of two images of each class."""
     one = tiny.backbone(model=tiny.transformer(size=4).double())
     wanted = tiny.spec(kernel=kernel, kernel_bandwidth=bandwidth, guidance={"objective": objective, "tap": tap})
-    return one, KernelDirection(one, wanted, tiny.targets(classes, 2, REFERENCES)), wanted
+    return one, KernelDirection(wanted, tap_of(wanted, one), tiny.targets(one, wanted, classes, REFERENCES)), wanted
 
 
-def moved_by(one, direction, x):
-    x = x.clone().requires_grad_()
-    denoised = one.denoise(x, T, LABELS[: len(x)], 1.0, direction.tap)
-    return direction(StepState(x, T, None, denoised.eps, denoised.features))
+def moved_by(one, direction, x, *, batch=10):
+    conditions = one.conditions(LABELS[: len(x)])
+    return direction(denoise(one, x, T, None, conditions, 1.0, direction.tap, batch))
 
 
-@pytest.mark.parametrize("tap", [1, 3])
+@pytest.mark.parametrize("tap", [1, 3, (1, 3)], ids=str)
 @pytest.mark.parametrize(
     ("objective", "kernel", "bandwidth"),
     [(objective, *kernel) for objective in KERNEL_OBJECTIVES for kernel in KERNELS] + [(Objective.ENERGY, "rbf", "median")],
 )
 def test_the_direction_is_minus_the_gradient_through_the_backbone_by_central_differences(objective, kernel, bandwidth, tap):
     one, direction, wanted = exact(objective, kernel, bandwidth, tap=tap, classes=(1,))
-    real = direction.reference_features(tiny.targets([1], 2, REFERENCES)[0], T)
+    reference = tiny.targets(one, wanted, [1], REFERENCES)[0].reference
+    real, kernel_of_real = reference.at(T), kernel_for(wanted, reference.at(T), reference.widths)
 
     def f(x):
-        return objective_for(wanted.guidance)(kernel_for(wanted, real), one.features(x, T, LABELS[:2], tap), real)
+        synthetic = features_of(one, x, T, one.conditions(LABELS[:2]), direction.tap)
+        return objective_for(wanted.guidance)(kernel_of_real, synthetic, real)
 
     x = noise(2, 1, 4, 4, seed=9, dtype=torch.float64)
     differences = central_differences(f, x, h=1e-4)
@@ -79,23 +85,47 @@ def test_no_image_knows_of_other_classes(objective):
     assert torch.allclose(moved_by(one, direction, x)[2:], moved_by(one, direction, moved)[2:], rtol=1e-9)
 
 
-def test_reference_features_are_those_of_the_real_images_noised_to_the_timestep():
-    one, direction, _ = exact("mmd", "rbf", "median")
-    aim = tiny.targets([4], 2, REFERENCES)[0]
-    late, early = (direction.reference_features(aim, torch.tensor(t)) for t in (0, 900))
-    clean = one.features(aim.reference, torch.tensor(0), torch.full((5,), 4), direction.tap)
-    assert torch.dist(late, clean) < 0.2 * torch.dist(early, clean)
-    assert torch.equal(late, direction.reference_features(aim, torch.tensor(0)))
+@pytest.mark.parametrize("objective", FEATURE_OBJECTIVES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_in_parts_goes_the_same_way(objective, batch):
+    one, direction, _ = exact(objective, "rbf", "median", tap=(1, 3))
+    x = noise(4, 1, 4, 4, seed=9, dtype=torch.float64)
+    assert torch.allclose(moved_by(one, direction, x, batch=batch), moved_by(one, direction, x), rtol=1e-10, atol=1e-14)
 
 
-def test_the_tap_is_the_one_asked_for_or_the_middle_of_the_depth():
-    one = tiny.backbone(blocks=3)
-    assert KernelDirection(one, tiny.spec(guidance={"tap": 3}), []).tap == 3
-    assert KernelDirection(one, tiny.spec(), []).tap == default_tap(3) == 1
-    assert (default_tap(1), default_tap(28)) == (1, 14)
+class Probed:
+    """A reference of a few images of a class, beside all of them."""
+
+    def __init__(self, few, everything):
+        self._everything = everything
+        self.at, self.clean, self.widths, self.about = few.at, few.clean, few.widths, few.about
+
+    def probe_at(self, t):
+        return self._everything.at(t)
+
+
+@pytest.mark.parametrize("objective", FEATURE_OBJECTIVES)
+def test_a_probe_tells_what_the_reference_images_are_worth_and_moves_nothing(objective):
+    one, direction, wanted = exact(objective, "rbf", 3.0, classes=(1,))
+    x = noise(2, 1, 4, 4, seed=9, dtype=torch.float64)
+    everything = tiny.targets(one, wanted, [1], REFERENCES)[0]
+    few = tiny.targets(one, wanted, [1], {1: REFERENCES[1][:2]})[0]
+
+    def errors(reference):
+        probed = KernelDirection(wanted, direction.tap, [replace(few, reference=Probed(reference, everything.reference))])
+        plain = KernelDirection(wanted, direction.tap, [replace(few, reference=reference)])
+        assert torch.equal(moved_by(one, probed, x), moved_by(one, plain, x))
+        assert plain.estimator_errors == []
+        return probed.estimator_errors
+
+    (exact_one,), (rough,) = errors(everything.reference), errors(few.reference)
+    assert (exact_one.relative_error, exact_one.timestep, exact_one.class_name) == (0, 300, "1")
+    assert exact_one.cosine == pytest.approx(1)
+    assert rough.relative_error > 0.01
+    assert rough.cosine < 0.9999
 
 
 def test_features_are_needed():
     x = noise(2, 1, 4, 4, dtype=torch.float64)
-    with pytest.raises(ValueError, match="no features of block 2"):
+    with pytest.raises(ValueError, match="no features of blocks"):
         exact("mmd", "rbf", "median")[1](StepState(x, T, None, x))

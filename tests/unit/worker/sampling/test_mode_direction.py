@@ -1,17 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from app.domain.spec import Sampling, Scheduler
+from app.domain.spec import Sampling
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
-from worker.sampling.direction import StepState, Target
+from worker.sampling.direction import StepState
 from worker.sampling.mode_direction import ModeDirection
 from worker.sampling.sampler import sample
 
 T, EARLIER = torch.tensor(400), torch.tensor(380)
 REFERENCES = {label: noise(3, 1, 8, 8, seed=label, dtype=torch.float64).clamp(-1, 1) for label in (0, 1)}
-TARGETS = tiny.targets((0, 1), 2, REFERENCES)
+TARGETS = tiny.targets(tiny.backbone(), tiny.spec(), (0, 1), REFERENCES)
 MODES = torch.cat([REFERENCES[0][:2], REFERENCES[1][:2]])
 LINEAR_STEPS = DDPMScheduler(**tiny.LINEAR)
 
@@ -48,21 +50,21 @@ def test_classes_may_stand_anywhere_in_the_batch(one):
 
 def test_a_class_without_modes_is_named(one):
     with pytest.raises(ValueError, match="'0' came without its modes"):
-        ModeDirection(one, [Target("0", 0, slice(0, 2), REFERENCES[0])])
+        ModeDirection(one, [replace(TARGETS[0], modes=None)])
 
 
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", tiny.NOISE_SCHEDULERS)
 @pytest.mark.parametrize("guidance", [{"scale_mode": "paper", "scale": 0.5, "stop": 0.9}, {"scale": 0.8}], ids=str)
 def test_every_image_ends_nearer_to_its_own_mode_than_without(one, scheduler, guidance):
-    sampling, labels = Sampling(scheduler=scheduler, steps=10), torch.tensor([0, 0, 1, 1])
+    sampling, conditions = Sampling(scheduler=scheduler, steps=10), one.conditions([0, 0, 1, 1])
     references = {label: reference.float() for label, reference in REFERENCES.items()}
-    aims = tiny.targets((0, 1), 2, references)
+    wanted = tiny.spec(guidance={"objective": "mode", **guidance})
 
     def distances(guide):
-        latents = sample(one, labels, tiny.generators(4), sampling, guide=guide).latents
+        latents = sample(one, conditions, tiny.generators(4), sampling, guide=guide).latents
         return (latents - MODES).flatten(1).norm(dim=1)
 
-    guide = tiny.guide(one, tiny.spec(guidance={"objective": "mode", **guidance}), aims)
+    guide = tiny.guide(one, wanted, tiny.targets(one, wanted, (0, 1), references))
     assert (distances(guide) < 0.9 * distances(None)).all()
 
 
@@ -75,7 +77,7 @@ def test_no_pass_records_anything_for_autograd(one, monkeypatch):
         return whole(*arguments)
 
     monkeypatch.setattr(one, "denoise", watched)
-    aims = tiny.targets((0,), 2, {0: REFERENCES[0].float()})
-    guide = tiny.guide(one, tiny.spec(guidance={"objective": "mode"}), aims)
-    sample(one, torch.tensor([0, 0]), tiny.generators(2), Sampling(steps=3), guide=guide)
+    wanted = tiny.spec(guidance={"objective": "mode"})
+    guide = tiny.guide(one, wanted, tiny.targets(one, wanted, (0,), {0: REFERENCES[0].float()}))
+    sample(one, one.conditions([0, 0]), tiny.generators(2), Sampling(steps=3), guide=guide)
     assert recorded == [False] * 3

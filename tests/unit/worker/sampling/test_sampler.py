@@ -22,19 +22,20 @@ def one():
 
 def draw(one, wanted, classes=(0,), *, first=0, sampling=SAMPLING, **options):
     """The images of some classes, under the spec's guidance, from generators numbered `first` on."""
-    labels = torch.tensor([label for label in classes for _ in range(wanted.ipc)])
-    guide = guide_for(one, wanted, tiny.targets(classes, wanted.ipc, REFERENCES))
-    return sample(one, labels, tiny.generators(len(labels), first=first), sampling, guide=guide, **options)
+    conditions = one.conditions([label for label in classes for _ in range(wanted.ipc)])
+    references = {label: latents.to(one.latent_dtype) for label, latents in REFERENCES.items()}
+    guide = guide_for(one, wanted, tiny.targets(one, wanted, classes, references))
+    return sample(one, conditions, tiny.generators(len(conditions), first=first), sampling, guide=guide, **options)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50, 999])
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", tiny.NOISE_SCHEDULERS)
 def test_a_scheduler_takes_as_many_steps_as_asked_for(one, scheduler, steps):
-    assert len(one.scheduler(scheduler, steps).timesteps) == steps
+    assert len(one.scheduler(Sampling(scheduler=scheduler, steps=steps)).timesteps) == steps
 
 
 @pytest.mark.parametrize("objective", Objective)
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", tiny.NOISE_SCHEDULERS)
 def test_the_same_call_twice_gives_the_same_bytes(one, scheduler, objective):
     wanted = tiny.spec(guidance={"objective": objective})
     sampling = Sampling(scheduler=scheduler, steps=3)
@@ -58,9 +59,20 @@ def test_a_class_does_not_depend_on_the_other_classes_of_the_batch(one, objectiv
     assert torch.allclose(together[2:4], alone, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
+@pytest.mark.parametrize("objective", Objective)
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_a_batch_in_parts_gives_the_same_images_to_rounding(batch, objective, cfg_scale):
+    exact = tiny.backbone(model=tiny.transformer().double())
+    wanted = tiny.spec(guidance={"objective": objective})
+    sampling = Sampling(steps=5, cfg_scale=cfg_scale)
+    whole, parts = (draw(exact, wanted, (0, 1, 2), sampling=sampling, batch=size).latents for size in (None, batch))
+    assert torch.allclose(whole, parts, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("guidance", [{"objective": "none"}, {"scale": 0}, {"start": 0.95}])
 def test_guidance_that_is_off_changes_no_byte(one, guidance):
-    plain = sample(one, torch.zeros(2, dtype=torch.int64), tiny.generators(2), SAMPLING)
+    plain = sample(one, one.conditions([0, 0]), tiny.generators(2), SAMPLING)
     assert torch.equal(draw(one, tiny.spec(guidance=guidance)).latents, plain.latents)
 
 
@@ -75,7 +87,7 @@ def test_the_ratio_of_a_relative_step_is_gamma(one):
     assert ratios == pytest.approx([0.7] * 5, rel=1e-5)
 
 
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", tiny.NOISE_SCHEDULERS)
 def test_guidance_that_diverges_is_refused_naming_the_scale(one, scheduler):
     wanted = tiny.spec(kernel="linear", guidance={"scale": 1e6, "scale_mode": "paper"})
     with pytest.raises(InvalidSpec, match="diverged at step") as refused:
@@ -124,11 +136,11 @@ def test_guided_images_are_nearer_to_the_real_ones_than_unguided_images(one, obj
     sampling = Sampling(scheduler=Scheduler.DDIM, steps=10)
 
     def features(latents):
-        return one.features(latents, torch.tensor(0), torch.ones(len(latents), dtype=torch.int64), 1)
+        return one.hidden(latents, torch.tensor(0), one.conditions([1] * len(latents)), (1,))[0].flatten(1)
 
     def discrepancy(guidance):
         wanted = tiny.spec(ipc=6, guidance=guidance)
         synthetic, real = features(draw(one, wanted, (1,), sampling=sampling).latents), features(REFERENCES[1])
-        return mmd2_biased(kernel_for(wanted, real), synthetic, real).item()
+        return mmd2_biased(kernel_for(wanted, real, (real.shape[1],)), synthetic, real).item()
 
     assert discrepancy({"objective": objective, **scale}) < 0.8 * discrepancy({"objective": "none"})

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.unit.worker import tiny
 from worker.backbones.registry import BackboneRegistry
+from worker.disk_cache import DiskCache
 from worker.stages.base import Bench, Done, Work
 from worker.training.model import save
 
@@ -30,9 +31,9 @@ def bench(settings: Settings) -> Bench:
     """Knows the backbone `tiny`: digits of 8 x 8 pixels, three blocks."""
     save(settings.data_dir / "backbones" / "tiny", tiny.transformer(), [str(label) for label in range(10)])
     device = torch.device("cpu")
-    return Bench(
-        settings, LocalArtifactStore(settings.artifacts_dir), BackboneRegistry(settings.backbone_roots, device), device
-    )
+    backbones = BackboneRegistry(settings.backbone_roots, device)
+    cache = DiskCache(settings.cache_dir, settings.cache_bytes)
+    return Bench(settings, LocalArtifactStore(settings.artifacts_dir), backbones, device, cache)
 
 
 class JobAtHand:

@@ -14,9 +14,10 @@ from worker.datasets.readers import digits
 from worker.datasets.tensors import to_tensor
 from worker.evaluation.protocols import PROTOCOLS
 from worker.evaluation.train import Score, train_and_test
+from worker.sampling.targets import Preparing, targets_for
 from worker.stages.evaluate import training_sets
 from worker.stages.prepare import dataset_of, prepare
-from worker.stages.sample import sample_classes, targets_for
+from worker.stages.sample import sample_classes
 from worker.training.model import Architecture
 from worker.training.train import TrainingConfig, train
 
@@ -45,12 +46,12 @@ def everything(job, tmp_path):
         for arm in (Arm.GUIDED, Arm.UNGUIDED):
             one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=["3", "7"])
         dataset, work = dataset_of(one.work(TaskKind.EVALUATE), one.bench), one.work(TaskKind.EVALUATE)
-        aims = targets_for(one.spec, work.backbone(one.bench), dataset, dataset.classes)
+        aims = targets_for(one.spec, work.backbone(one.bench), dataset, dataset.classes, Preparing())
         arms = {arm: training_sets(arm, work, one.bench, dataset)[0] for arm in Arm}
         return Seen(
             dataset,
             weights=trained(dataset, tmp_path / name),
-            references=b"".join(aim.reference.numpy().tobytes() for aim in aims),
+            references=b"".join(aim.reference.clean.numpy().tobytes() for aim in aims),
             arms={arm: images.tobytes() + labels.tobytes() for arm, (images, labels) in arms.items()},
             score=scored(dataset, *arms[Arm.FULL]),
         )

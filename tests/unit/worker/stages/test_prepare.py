@@ -9,8 +9,8 @@ from app.domain.plan import later_tasks
 from app.domain.spec import Arm
 from tests.unit.worker import tiny
 from worker.datasets.cache import DatasetCache
+from worker.sampling.targets import Preparing, targets_for
 from worker.stages.prepare import dataset_of, least_images, prepare
-from worker.stages.sample import targets_for
 from worker.training.model import save
 
 
@@ -29,8 +29,8 @@ def test_classes_keep_the_order_asked_for_and_the_labels_of_the_backbone(job):
     one = job(classes=["7", "3"])
     classes = one.run(prepare, TaskKind.PREPARE).output["classes"]
     work = one.work(TaskKind.SAMPLE)
-    targets = targets_for(one.spec, work.backbone(one.bench), dataset_of(work, one.bench), classes)
-    assert [(target.class_name, target.label) for target in targets] == [("7", 7), ("3", 3)]
+    targets = targets_for(one.spec, work.backbone(one.bench), dataset_of(work, one.bench), classes, Preparing())
+    assert [(target.class_name, target.conditions.given[0].item()) for target in targets] == [("7", 7), ("3", 3)]
 
 
 def test_the_rest_of_the_job_is_planned_from_the_classes_found(job):

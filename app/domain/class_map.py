@@ -1,0 +1,22 @@
+"""What a spec calls a class: its name in the dataset, and what a backbone has for it."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, Strict, StringConstraints, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+MOST_LETTERS = 1000
+
+
+def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> int | str:
+    """What pydantic says of a union is one complaint for each of its types."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise ValueError(f"must be a label's number, 0 or more, or a text of 1 to {MOST_LETTERS} characters") from error
+
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+ClassLabel = Annotated[
+    Annotated[int, Strict(), Field(ge=0)] | Annotated[str, Strict(), Field(min_length=1, max_length=MOST_LETTERS)],
+    WrapValidator(_in_one_sentence),
+]

@@ -1,0 +1,299 @@
+"""What does kernel guidance cost, and what does the cost depend on? Ratios measured side by side, in one run.
+
+The backbone is a DiT of 28 blocks with random weights, tapped at block 8: speed does not depend on their values.
+`--model dit-xl-2 --device cuda --dtype bfloat16` takes the shape of DiT-XL/2 at 256 pixels.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from torch import Tensor
+
+from app.domain.spec import DistillationSpec
+from worker.backbones.dit import DiTBackbone
+from worker.backbones.registry import device_named
+from worker.datasets.base import Dataset, Split
+from worker.disk_cache import DiskCache
+from worker.sampling.guide import guide_for
+from worker.sampling.sampler import initial_noise, sample
+from worker.sampling.targets import Preparing, targets_for
+from worker.seeds import generator
+
+TAP = 8
+BLOCKS = 28
+CFG_SCALE = 4.0
+SIZES = (64, 1_000, 10_000, 100_000)
+NAIVE_IMAGES = 1_000
+NAIVE_BATCH = 100
+SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "linear", "clip_sample": False}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A DiT and its VAE: side of the latents, attention heads and their width, channels of the VAE's levels."""
+
+    latent_size: int
+    heads: int
+    head_width: int
+    vae_channels: tuple[int, ...]
+
+
+SHAPES = {"mid": Shape(12, 4, 48, (8,)), "dit-xl-2": Shape(32, 16, 72, (128, 256, 512, 512))}
+
+
+class Bench:
+    """One backbone, one cache, and what is done with them."""
+
+    def __init__(self, options: argparse.Namespace, cache: Path) -> None:
+        self.steps = options.steps
+        self.transformer, self.vae, self.backbone = backbone(options)
+        self.cache = DiskCache(cache, limit_bytes=1 << 40)
+        self._targets: dict[tuple[int, int], list[Any]] = {}
+
+    def spec(self, ipc: int, *, guided: bool) -> DistillationSpec:
+        body = {
+            "dataset_uri": "sklearn://digits",
+            "ipc": ipc,
+            "kernel_bandwidth": "median",
+            "guidance": {"objective": "mmd" if guided else "none", "tap": TAP, "scale": 0.1},
+            "sampling": {"scheduler": "ddim", "steps": self.steps, "cfg_scale": CFG_SCALE},
+            "reference": {"count": 64},
+        }
+        return DistillationSpec.model_validate(body)
+
+    def prepare(self, images: int, ipc: int = 10) -> float:
+        """Seconds until so many real images are ready to guide."""
+        began = time.perf_counter()
+        data = dataset(self.backbone.image_size, images)
+        preparing = Preparing(self.cache, batch=256)
+        self._targets[images, ipc] = targets_for(self.spec(ipc, guided=True), self.backbone, data, ["0"], preparing)
+        self._wait()
+        return time.perf_counter() - began
+
+    def sample(self, images: int | None, *, ipc: int = 10, first: int = 0, count: int | None = None) -> float:
+        """Seconds per step of sampling `count` (default IPC) images of a class, guided by so many real ones or by none."""
+        spec = self.spec(ipc, guided=images is not None)
+        guide = None if images is None else guide_for(self.backbone, spec, self._targets[images, ipc])
+        n = count or ipc
+        conditions = self.backbone.conditions([0] * n)
+        began = time.perf_counter()
+        sample(self.backbone, conditions, generators(n, first), spec.sampling, guide=guide)
+        self._wait()
+        return (time.perf_counter() - began) / self.steps
+
+    def naive_step(self, ipc: int) -> float:
+        """Seconds of one step of Algorithm 1 as it is written: features of all real images, the whole pass on the graph."""
+        device, shape = self.backbone.device, self.backbone.latent_shape
+        x = initial_noise(self.backbone, generators(ipc)).requires_grad_()
+        real = torch.randn((NAIVE_IMAGES, *shape), generator=generator("naive")).to(device)
+        began = time.perf_counter()
+        t = self.backbone.scheduler(self.spec(ipc, guided=True).sampling).timesteps[0]
+        conditions = self.backbone.conditions([0])
+        with torch.no_grad():
+            noised = self.backbone.add_noise(real, torch.randn_like(real), t)
+            parts = [
+                self.backbone.hidden(part, t, conditions.repeat(len(part)), (TAP,))[0].flatten(1).float()
+                for part in noised.split(NAIVE_BATCH)
+            ]
+            self._predict(x.detach(), t, null=True)
+        features = []
+        hook = self.transformer.transformer_blocks[TAP - 1].register_forward_hook(lambda _m, _i, out: features.append(out))
+        self._predict(x, t)
+        hook.remove()
+        distance = torch.cdist(features[0].flatten(1).float(), torch.cat(parts)).mean(1).sum()
+        torch.autograd.grad(distance, x)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _predict(self, x: Tensor, t: Tensor, *, null: bool = False) -> Tensor:
+        labels = torch.full((len(x),), self.backbone.label_count if null else 0, device=x.device)
+        x = x.to(self.transformer.dtype)
+        return self.transformer(x, timestep=t.to(x.device).expand(len(x)), class_labels=labels).sample
+
+    def by_pipeline(self, count: int) -> float:
+        """Seconds of sampling and decoding by diffusers' own pipeline."""
+        pipeline = DiTPipeline(self.transformer, self.vae, DDIMScheduler.from_config(SCHEDULE))
+        pipeline.set_progress_bar_config(disable=True)
+        began = time.perf_counter()
+        pipeline([0] * count, CFG_SCALE, generators(count), self.steps, output_type="np")
+        self._wait()
+        return time.perf_counter() - began
+
+    def by_us(self, count: int) -> float:
+        """Seconds of the same with guidance off."""
+        began = time.perf_counter()
+        conditions = self.backbone.conditions([0] * count)
+        sampled = sample(self.backbone, conditions, generators(count), self.spec(count, guided=False).sampling)
+        self.backbone.decode(sampled.latents).float().cpu().numpy()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.backbone.device.type == "cuda":
+            torch.cuda.synchronize(self.backbone.device)
+
+
+def backbone(options: argparse.Namespace) -> tuple[DiTTransformer2DModel, AutoencoderKL, DiTBackbone]:
+    shape = SHAPES[options.model]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = DiTTransformer2DModel(
+            num_attention_heads=shape.heads,
+            attention_head_dim=shape.head_width,
+            in_channels=4,
+            out_channels=8,
+            num_layers=BLOCKS,
+            sample_size=shape.latent_size,
+            patch_size=2,
+            num_embeds_ada_norm=1000,
+        )
+        levels = len(shape.vae_channels)
+        vae = AutoencoderKL(
+            block_out_channels=shape.vae_channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            layers_per_block=2 if levels > 1 else 1,
+            latent_channels=4,
+            norm_num_groups=32 if levels > 1 else 4,
+        )
+    device = device_named(options.device)
+    transformer.to(device, getattr(torch, options.dtype)).eval()
+    one = DiTBackbone(
+        name=options.model,
+        revision="random",
+        transformer=transformer,
+        vae=vae.to(device).eval(),
+        scheduler_config=SCHEDULE,
+        labels={str(label): label for label in range(1000)},
+    )
+    return transformer, vae, one
+
+
+def dataset(image_size: int, images: int) -> Dataset:
+    """So many random colour images of one class, made when they are read."""
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        shape = (image_size, image_size, 3)
+        return np.stack([np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8) for index in indices])
+
+    split = Split(np.zeros(images, dtype=np.int64), tuple(f"{index:07}" for index in range(images)), read)
+    return Dataset("random://", ("0",), split, split.subset([]), digest=f"random-{images}")
+
+
+def generators(count: int, first: int = 0) -> list[torch.Generator]:
+    return [generator("bench", first + index) for index in range(count)]
+
+
+def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
+    """Every number of the table, by name."""
+    bench = Bench(options, cache)
+    told: dict[str, float] = {}
+    for images in SIZES:
+        first = bench.prepare(images)
+        again = bench.prepare(images)
+        progress(f"prepared {images} real images in {first:.1f} s, again in {again:.2f} s")
+        if images == NAIVE_IMAGES:
+            told["second_over_first_prepare"] = again / first
+    bench.prepare(NAIVE_IMAGES, ipc=50)
+    told |= rounds(
+        options.rounds,
+        {"unguided": lambda: bench.sample(None), **{f"n{n}": lambda n=n: bench.sample(n) for n in SIZES}},
+        {f"guided_over_unguided_n{n}": (f"n{n}", "unguided") for n in SIZES},
+    )
+    for ipc in (10, 50):
+        told |= rounds(
+            2,
+            {"naive": lambda ipc=ipc: bench.naive_step(ipc), "ours": lambda ipc=ipc: bench.sample(NAIVE_IMAGES, ipc=ipc)},
+            {f"naive_over_ours_n{NAIVE_IMAGES}_ipc{ipc}": ("naive", "ours")},
+        )
+    told |= rounds(
+        options.rounds,
+        {"ours": lambda: bench.by_us(10), "diffusers": lambda: bench.by_pipeline(10)},
+        {"unguided_over_diffusers": ("ours", "diffusers")},
+    )
+    told |= rounds(
+        options.rounds,
+        {"batched": lambda: bench.sample(None), "single": lambda: sum(bench.sample(None, first=i, count=1) for i in range(10))},
+        {"batched_over_batch1": ("batched", "single")},
+    )
+    for images in (SIZES[0], SIZES[-1]):
+        told[f"peak_mib_n{images}"] = peak_mib(images, cache)
+    return told
+
+
+def rounds(count: int, arms: dict[str, Callable[[], float]], ratios: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """The medians over rounds of one arm's seconds over another's; in each round every arm runs once, after one to warm up."""
+    for arm in arms.values():
+        arm()
+    seconds = []
+    for _ in range(count):
+        seconds.append({name: arm() for name, arm in arms.items()})
+        progress("  ".join(f"{name} {value:.3f} s" for name, value in seconds[-1].items()))
+    return {name: statistics.median(one[above] / one[below] for one in seconds) for name, (above, below) in ratios.items()}
+
+
+def peak_mib(images: int, cache: Path) -> float:
+    """Peak memory of a process that samples once, its references at hand."""
+    command = [sys.executable, "-m", "bench.guidance", *sys.argv[1:], "--peak-of", str(images), "--cache", str(cache)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(options: argparse.Namespace) -> None:
+    bench = Bench(options, options.cache)
+    bench.prepare(options.peak_of)
+    bench.sample(options.peak_of)
+    if bench.backbone.device.type == "cuda":
+        print(torch.cuda.max_memory_allocated(bench.backbone.device) / 2**20)
+    else:
+        print(getrusage(RUSAGE_SELF).ru_maxrss / 2**10)
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    if options.peak_of is not None:
+        print_peak(options)
+        return
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as cache:
+        told = measure(options, Path(cache))
+    print(f"{options.model}, {options.device}, {options.dtype}, {options.threads} threads, {time.monotonic() - began:.0f} s")
+    for name, value in told.items():
+        print(f"{name:36} {value:10.3f}")
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench-guidance", description=__doc__)
+    parser.add_argument("--model", choices=SHAPES, default="mid")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write {name: number} here")
+    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

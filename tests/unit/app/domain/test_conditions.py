@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.conditions import condition_of
+from app.domain.errors import InvalidSpec
+from app.domain.imagenet import is_wordnet_id, synsets
+from app.domain.model import Model
+from tests.unit.app.domain.models import FakeModel, prompted, spec
+
+IMAGENET = FakeModel(name="imagenet", labels={"tench": 0, "goldfish": 1, "toilet tissue": 999}, wordnet=True)
+NAMES = st.text(min_size=1, max_size=20).filter(lambda name: not is_wordnet_id(name))
+
+
+def refused(class_name: str, model: Model, **class_map: object) -> tuple[str, str]:
+    with pytest.raises(InvalidSpec) as caught:
+        condition_of(class_name, spec(class_map=class_map), model)
+    (problem,) = caught.value.problems
+    return problem.field, problem.message
+
+
+@pytest.mark.parametrize(
+    ("class_map", "label"),
+    [({}, 1), ({"dog": "tabby cat"}, 281), ({"dog": 0}, 0), ({"dog": 999}, 999), ({"dog": "n01440764"}, 7), ({"cat": 3}, 1)],
+)
+def test_a_class_is_what_it_is_mapped_to_or_else_its_name(class_map: dict[str, object], label: int) -> None:
+    assert condition_of("dog", spec(class_map=class_map), FakeModel()) == label
+
+
+def test_a_wordnet_id_is_found_by_its_place_where_the_labels_are_imagenets_and_else_by_its_words() -> None:
+    for wordnet_id, synset in synsets().items():
+        assert condition_of(wordnet_id, spec(), IMAGENET) == synset.label
+    assert condition_of("n01440764", spec(), FakeModel()) == 7
+
+
+def test_a_name_goes_before_a_wordnet_id() -> None:
+    assert condition_of("n01440764", spec(), FakeModel(labels={"n01440764": 5}, wordnet=True)) == 5
+
+
+def test_an_unknown_class_is_told_with_the_nearest() -> None:
+    assert refused("tabby", FakeModel()) == ("classes", "class 'tabby' is unknown to m; nearest: tabby cat")
+
+
+def test_a_wordnet_id_that_is_unknown_is_told_with_its_meaning() -> None:
+    field, message = refused("n02123045", FakeModel(labels={"tabby cat": 281}))
+    assert (field, message) == ("classes", "class 'n02123045' (tabby) is unknown to m; nearest: tabby cat")
+
+
+def test_a_mapping_at_fault_is_named() -> None:
+    assert refused("a", FakeModel(), a="dgo") == ("class_map.a", "class 'dgo' is unknown to m; nearest: dog")
+    assert refused("a", FakeModel(label_count=10), a=10) == ("class_map.a", "m has the labels 0 to 9 and no label 10")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "class_map", "prompt"),
+    [
+        ("dog", {}, "a photo of a dog"),
+        ("french_horn", {}, "a photo of a french horn"),
+        ("n03394916", {}, "a photo of a French horn"),
+        ("7", {"7": "seven_7"}, "a photo of a seven_7"),
+        ("7", {"7": "n03394916"}, "a photo of a French horn"),
+    ],
+)
+def test_a_prompt_has_the_words_of_the_class(class_name: str, class_map: dict[str, str], prompt: str) -> None:
+    assert condition_of(class_name, spec(class_map=class_map), prompted()) == prompt
+
+
+@given(NAMES, st.text(max_size=20), st.text(max_size=20))
+def test_a_prompt_of_ones_own_is_kept_around_the_class(name: str, before: str, after: str) -> None:
+    asked = spec(sampling={"prompt": before + "{class}" + after}, class_map={name: name})
+    assert condition_of(name, asked, prompted()) == (before + "{class}" + after).replace("{class}", name)
+
+
+def test_a_model_of_words_takes_no_label_and_no_id_without_known_words() -> None:
+    assert refused("a", prompted(), a=0) == ("class_map.a", "m takes words and has no labels: give words in place of 0")
+    field, message = refused("n99999999", prompted())
+    assert field == "classes"
+    assert "put its words into class_map" in message

@@ -1,0 +1,113 @@
+"""A backbone that is a formula, and classes of random images: what references are made of, without a network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.domain.conditions import Condition
+from app.domain.spec import Sampling
+from worker.backbones.base import Backbone, Conditions, Denoised, Hidden
+from worker.datasets.base import Split, in_memory
+from worker.sampling.references import ClassImages
+
+SIDE, TOKENS, CHANNELS = 4, 16, 3
+
+
+@dataclass
+class Formula(Backbone):
+    """phi_l(x, t, c) = scale sin(l x + phase of t, c and channel); latents are the images, and tokens their pixels.
+
+    `encoded` and `passes` are the sizes of the batches it got, `seen` the timesteps and latents of the latter.
+    """
+
+    name: str = "formula"
+    revision: str = "1"
+    latent_dtype: torch.dtype = torch.float32
+    dtype: torch.dtype = torch.float32
+    flow: bool = False
+    scale: float = 1.0
+    width: int = CHANNELS
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    latent_shape: tuple[int, int, int] = (1, SIDE, SIDE)
+    image_size: int = SIDE
+    channels: int = 1
+    taps: tuple[str, ...] = ("one", "two", "three")
+    labels: Mapping[str, int] = field(default_factory=dict)
+    label_count: int = 10
+    wordnet: bool = False
+    prompted: bool = False
+    learned_variance: bool = False
+    encoded: list[int] = field(default_factory=list)
+    passes: list[int] = field(default_factory=list)
+    seen: list[tuple[float, Tensor]] = field(default_factory=list)
+
+    def encode(self, images: Tensor) -> Tensor:
+        self.encoded.append(len(images))
+        return images.to(self.latent_dtype)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        part = t.item() / 1000
+        return (1 - part) * x0 + part * eps
+
+    def hidden(self, x_t: Tensor, t: Tensor, conditions: Conditions, taps: Sequence[int]) -> Hidden:
+        self.passes.append(len(x_t))
+        self.seen.append((t.item(), x_t))
+        (c,) = conditions.given
+        phase = t / 1000 + c[:, None, None] + torch.arange(self.width)
+        return tuple(self.scale * torch.sin(tap * x_t.flatten(1)[:, :, None] + phase) for tap in taps)
+
+    def scheduler(self, sampling: Sampling) -> Any:
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def predicted_x0(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def posterior_std(self, t: Tensor, earlier: Tensor | None) -> float:
+        raise NotImplementedError
+
+    def conditions(self, given: Sequence[Condition], negative: str | None = None) -> Conditions:
+        raise NotImplementedError
+
+    def denoise(self, x_t: Tensor, t: Tensor, conditions: Conditions, cfg_scale: float, taps: Sequence[int]) -> Denoised:
+        raise NotImplementedError
+
+
+class Unplugged(Formula):
+    """Must not be asked to compute."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        raise AssertionError("an image was encoded")
+
+    def hidden(self, x_t: Tensor, t: Tensor, conditions: Conditions, taps: Sequence[int]) -> Hidden:
+        raise AssertionError("the network was run")
+
+
+def class_images(
+    count: int = 20,
+    *,
+    class_name: str = "cat",
+    condition: Condition = 3,
+    digest: str = "d1",
+    first: int = 0,
+    read: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> ClassImages:
+    """Random images named by their numbers from `first`; `read` in place of their pixels."""
+    pixels = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), dtype=np.uint8)
+    names = [f"{first + number}.png" for number in range(count)]
+    split = in_memory(pixels, np.zeros(count), names)
+    if read is not None:
+        split = Split(split.labels, split.names, read)
+    row = (torch.tensor([float(len(str(condition)))]),)
+    return ClassImages(class_name, condition, Conditions(row, row), split, digest)
+
+
+def steps(*numbers: float) -> list[Tensor]:
+    """Timesteps as a scheduler gives them."""
+    return [torch.tensor(number) for number in numbers]

@@ -1,0 +1,195 @@
+"""Folders kept between jobs under a key that says what is in them; many processes make and read them at once."""
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from filelock import FileLock, Timeout
+
+POLL_SECONDS = 0.1  # between two tries of a lock that another process holds
+STRIPES = 256  # as many lock files and no more: keys share them by hash
+
+DAMAGE = (OSError, EOFError, KeyError, ValueError)  # what reading an entry raises that is not as it was made
+
+Make = Callable[[Path], None]
+Tick = Callable[[], None]
+Opened = TypeVar("Opened")
+
+log = structlog.get_logger()
+
+
+class DiskCache:
+    """Entries are folders below `root`, each made once, whole or not at all, and never changed.
+
+    Every method may raise OSError, for a full disk or a folder that cannot be written: callers then do without. After each
+    new entry the least recently used ones go until all together have at most `limit_bytes`; the new one stays even if it
+    alone has more.
+    """
+
+    def __init__(self, root: Path, limit_bytes: int) -> None:
+        self._entries = root / "entries"
+        self._unfinished = root / "unfinished"
+        self._locks = root / "locks"
+        self._limit_bytes = limit_bytes
+
+    def get(self, key: str, make: Make, tick: Tick) -> Path:
+        """The folder of the entry, as `read` finds it. Another process may evict it before it is opened; `read` is safe."""
+        return self.read(key, make, lambda folder: folder, tick)
+
+    def read(self, key: str, make: Make, opened: Callable[[Path], Opened], tick: Tick) -> Opened:
+        """What `opened(folder)` gives for the entry; `make(folder)` fills an empty folder if there is none yet.
+
+        One process makes an entry; the others wait, call `tick` meanwhile, which may raise, and find it. A maker that is
+        killed leaves nothing that counts. `opened` raises one of DAMAGE for an entry that is damaged or was evicted
+        under its hands: such an entry is dropped and made again. Files that it opened or mapped outlive an eviction.
+        `make` must not use this cache: two keys may share one lock.
+        """
+        entry = self._path(key)
+        if entry.is_dir():
+            with suppress(*DAMAGE):
+                return _use(entry, opened)
+        with self._locked(key, tick):
+            found, was_made = self._under_lock(entry, make, opened)
+        if was_made:
+            self._tidy(entry)
+        return found
+
+    def _under_lock(self, entry: Path, make: Make, opened: Callable[[Path], Opened]) -> tuple[Opened, bool]:
+        """The opened entry, and whether it had to be made; opened under its lock, so that nobody can evict it before."""
+        if entry.is_dir():
+            try:
+                return _use(entry, opened), False
+            except DAMAGE as error:
+                log.warning("cache.damaged", key=entry.name, reason=str(error))
+                self._drop(entry)
+        self._make(entry, make)
+        return _use(entry, opened), True
+
+    def _make(self, entry: Path, make: Make) -> None:
+        folder = self._unfinished / entry.name
+        shutil.rmtree(folder, ignore_errors=True)  # of a maker that was killed: we hold its lock
+        folder.mkdir(parents=True)
+        try:
+            make(folder)
+            for path in (*_files(folder), folder):
+                _sync(path)
+            self._entries.mkdir(exist_ok=True)
+            folder.rename(entry)
+            _sync(self._entries)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _tidy(self, newest: Path) -> None:
+        try:
+            self._make_room(newest)
+            self._sweep()
+        except OSError as error:  # the entry is there; the next one tidies again
+            log.warning("cache.untidy", reason=str(error))
+
+    def _make_room(self, newest: Path) -> None:
+        """Drop the least recently used entries until the rest is within the limit, but for `newest` and those under a lock."""
+        sizes = {entry: _size_bytes(entry) for entry in _by_last_use(self._entries)}
+        total = sum(sizes.values())
+        for entry, size_bytes in sizes.items():
+            if total <= self._limit_bytes:
+                return
+            if entry != newest and self._if_free(entry.name, self._drop, entry):
+                total -= size_bytes
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half made or half removed."""
+        for folder in self._unfinished.iterdir():
+            self._if_free(folder.name, shutil.rmtree, folder, True)
+
+    def _drop(self, entry: Path) -> None:
+        """Remove an entry under its lock: at once to all who look for it, then from the disk."""
+        gone = self._unfinished / entry.name
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(FileNotFoundError):  # somebody else made room meanwhile
+            entry.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _if_free(self, key: str, act: Callable[..., None], *arguments: object) -> bool:
+        """Whether nobody held the key's lock, and `act` was called under it."""
+        try:
+            with FileLock(self._lock_path(key), timeout=0):
+                act(*arguments)
+        except Timeout:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, key: str, tick: Tick) -> Generator[None]:
+        """Holds the key's lock, which dies with its process; calls `tick` while another has it."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_path(key), timeout=0)
+        while not _acquired(lock):
+            tick()
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock_path(self, key: str) -> Path:
+        return self._locks / f"{int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % STRIPES:03d}.lock"
+
+    def _path(self, key: str) -> Path:
+        if not re.fullmatch(r"[0-9A-Za-z_-]{1,200}", key):
+            raise ValueError(f"not a key: {key!r}")
+        return self._entries / key
+
+
+def _use(entry: Path, opened: Callable[[Path], Opened]) -> Opened:
+    """The opened entry, which now counts as used."""
+    with suppress(OSError):  # a cache that may only be read is still a cache
+        now = time.time_ns()  # finer than the clock of the file system
+        os.utime(entry, ns=(now, now))
+    return opened(entry)
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    return True
+
+
+def _by_last_use(entries: Path) -> list[Path]:
+    """The entries, the least recently used first; those that vanish meanwhile are left out."""
+    used: list[tuple[int, Path]] = []
+    for entry in entries.iterdir():
+        with suppress(FileNotFoundError):
+            used.append((entry.stat().st_mtime_ns, entry))
+    return [entry for _, entry in sorted(used)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _size_bytes(folder: Path) -> int:
+    total = 0
+    with suppress(FileNotFoundError):  # evicted while being counted
+        for file in _files(folder):
+            total += file.stat().st_size
+    return total
+
+
+def _sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, safe on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

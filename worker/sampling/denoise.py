@@ -1,0 +1,96 @@
+"""One denoising pass of a batch, in parts where the device has no room for all of it."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worker.backbones.base import Backbone, Conditions, Hidden, Timestep
+from worker.sampling.direction import StepState, Tap
+
+
+def denoise(
+    backbone: Backbone,
+    x_t: Float[Tensor, "n c h w"],
+    t: Timestep,
+    earlier: Timestep | None,
+    conditions: Conditions,
+    cfg_scale: float,
+    tap: Tap | None,
+    batch: int,
+) -> StepState:
+    """The pass at x_t, with the tapped features and the way back from them; at most `batch` images at a time.
+
+    In one part, the graph of the pass itself leads back to x_t. In several, no graph is kept: a set objective knows what it
+    asks of each part only after all of them, so the way back runs the blocks up to the tap once more.
+    """
+    if tap is None:
+        parts = [backbone.denoise(x_t[rows], t, conditions[rows], cfg_scale, ()) for rows in parts_of(len(x_t), batch)]
+        return StepState(x_t, t, earlier, torch.cat([part.prediction for part in parts]))
+    if len(x_t) <= batch:
+        return _whole(backbone, x_t, t, earlier, conditions, cfg_scale, tap)
+    return _in_parts(backbone, x_t, t, earlier, conditions, cfg_scale, tap, batch)
+
+
+def features_of(
+    backbone: Backbone, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, tap: Tap
+) -> Float[Tensor, "n d"]:
+    """The tapped features of x_t, without the rest of the pass."""
+    return _features(tap, backbone.hidden(x_t, t, conditions, tap.blocks), x_t)
+
+
+def parts_of(count: int, batch: int) -> Iterator[slice]:
+    """0..count-1 in slices of at most `batch`."""
+    return (slice(start, min(start + batch, count)) for start in range(0, count, batch))
+
+
+def _whole(
+    backbone: Backbone,
+    x_t: Tensor,
+    t: Timestep,
+    earlier: Timestep | None,
+    conditions: Conditions,
+    cfg_scale: float,
+    tap: Tap,
+) -> StepState:
+    x = x_t.detach().requires_grad_()
+    with torch.enable_grad():
+        denoised = backbone.denoise(x, t, conditions, cfg_scale, tap.blocks)
+        features = _features(tap, denoised.hidden, x_t)
+
+    def pull(v: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        return torch.autograd.grad(features, x, v)[0]
+
+    return StepState(x_t, t, earlier, denoised.prediction, features.detach(), pull)
+
+
+def _in_parts(
+    backbone: Backbone,
+    x_t: Tensor,
+    t: Timestep,
+    earlier: Timestep | None,
+    conditions: Conditions,
+    cfg_scale: float,
+    tap: Tap,
+    batch: int,
+) -> StepState:
+    parts = list(parts_of(len(x_t), batch))
+    denoised = [backbone.denoise(x_t[rows], t, conditions[rows], cfg_scale, tap.blocks) for rows in parts]
+    features = torch.cat([_features(tap, part.hidden, x_t) for part in denoised])
+
+    def pull(v: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        return torch.cat([_pull(rows, v[rows]) for rows in parts])
+
+    def _pull(rows: slice, v: Tensor) -> Tensor:
+        x = x_t[rows].detach().requires_grad_()
+        with torch.enable_grad():
+            again = features_of(backbone, x, t, conditions[rows], tap)
+        return torch.autograd.grad(again, x, v)[0]
+
+    return StepState(x_t, t, earlier, torch.cat([part.prediction for part in denoised]), features, pull)
+
+
+def _features(tap: Tap, hidden: Hidden, like: Tensor) -> Tensor:
+    """In the precision of the latents, whatever the model computes in."""
+    return tap.features(tuple(one.to(like.dtype) for one in hidden))
