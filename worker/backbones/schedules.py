@@ -145,7 +145,7 @@ class FlowMatching(Schedule):
             raise InvalidSpec.of("sampling.scheduler", f"this backbone learned flow matching; {Scheduler.FLOW_EULER} is for it")
         if sampling.variance is Variance.LEARNED:
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
-        scheduler = _FlowEuler.from_config(self._config)
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._config)
         _set_timesteps(scheduler, name, sampling.steps, device, **self._timing)
         return scheduler
 
@@ -158,15 +158,6 @@ class FlowMatching(Schedule):
     ) -> Float[Tensor, "n c h w"]:
         """x_t - sigma_t v, v = eps - x_0 the predicted velocity."""
         return x_t - self.alpha_sigma(t)[1] * prediction
-
-
-class _FlowEuler(FlowMatchEulerDiscreteScheduler):
-    """With what diffusers' other schedulers have besides: x_T is standard normal, and models take x_t as it is."""
-
-    init_noise_sigma = 1.0
-
-    def scale_model_input(self, sample: Tensor, _timestep: object = None) -> Tensor:
-        return sample
 
 
 def _dynamic_shift(config: Config, tokens: int) -> float:
