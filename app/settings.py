@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import platformdirs
 from pydantic import Field, field_validator, model_validator
@@ -45,6 +45,21 @@ class Settings(BaseSettings):
         description="Images that a backbone sees at once at most; halved where its memory is too small.",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="What backbones compute in; auto: bfloat16 on GPUs that have it, float32 elsewhere. Images are encoded and "
+        "decoded, and scheduler steps made, in float32 always. Part of what makes bytes reproducible.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile backbones' blocks with torch.compile: minutes at a backbone's first use, then faster steps. "
+        "Needs a C++ compiler. Part of what makes bytes reproducible.",
+    )
+    backbone_memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="What backbones kept for later jobs may take of the device's memory; default: half of it.",
+    )
     log_level: str = "INFO"
 
     @field_validator("dataset_roots", mode="before")

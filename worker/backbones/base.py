@@ -75,9 +75,10 @@ class Backbone(Protocol):
     def scheduler(self, sampling: Sampling) -> Any:
         """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
 
-        Its `step` takes what `denoise` predicts, whether or not it has use for a learned variance. Raises InvalidSpec naming
-        `sampling.scheduler` if the model cannot be sampled so, `sampling.variance` if a learned one is wanted that there is
-        not, `sampling.steps` if the schedule has not as many different timesteps.
+        It starts from x_T ~ N(0, I), the model takes x_t as it is, and `step` takes what `denoise` predicts, whether or not it
+        has use for a learned variance. Raises InvalidSpec naming `sampling.scheduler` if the model cannot be sampled so,
+        `sampling.variance` if a learned one is wanted that there is not, `sampling.steps` if the schedule has not as many
+        different timesteps.
         """
         ...
 

@@ -45,8 +45,10 @@ class Reader:
         """A diffusers model of that class."""
         options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
         with self.reading(part) as path:
-            read = kind.from_pretrained(path, torch_dtype=self.dtype, output_loading_info=True, **options)
-            return _complete(*read).to(self.device)
+            model = _complete(*kind.from_pretrained(path, torch_dtype=self.dtype, output_loading_info=True, **options))
+            if model.dtype != self.dtype:  # diffusers leaves SD3's transformer in the dtype of its file
+                torch.nn.Module.to(model, self.dtype)  # not its own, which warns of modules to be kept in float32: of none
+            return model.to(self.device)
 
     def autoencoder(self) -> AutoencoderKL:
         """The VAE, in float32 whatever the models are in."""

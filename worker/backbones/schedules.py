@@ -49,14 +49,14 @@ class Schedule(ABC):
         """As in `Backbone`."""
 
     def add_noise(self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Timestep) -> Float[Tensor, "n c h w"]:
-        """alpha_t x_0 + sigma_t eps (Ho et al., arXiv 2006.11239, eq. 4; Lipman et al., arXiv 2210.02747, eq. 10)."""
+        """alpha_t x_0 + sigma_t eps (Ho et al., arXiv 2006.11239, eq. 4; Liu et al., arXiv 2209.03003, section 2.1)."""
         alpha, sigma = self.alpha_sigma(t)
         return alpha * x0 + sigma * eps
 
     def posterior_std(self, t: Timestep, earlier: Timestep | None) -> float:
         """Root of sigma_s^2 (1 - (alpha_t / alpha_s)^2 (sigma_s / sigma_t)^2), s the earlier one; zero where that is x_0.
 
-        The variance of q(x_s | x_t, x_0) (Kingma et al., arXiv 2107.00630, eq. 25); Ho et al., eq. 7, is its
+        The variance of q(x_s | x_t, x_0) (Kingma et al., arXiv 2107.00630, appendix A); Ho et al., eq. 7, is its
         variance-preserving case.
         """
         if earlier is None:
@@ -145,7 +145,7 @@ class FlowMatching(Schedule):
             raise InvalidSpec.of("sampling.scheduler", f"this backbone learned flow matching; {Scheduler.FLOW_EULER} is for it")
         if sampling.variance is Variance.LEARNED:
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
-        scheduler = _FlowEuler.from_config(self._config)
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._config)
         _set_timesteps(scheduler, name, sampling.steps, device, **self._timing)
         return scheduler
 
@@ -158,15 +158,6 @@ class FlowMatching(Schedule):
     ) -> Float[Tensor, "n c h w"]:
         """x_t - sigma_t v, v = eps - x_0 the predicted velocity."""
         return x_t - self.alpha_sigma(t)[1] * prediction
-
-
-class _FlowEuler(FlowMatchEulerDiscreteScheduler):
-    """With what diffusers' other schedulers have besides: x_T is standard normal, and models take x_t as it is."""
-
-    init_noise_sigma = 1.0
-
-    def scale_model_input(self, sample: Tensor, _timestep: object = None) -> Tensor:
-        return sample
 
 
 def _dynamic_shift(config: Config, tokens: int) -> float:

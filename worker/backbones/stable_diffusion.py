@@ -21,7 +21,7 @@ SCHEDULE = {"steps_offset": 1, "clip_sample": False}
 
 
 class StableDiffusionBackbone(PromptedBackbone):
-    """UNet2DConditionModel under CLIP's text encoder; it predicts noise or v. Hidden states are maps, one token for each place."""
+    """UNet2DConditionModel under CLIP's text encoder; it predicts noise or v. Each place of a hidden map is one token."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
@@ -97,7 +97,7 @@ def _clip(reader: Reader, suffix: str) -> TextEncoder:
 
 def _t5(reader: Reader) -> TextEncoder:
     model = reader.text_encoder(T5EncoderModel, "text_encoder_3")
-    return TextEncoder(model, reader.tokenizer(T5TokenizerFast, "tokenizer_3", model))
+    return TextEncoder(model, reader.tokenizer(T5Tokenizer, "tokenizer_3", model))
 
 
 def _prompt_encoder(transformer: SD3Transformer2DModel, clips: tuple[TextEncoder, TextEncoder], t5: TextEncoder | None) -> Any:

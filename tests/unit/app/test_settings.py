@@ -8,7 +8,15 @@ from app.settings import Settings
 
 
 def test_settings_come_back_from_their_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = Settings(data_dir=tmp_path, dataset_roots=(tmp_path, Path("/b:c")), allowed_hosts=("api", "*"), threads=3)
+    asked = Settings(
+        data_dir=tmp_path,
+        dataset_roots=(tmp_path, Path("/b:c")),
+        allowed_hosts=("api", "*"),
+        threads=3,
+        dtype="bfloat16",
+        compile=True,
+        backbone_memory_bytes=1 << 30,
+    )
     for name, value in asked.as_environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == asked
@@ -26,12 +34,26 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"lease_seconds": 0}, {"log_level": "loud"}, {"device": "tpu"}, {"heartbeat_seconds": 30}, {"cache_bytes": 0}],
+    [
+        {"lease_seconds": 0},
+        {"log_level": "loud"},
+        {"device": "tpu"},
+        {"heartbeat_seconds": 30},
+        {"dtype": "int8"},
+        {"compile": "perhaps"},
+        {"backbone_memory_bytes": 0},
+        {"cache_bytes": 0},
+    ],
     ids=str,
 )
 def test_a_setting_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**changes)
+
+
+def test_backbones_are_not_compiled_and_choose_their_dtype_and_memory_by_the_device_unless_told_otherwise() -> None:
+    settings = Settings()
+    assert (settings.dtype, settings.compile, settings.backbone_memory_bytes) == ("auto", False, None)
 
 
 def test_settings_never_change() -> None:

@@ -116,6 +116,13 @@ def test_the_default_is_ddpm_and_for_flow_matching_euler():
     assert isinstance(UNCLIPPED["flow"].scheduler(sampling(), CPU), FlowMatchEulerDiscreteScheduler)
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_sampling_starts_from_a_standard_normal_and_models_take_x_t_as_it_is(name):
+    scheduler, x = UNCLIPPED["epsilon"].scheduler(sampling(scheduler=name), CPU), noise(2, 1, 8, 8)
+    assert scheduler.init_noise_sigma == 1
+    assert scheduler.scale_model_input(x, scheduler.timesteps[0]) is x
+
+
 def test_a_scheduler_of_the_other_kind_is_refused():
     assert refused_field(UNCLIPPED["epsilon"], scheduler=Scheduler.FLOW_EULER) == "sampling.scheduler"
     for name in SCHEDULERS:

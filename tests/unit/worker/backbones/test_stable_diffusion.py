@@ -226,7 +226,10 @@ def keep_only_pickled_weights(part: Path) -> None:
 
 
 def garble(name: str) -> Callable[[Path], None]:
-    return lambda part: (part / name).write_text("{")
+    def breaking(part: Path) -> None:
+        (part / name).write_text("{")
+
+    return breaking
 
 
 def forget_merges(part: Path) -> None:
