@@ -14,7 +14,7 @@ from app.domain.errors import DatabaseUnavailable
 from app.log import configure
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
-from worker.backbones.registry import BackboneRegistry, device_named
+from worker.backbones.registry import BackboneRegistry, device_named, dtype_named
 from worker.disk_cache import DiskCache
 from worker.runner import Runner
 from worker.stages.base import Bench
@@ -46,7 +46,13 @@ def bench_for(settings: Settings) -> Bench:
     store.sweep()
     # One runner per data folder: what lies here was left by one that was killed.
     shutil.rmtree(settings.scratch_dir, ignore_errors=True)
-    backbones = BackboneRegistry(settings.backbone_roots, device)
+    backbones = BackboneRegistry(
+        settings.backbone_roots,
+        device,
+        dtype=dtype_named(settings.dtype, device),
+        compiled=settings.compile,
+        memory_bytes=settings.backbone_memory_bytes,
+    )
     return Bench(settings, store, backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
 
 

@@ -15,6 +15,8 @@ from worker.backbones.base import Conditions, Denoised, Hidden, Timestep
 from worker.backbones.schedules import Schedule
 from worker.backbones.tapping import recording_up_to, running_up_to
 
+LARGEST_IN_CACHE = 2048  # places of all latents of a batch, on a CPU
+
 
 class DiffusionBackbone(ABC):
     """A frozen diffusers model, all but the call that is its family's own. It computes in the dtype of its weights.
@@ -106,9 +108,12 @@ class DiffusionBackbone(ABC):
     ) -> Denoised:
         """null + cfg_scale (given - null) (Ho and Salimans, arXiv 2207.12598, eq. 6), and as in `Backbone`.
 
-        A learned variance is that of the conditional pass, as in the original DiT sampling. The two passes are apart: one over
-        both together, as diffusers makes it, took 7 % longer (28 blocks of width 192, 64 tokens, 10 images, one CPU thread).
+        A learned variance is that of the conditional pass, as in the original DiT sampling.
         """
+        if cfg_scale > 1 and not taps and self._is_small(x_t):
+            pairs = zip(conditions.given, conditions.null, strict=True)
+            both = self._pass(torch.cat([x_t, x_t]), t, tuple(torch.cat(pair) for pair in pairs))
+            return Denoised(_guided(*both.chunk(2), cfg_scale, channels=x_t.shape[1]), ())
         with recording_up_to(self._tapped(taps), self._read) as hidden:
             given = self._pass(x_t, t, conditions.given)
         if cfg_scale <= 1:
@@ -121,6 +126,14 @@ class DiffusionBackbone(ABC):
         with running_up_to(self._tapped(taps), self._read) as hidden:
             self._pass(x_t, t, conditions.given)
         return tuple(hidden)
+
+    def _is_small(self, x_t: Tensor) -> bool:
+        """Whether one pass over both halves, as diffusers makes it, is faster than two.
+
+        GPUs like large passes. On two cores one pass over 10 latents of 12 x 12 took 0.84 of the time, over 10 of 16 x 16 1.11:
+        what it has at hand no longer fits their cache (DiTs of 28 blocks, of width 192 and 256).
+        """
+        return x_t.device.type != "cpu" or x_t[:, 0].numel() <= LARGEST_IN_CACHE
 
     def _tapped(self, taps: Sequence[int]) -> list[torch.nn.Module]:
         return [self._blocks[tap - 1] for tap in taps]

@@ -150,7 +150,7 @@ def _identity(backbone: Backbone, of: ClassImages) -> dict[str, Any]:
         "libraries": [version(name) for name in LIBRARIES],
         "revision": backbone.revision,
         "dtypes": [str(backbone.dtype), str(backbone.latent_dtype)],
-        "device": backbone.device.type,
+        "device": [backbone.device.type, torch.get_num_threads()],
         "dataset": of.digest,
         "class": of.class_name,
         "images": of.split.names,

@@ -260,6 +260,12 @@ def test_only_projected_features_depend_on_the_projection():
     assert tokens[0] == tokens[1]
 
 
+def test_the_number_of_threads_is_in_the_key_as_sums_depend_on_it(monkeypatch):
+    before = key()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert key() != before
+
+
 def test_a_key_is_a_sha256():
     assert len(key()) == len(hashlib.sha256().hexdigest())
 
