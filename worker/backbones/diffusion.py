@@ -112,8 +112,9 @@ class DiffusionBackbone(ABC):
         """
         if cfg_scale > 1 and not taps and self._is_small(x_t):
             pairs = zip(conditions.given, conditions.null, strict=True)
-            both = self._pass(torch.cat([x_t, x_t]), t, tuple(torch.cat(pair) for pair in pairs))
-            return Denoised(_guided(*both.chunk(2), cfg_scale, channels=x_t.shape[1]), ())
+            with torch.no_grad():
+                given, null = self._pass(torch.cat([x_t, x_t]), t, tuple(map(torch.cat, pairs))).chunk(2)
+            return Denoised(_guided(given, null, cfg_scale, channels=x_t.shape[1]), ())
         with recording_up_to(self._tapped(taps), self._read) as hidden:
             given = self._pass(x_t, t, conditions.given)
         if cfg_scale <= 1:
