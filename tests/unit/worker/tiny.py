@@ -7,13 +7,14 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
-from app.domain.spec import DistillationSpec, Scheduler
+from app.domain.spec import DistillationSpec, Sampling, Scheduler
 from worker.backbones.base import Backbone, Conditions
 from worker.backbones.dit import DiTBackbone
 from worker.guidance.reference import noise
 from worker.sampling.denoise import features_of
 from worker.sampling.direction import Target
 from worker.sampling.guide import Guide, guide_for, tap_of
+from worker.sampling.sampler import sample
 from worker.seeds import generator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -144,3 +145,8 @@ def guide(one: Backbone, wanted: DistillationSpec, aims: Sequence[Target]) -> Gu
     if made is None:
         raise ValueError("the spec asks for no guidance")
     return made
+
+
+def unguided(one: Backbone, conditions: Conditions, sampling: Sampling) -> Tensor:
+    """Latents of one image per condition, each with a generator of its own."""
+    return sample(one, conditions, generators(len(conditions)), sampling).latents

@@ -23,7 +23,6 @@ from app.domain.errors import BackboneUnavailable
 from app.domain.spec import Sampling, Scheduler
 from app.storage.backbones import BackboneFolder, find
 from tests.unit.worker import tiny, tiny_text
-from tests.unit.worker.backbones.loop import sampled
 from tests.unit.worker.numbers import noise
 from worker.backbones.base import Backbone
 from worker.backbones.registry import ADAPTERS
@@ -66,7 +65,7 @@ def test_the_latents_are_those_of_the_pipeline(scheduler, cfg_scale, negative, p
     )
     theirs = latents_of(pipeline, cfg_scale, negative)
     one = tiny_text.stable_diffusion(prediction_type=prediction_type)
-    ours = sampled(one, one.conditions(PROMPTS, negative), Sampling(scheduler=scheduler, cfg_scale=cfg_scale, steps=6))
+    ours = tiny.unguided(one, one.conditions(PROMPTS, negative), Sampling(scheduler=scheduler, cfg_scale=cfg_scale, steps=6))
     assert ours.std() > 0.1
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
@@ -88,7 +87,7 @@ def test_the_latents_are_those_of_the_third_pipeline(with_t5, cfg_scale, negativ
     )
     theirs = latents_of(pipeline, cfg_scale, negative)
     one = tiny_text.stable_diffusion_3(with_t5=with_t5, **schedule)
-    ours = sampled(one, one.conditions(PROMPTS, negative), Sampling(cfg_scale=cfg_scale, steps=6))
+    ours = tiny.unguided(one, one.conditions(PROMPTS, negative), Sampling(cfg_scale=cfg_scale, steps=6))
     assert ours.std() > 0.1
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
@@ -143,7 +142,7 @@ def test_in_half_precision_only_the_vae_stays_float32(saved, family):
     dtypes = [next(part.parameters()).dtype for part in loaded._parts()]
     assert dtypes.pop(1) == torch.float32
     assert set(dtypes) == {torch.bfloat16}
-    latents = sampled(loaded, loaded.conditions(PROMPTS), Sampling(cfg_scale=3, steps=4))
+    latents = tiny.unguided(loaded, loaded.conditions(PROMPTS), Sampling(cfg_scale=3, steps=4))
     assert latents.dtype == loaded.decode(latents).dtype == loaded.encode(noise(1, 3, 16, 16)).dtype == torch.float32
     assert loaded.decode(latents).isfinite().all()
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from app.domain.spec import Sampling, Scheduler, Variance
 from tests.unit.worker import tiny
 from worker.backbones.dit import DiTBackbone
-from worker.sampling.sampler import sample
 
 LABELS = [3, 3, 7]
 
@@ -62,13 +61,35 @@ def by_pipeline(one: DiTBackbone, model: Any, sampling: Sampling, schedule: dict
 @pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
 @pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("learned_sigma", [False, True])
-def test_the_latents_are_those_of_the_pipeline(scheduler, cfg_scale, learned_sigma, schedule):
-    channels = 2
-    model = tiny.transformer(channels=channels, out_channels=channels * (2 if learned_sigma else 1), classes=1000)
+@pytest.mark.parametrize("learned_variance", [False, True])
+def test_the_latents_are_those_of_the_pipeline_which_knows_no_learned_variance(
+    scheduler, cfg_scale, learned_variance, schedule
+):
+    model = tiny.transformer(channels=2, out_channels=4 if learned_variance else 2, classes=1000)
     one = tiny.backbone(model=model, schedule=schedule)
-    sampling = Sampling(scheduler=scheduler, variance=Variance.FIXED, cfg_scale=cfg_scale, steps=8)
-    ours = sample(one, one.conditions(LABELS), tiny.generators(len(LABELS)), sampling).latents
+    sampling = Sampling(scheduler=scheduler, cfg_scale=cfg_scale, steps=8, variance=Variance.FIXED)
+    ours = tiny.unguided(one, one.conditions(LABELS), sampling)
     theirs = by_pipeline(one, model, sampling, schedule)
     assert ours.std() > 0.1
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
+@pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
+def test_with_a_learned_variance_the_latents_are_those_of_ddpms_learned_range(cfg_scale, schedule):
+    model = tiny.transformer(channels=2, out_channels=4)
+    one = tiny.backbone(model=model, schedule=schedule)
+    scheduler = DDPMScheduler(**schedule, variance_type="learned_range")
+    scheduler.set_timesteps(8)
+    generators, labels, null = tiny.generators(3), torch.tensor(LABELS), torch.full((3,), 10)
+    x = torch.stack([torch.randn(2, 8, 8, generator=g) for g in generators])
+    for t in scheduler.timesteps:
+        both = model(torch.cat([x, x]), timestep=t.expand(6), class_labels=torch.cat([labels, null])).sample
+        given, without = both.detach().chunk(2)
+        eps = without[:, :2] + cfg_scale * (given[:, :2] - without[:, :2])
+        x = scheduler.step(torch.cat([eps, given[:, 2:]], 1), t, x, generator=generators).prev_sample
+    sampling = Sampling(cfg_scale=cfg_scale, steps=8)
+    ours = tiny.unguided(one, one.conditions(LABELS), sampling)
+    assert (ours - x).abs().max() <= 1e-5 * x.abs().max()
+    fixed = tiny.unguided(one, one.conditions(LABELS), sampling.model_copy(update={"variance": Variance.FIXED}))
+    assert not torch.allclose(ours, fixed, atol=1e-2)
