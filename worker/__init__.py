@@ -5,3 +5,7 @@ import os
 # Set here because OpenMP reads it once, when torch is imported. Threads that spin while they wait slow each other down
 # where cores are busy: on 2 cores under load, 60 sampling steps took 56 s spinning and 2.8 s sleeping, same bytes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Read when transformers is imported, which shows a bar for every text encoder, and asks for torchvision that nothing needs.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
