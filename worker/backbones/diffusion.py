@@ -79,7 +79,7 @@ class DiffusionBackbone(ABC):
         return (self._model, *(self._vae.modules if self._vae else ()))
 
     def scheduler(self, sampling: Sampling) -> Any:
-        return self._schedule.scheduler(sampling, self.device)
+        return self._schedule.scheduler(sampling)
 
     def encode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
         return (self._vae.encode(images) if self._vae else images).to(self.latent_dtype)
@@ -143,7 +143,7 @@ class DiffusionBackbone(ABC):
         return self._hidden(output).to(self.latent_dtype)
 
     def _pass(self, x_t: Tensor, t: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
-        return self._predict(x_t.to(self.dtype), t.expand(len(x_t)), conditions).to(self.latent_dtype)
+        return self._predict(x_t.to(self.dtype), t.to(self.device).expand(len(x_t)), conditions).to(self.latent_dtype)
 
 
 def _guided(given: Tensor, null: Tensor, cfg_scale: float, *, channels: int) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
-import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from jaxtyping import Float
 from torch import Tensor
@@ -35,8 +34,8 @@ class Schedule(ABC):
     flow: bool
 
     @abstractmethod
-    def scheduler(self, sampling: Sampling, device: torch.device) -> Any:
-        """As in `Backbone`."""
+    def scheduler(self, sampling: Sampling) -> Any:
+        """As in `Backbone`. Its timesteps are on the CPU: a step on a GPU then waits for nothing."""
 
     @abstractmethod
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
@@ -85,7 +84,7 @@ class VariancePreserving(Schedule):
         self._alphas_cumprod: list[float] = schedule.alphas_cumprod.tolist()
         self._x0_limit = schedule.config.clip_sample_range if schedule.config.clip_sample else math.inf
 
-    def scheduler(self, sampling: Sampling, device: torch.device) -> Any:
+    def scheduler(self, sampling: Sampling) -> Any:
         name = sampling.scheduler or Scheduler.DDPM
         if name not in SCHEDULERS:
             raise InvalidSpec.of("sampling.scheduler", f"{name} is for flow matching; choose {', '.join(SCHEDULERS)}")
@@ -95,7 +94,7 @@ class VariancePreserving(Schedule):
             scheduler = SCHEDULERS[name].from_config(self._config)
             if self._learned_variance:
                 _cut_variance(scheduler)
-        _set_timesteps(scheduler, name, sampling.steps, device)
+        _set_timesteps(scheduler, name, sampling.steps)
         return scheduler
 
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
@@ -139,14 +138,14 @@ class FlowMatching(Schedule):
         self._trained_steps: int = schedule.config.num_train_timesteps
         self._timing = {"mu": _dynamic_shift(schedule.config, tokens)} if schedule.config.use_dynamic_shifting else {}
 
-    def scheduler(self, sampling: Sampling, device: torch.device) -> Any:
+    def scheduler(self, sampling: Sampling) -> Any:
         name = sampling.scheduler or Scheduler.FLOW_EULER
         if name is not Scheduler.FLOW_EULER:
             raise InvalidSpec.of("sampling.scheduler", f"this backbone learned flow matching; {Scheduler.FLOW_EULER} is for it")
         if sampling.variance is Variance.LEARNED:
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._config)
-        _set_timesteps(scheduler, name, sampling.steps, device, **self._timing)
+        _set_timesteps(scheduler, name, sampling.steps, **self._timing)
         return scheduler
 
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
@@ -167,10 +166,10 @@ def _dynamic_shift(config: Config, tokens: int) -> float:
     return least + (largest - least) * (tokens - fewest) / (most - fewest)
 
 
-def _set_timesteps(scheduler: Any, name: Scheduler, steps: int, device: torch.device, **timing: float) -> None:
+def _set_timesteps(scheduler: Any, name: Scheduler, steps: int, **timing: float) -> None:
     trained = scheduler.config.num_train_timesteps
     if steps <= trained:
-        scheduler.set_timesteps(steps, device=device, **timing)
+        scheduler.set_timesteps(steps, **timing)
     # DPM-Solver++ rounds some into one where they are dense, and then runs off the end of its own schedule.
     if steps > trained or len(set(scheduler.timesteps.tolist())) < steps:
         raise InvalidSpec.of("sampling.steps", f"{name} on this backbone cannot take {steps} different steps; ask for fewer")

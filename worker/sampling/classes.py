@@ -15,7 +15,7 @@ from worker.datasets.tensors import to_pixels
 from worker.guidance.kernel import kernel_for
 from worker.guidance.ranking import herding_order
 from worker.kernels.distances import induced_distance
-from worker.sampling.denoise import features_of, parts_of
+from worker.sampling.denoise import features_of, parts_of, timestep_zero
 from worker.sampling.direction import Tap, Target
 from worker.sampling.guide import guide_for, tap_of
 from worker.sampling.sampler import OnStep, sample
@@ -90,7 +90,7 @@ def _ranks_and_distances(
     spec: DistillationSpec, backbone: Backbone, tap: Tap, target: Target, latents: Tensor, batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The herding order of a class's images, and each one's mean D_K to the reference images; on clean features, t = 0."""
-    t = torch.zeros((), dtype=torch.int64, device=backbone.device)
+    t = timestep_zero(backbone)
     parts = ((latents[rows], target.conditions.repeat(rows.stop - rows.start)) for rows in parts_of(len(latents), batch))
     synthetic = torch.cat([features_of(backbone, x, t, conditions, tap) for x, conditions in parts])
     real = target.reference.clean

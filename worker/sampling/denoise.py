@@ -40,6 +40,11 @@ def features_of(
     return _features(tap, backbone.hidden(x_t, t, conditions, tap.blocks), x_t)
 
 
+def timestep_zero(backbone: Backbone) -> Timestep:
+    """That of images without noise."""
+    return torch.zeros((), dtype=torch.float32 if backbone.flow else torch.int64)
+
+
 def parts_of(count: int, batch: int) -> Iterator[slice]:
     """0..count-1 in slices of at most `batch`."""
     return (slice(start, min(start + batch, count)) for start in range(0, count, batch))

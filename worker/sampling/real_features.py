@@ -17,6 +17,7 @@ from worker.datasets.base import Indices, Split
 from worker.datasets.tensors import to_tensor
 from worker.guidance.features import FeatureMap, distance_error
 from worker.guidance.reference import candidates, choose, choose_at_random, drawn, noise
+from worker.sampling.denoise import timestep_zero
 
 PROBES = 3  # timesteps at which the whole class is looked at
 PROBE_IMAGES = 1024  # of a larger class as many, drawn by seed
@@ -120,7 +121,7 @@ class RealFeatures:
 
     @property
     def _zero(self) -> Timestep:
-        return torch.zeros((), dtype=torch.float32 if self.backbone.flow else torch.int64, device=self.backbone.device)
+        return timestep_zero(self.backbone)
 
     @property
     def _references(self) -> Float[Tensor, "m c h w"]:
@@ -160,7 +161,6 @@ class RealFeatures:
     @torch.no_grad()
     def _hidden(self, latents: Tensor, t: Timestep, eps: Tensor | None = None, taps: Sequence[int] = ()) -> Iterator[Hidden]:
         """The tapped hidden states of the latents, noised to t if there is noise, batch after batch."""
-        t = t.to(self.backbone.device)
         for start in range(0, len(latents), self.batch):
             x = latents[start : start + self.batch].to(self.backbone.device)
             if eps is not None:

@@ -15,7 +15,6 @@ from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.schedules import SCHEDULERS, FlowMatching, Schedule, VariancePreserving
 
-CPU = torch.device("cpu")
 V = tiny.LINEAR | {"prediction_type": "v_prediction"}
 FLOW = {"num_train_timesteps": 1000, "shift": 3.0}
 DYNAMIC = {"num_train_timesteps": 1000, "use_dynamic_shifting": True, "base_shift": 0.6, "max_shift": 1.3}
@@ -33,7 +32,7 @@ def sampling(**fields: Any) -> Sampling:
 
 def refused_field(schedule: Schedule, **fields: Any) -> str:
     with pytest.raises(InvalidSpec) as refused:
-        schedule.scheduler(sampling(**fields), CPU)
+        schedule.scheduler(sampling(**fields))
     return refused.value.problems[0].field
 
 
@@ -78,7 +77,7 @@ def test_the_forward_process_is_that_of_diffusers(theirs, config):
 @pytest.mark.parametrize("config", [FLOW, DYNAMIC], ids=["shifted", "dynamic"])
 def test_the_forward_process_of_flow_matching_is_that_of_diffusers(config):
     schedule, x0, eps = FlowMatching(config, tokens=16), noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
-    scheduler = schedule.scheduler(sampling(), CPU)
+    scheduler = schedule.scheduler(sampling())
     for t in scheduler.timesteps:
         assert torch.allclose(schedule.add_noise(x0, eps, t), scheduler.scale_noise(x0, t.expand(2), eps), atol=1e-6)
 
@@ -112,13 +111,13 @@ def test_more_steps_than_were_trained_are_refused(name):
 
 
 def test_the_default_is_ddpm_and_for_flow_matching_euler():
-    assert isinstance(VariancePreserving(tiny.COSINE).scheduler(sampling(), CPU), DDPMScheduler)
-    assert isinstance(UNCLIPPED["flow"].scheduler(sampling(), CPU), FlowMatchEulerDiscreteScheduler)
+    assert isinstance(VariancePreserving(tiny.COSINE).scheduler(sampling()), DDPMScheduler)
+    assert isinstance(UNCLIPPED["flow"].scheduler(sampling()), FlowMatchEulerDiscreteScheduler)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_sampling_starts_from_a_standard_normal_and_models_take_x_t_as_it_is(name):
-    scheduler, x = UNCLIPPED["epsilon"].scheduler(sampling(scheduler=name), CPU), noise(2, 1, 8, 8)
+    scheduler, x = UNCLIPPED["epsilon"].scheduler(sampling(scheduler=name)), noise(2, 1, 8, 8)
     assert scheduler.init_noise_sigma == 1
     assert scheduler.scale_model_input(x, scheduler.timesteps[0]) is x
 
@@ -138,7 +137,7 @@ def test_a_learned_variance_is_refused_where_there_is_none():
 
 @pytest.mark.parametrize("schedule", UNCLIPPED.values(), ids=list(UNCLIPPED))
 def test_a_fixed_variance_is_always_there(schedule):
-    schedule.scheduler(sampling(variance=Variance.FIXED), CPU)
+    schedule.scheduler(sampling(variance=Variance.FIXED))
 
 
 @pytest.mark.parametrize(
@@ -147,19 +146,19 @@ def test_a_fixed_variance_is_always_there(schedule):
 @pytest.mark.parametrize("config", [tiny.LINEAR, tiny.LINEAR | {"variance_type": "learned_range"}], ids=["plain", "declared"])
 def test_ddpm_takes_the_learned_variance_unless_it_is_to_be_fixed(config, wanted, variance_type):
     schedule = VariancePreserving(config, learned_variance=True)
-    assert schedule.scheduler(sampling(variance=wanted), CPU).config.variance_type == variance_type
+    assert schedule.scheduler(sampling(variance=wanted)).config.variance_type == variance_type
 
 
 def test_a_declared_variance_type_is_kept_for_a_model_that_learned_none():
     schedule = VariancePreserving(tiny.LINEAR | {"variance_type": "fixed_large"})
-    assert schedule.scheduler(sampling(), CPU).config.variance_type == "fixed_large"
+    assert schedule.scheduler(sampling()).config.variance_type == "fixed_large"
 
 
 @pytest.mark.parametrize("name", [Scheduler.DDPM, Scheduler.DDIM, Scheduler.DPM_SOLVER_PP])
 def test_a_scheduler_without_use_for_a_variance_leaves_it_out(name):
     plain, cutting = (VariancePreserving(tiny.LINEAR, learned_variance=learned) for learned in (False, True))
     x, prediction, asked = noise(2, 1, 8, 8), noise(2, 2, 8, 8, seed=1), sampling(scheduler=name, variance=Variance.FIXED)
-    expected, cut = plain.scheduler(asked, CPU), cutting.scheduler(asked, CPU)
+    expected, cut = plain.scheduler(asked), cutting.scheduler(asked)
     assert inspect.signature(cut.step) == inspect.signature(expected.step)
     t = expected.timesteps[0]
     options = [{"generator": tiny.generators(2)} if name is Scheduler.DDPM else {} for _ in range(2)]
@@ -170,7 +169,7 @@ def test_a_scheduler_without_use_for_a_variance_leaves_it_out(name):
 def test_a_learned_variance_lies_between_the_posteriors_and_the_steps_own():
     """exp(v log beta_t + (1 - v) log beta-tilde_t) (Nichol and Dhariwal, arXiv 2102.09672, eq. 15), v = (output + 1) / 2."""
     schedule = VariancePreserving(tiny.LINEAR, learned_variance=True)
-    scheduler = schedule.scheduler(sampling(), CPU)
+    scheduler = schedule.scheduler(sampling())
     t, s = scheduler.timesteps[3], scheduler.timesteps[4]
     x, eps, output = (noise(2, 1, 8, 8, seed=seed, dtype=torch.float64) for seed in range(3))
     z = torch.cat([torch.randn(1, 1, 8, 8, generator=one, dtype=torch.float64) for one in tiny.generators(2)])
@@ -188,7 +187,7 @@ def test_dynamic_shifting_follows_the_number_of_tokens():
     mu = 0.6 + (1.3 - 0.6) * (1024 - 256) / (4096 - 256)
     plain = np.linspace(1, 1 / 1000, 10)
     expected = 1000 * math.exp(mu) / (math.exp(mu) + 1 / plain - 1)
-    shifted = FlowMatching(DYNAMIC, tokens=1024).scheduler(sampling(), CPU).timesteps
+    shifted = FlowMatching(DYNAMIC, tokens=1024).scheduler(sampling()).timesteps
     assert shifted.numpy() == pytest.approx(expected, rel=1e-5)
 
 
