@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         default=256,
         ge=1,
-        description="Images that a backbone sees at once at most; halved where its memory is too small.",
+        description="Images of a pass at most, each perhaps with and without its condition; halved where memory is too small. "
+        "Part of what makes bytes reproducible.",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -101,10 +101,11 @@ class Bench:
         """
         x = initial_noise(self.backbone, generators(ipc)).requires_grad_()
         real = torch.randn((NAIVE_IMAGES, *self.backbone.latent_shape), generator=generator("naive")).to(x)
+        eps = torch.randn(real.shape, generator=generator("naive-noise")).to(real)
         t = self.backbone.scheduler(self.spec(ipc, guided=True).sampling).timesteps[0]
         began = time.perf_counter()
         with torch.no_grad():
-            noised = self.backbone.add_noise(real, torch.randn_like(real), t)
+            noised = self.backbone.add_noise(real, eps, t)
             features = [self._naive_features(part, t, leave_at_tap=leave_at_tap) for part in noised.split(NAIVE_BATCH)]
             self._naive_features(x, t, label=self.backbone.label_count)
         distance = torch.cdist(self._naive_features(x, t), torch.cat(features)).mean(1).sum()
@@ -119,7 +120,7 @@ class Bench:
         tapped: list[Tensor] = []
         hook = self.transformer.transformer_blocks[TAP - 1].register_forward_hook(lambda _m, _i, out: tapped.append(out))
         labels = torch.full((len(x),), label, device=x.device)
-        self.transformer(x.to(self.transformer.dtype), timestep=t.expand(len(x)), class_labels=labels)
+        self.transformer(x.to(self.transformer.dtype), timestep=t.to(x.device).expand(len(x)), class_labels=labels)
         hook.remove()
         return tapped[0].flatten(1).to(x.dtype)
 

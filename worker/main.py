@@ -42,6 +42,8 @@ def main() -> None:
 def bench_for(settings: Settings) -> Bench:
     """What this process keeps between tasks."""
     device = device_named(settings.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
     store = LocalArtifactStore(settings.artifacts_dir)
     store.sweep()
     # One runner per data folder: what lies here was left by one that was killed.

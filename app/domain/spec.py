@@ -207,7 +207,8 @@ class Reference(Part):
     )
     selection: ReferenceSelection = Field(
         default=ReferenceSelection.KMEANS,
-        description="`kmeans`: the real image nearest to each cluster centre. `random`: by seed.",
+        description="`kmeans`: the real image nearest to each cluster centre. `random`: drawn by the class's name, so every "
+        "job has the same.",
         examples=[ReferenceSelection.KMEANS],
     )
 
@@ -313,7 +314,12 @@ class DistillationSpec(Part):
         examples=[HOLDOUT_FRACTION],
     )
     seed: StrictInt = Field(
-        default=0, ge=0, lt=2**63, description="Every random choice of the job follows from it.", examples=[0]
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="The noise of every image, and the draws of the evaluation, follow from it. What jobs share does not: "
+        "which real images stand for a class, and their noise, follow from the class's name.",
+        examples=[0],
     )
     deadline_seconds: float | None = Field(
         default=None,

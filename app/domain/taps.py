@@ -43,7 +43,7 @@ def positions(tap: Any, names: Sequence[str]) -> tuple[int, ...]:
 
 def _position(tap: int | float | str, names: Sequence[str]) -> int:
     if isinstance(tap, float):
-        return math.ceil(tap * len(names))
+        return max(1, math.ceil(tap * len(names) - 1e-9))  # 0.28 of 25 blocks are 7, though 0.28 * 25 is a little more
     if isinstance(tap, str):
         if tap not in names:
             alike = get_close_matches(tap, names, n=3) or [names[0], names[-1]]

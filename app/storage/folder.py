@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.domain.model import Family
 
-CONTENT = ("*.json", "*.safetensors", "merges.txt", "spiece.model")  # the last two are tokenizers' vocabularies
+CONTENT = ("*.json", "*.safetensors", "merges.txt")  # the last is a tokenizer's
 
 
 @dataclass(frozen=True, kw_only=True)

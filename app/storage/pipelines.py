@@ -16,7 +16,8 @@ from app.storage.folder import BackboneFolder
 INDEX = "model_index.json"
 CONFIG = "config.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
-VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+WEIGHTS = {"text_encoder": "model", "": "diffusion_pytorch_model"}  # by how the part's name begins: what its library loads
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 IMAGENET = (1000, "tench", "toilet tissue")  # number of labels, the first name and the last
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -98,13 +99,16 @@ class _Folder:
             raise self.refusal(*parts, fault=f"{where}: {fault['msg']}") from error
 
     def need_weights(self, part: str) -> None:
-        if not any((self.path / part).glob("*.safetensors")):
-            raise self.refusal(part, fault="there is no *.safetensors")
+        stem = next(stem for start, stem in WEIGHTS.items() if part.startswith(start))
+        if not any((self.path / part / f"{stem}.safetensors{index}").is_file() for index in ("", ".index.json")):
+            raise self.refusal(part, fault=f"there is no {stem}.safetensors")
 
     def need_text_encoder(self, suffix: str = "") -> None:
         self.need_weights(f"text_encoder{suffix}")
-        if not any((self.path / f"tokenizer{suffix}" / file).is_file() for file in VOCABULARIES):
-            raise self.refusal(f"tokenizer{suffix}", fault=f"there is none of {', '.join(VOCABULARIES)}")
+        tokenizer = self.path / f"tokenizer{suffix}"
+        if not any(all((tokenizer / file).is_file() for file in files) for files in VOCABULARIES):
+            either = " nor ".join(" with ".join(files) for files in VOCABULARIES)
+            raise self.refusal(f"tokenizer{suffix}", fault=f"there is neither {either}")
 
     def image_shape(self, denoiser: str, config: _Denoiser) -> tuple[int, int]:
         """Side in pixels and channels of the images that the VAE makes of the denoiser's latents."""
@@ -122,6 +126,7 @@ class _Folder:
 def _dit(folder: _Folder) -> BackboneFolder:
     """Class-conditional, from `id2label`; without a VAE the transformer works on the pixels themselves."""
     config = folder.config("transformer", CONFIG, model=_DiT)
+    folder.config("scheduler", SCHEDULER_CONFIG, model=_NoiseSchedule)
     folder.need_weights("transformer")
     words = _words(folder, config.num_embeds_ada_norm)
     classes = tuple(names[0] for names in words)

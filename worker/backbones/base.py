@@ -61,6 +61,7 @@ class Backbone(Protocol):
     latent_shape: tuple[int, int, int]
     latent_dtype: torch.dtype
     dtype: torch.dtype
+    compiled: bool
     image_size: int
     channels: int
     taps: tuple[str, ...]

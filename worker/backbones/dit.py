@@ -1,7 +1,7 @@
 """Class-conditional DiT in diffusers' folder format, with or without a VAE (Peebles and Xie, arXiv 2212.09748)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
@@ -11,7 +11,6 @@ from app.domain.conditions import Condition
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
 from worker.backbones.base import Conditions
-from worker.backbones.compiling import compile_blocks
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.reading import Reader
 from worker.backbones.schedules import VariancePreserving
@@ -49,14 +48,10 @@ class DiTBackbone(DiffusionBackbone):
         )
 
     @classmethod
-    def load(
-        cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32, compiled: bool = False
-    ) -> "DiTBackbone":
+    def load(cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Self:
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
         reader = Reader(folder, device, dtype)
         transformer = reader.model(DiTTransformer2DModel, "transformer")
-        if compiled:
-            compile_blocks(transformer.transformer_blocks)
         parts = {
             "transformer": transformer,
             "vae": reader.autoencoder() if reader.has("vae") else None,

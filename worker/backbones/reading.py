@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError
 
 from app.domain.errors import BackboneUnavailable
 from app.storage.backbones import BackboneFolder
@@ -37,7 +36,9 @@ class Reader:
         path = self.folder.path / part
         try:
             yield path
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a library raises on a folder that it cannot read
             text = " ".join(str(error).split())[:500]
             raise BackboneUnavailable(f"backbone {self.folder.name!r}: {path}: {text}") from error
 
@@ -45,6 +46,7 @@ class Reader:
         """A diffusers model of that class."""
         options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
         with self.reading(part) as path:
+            _refuse_quantized(path)
             model = _complete(*kind.from_pretrained(path, torch_dtype=self.dtype, output_loading_info=True, **options))
             if model.dtype != self.dtype:  # diffusers leaves SD3's transformer in the dtype of its file
                 torch.nn.Module.to(model, self.dtype)  # not its own, which warns of modules to be kept in float32: of none
@@ -56,9 +58,10 @@ class Reader:
 
     def text_encoder(self, kind: Any, part: str) -> Any:
         """A transformers model of that class."""
-        options = {"use_safetensors": True, "local_files_only": True}
+        # A configuration may name another attention, which transformers would fetch, and run, from its hub.
+        options = {"use_safetensors": True, "local_files_only": True, "attn_implementation": "sdpa"}
         with self.reading(part) as path:
-            (path / "config.json").read_bytes()  # without one, transformers would take one of its own
+            _refuse_quantized(path)  # without the file, transformers would take a configuration of its own
             return _complete(*kind.from_pretrained(path, dtype=self.dtype, output_loading_info=True, **options)).to(self.device)
 
     def tokenizer(self, kind: Any, part: str, text_encoder: Any) -> Any:
@@ -77,6 +80,12 @@ class Reader:
             if not isinstance(config, dict):
                 raise TypeError("scheduler_config.json is no JSON object")
             return config
+
+
+def _refuse_quantized(path: Path) -> None:
+    """The libraries would look for, and run, the quantizer that a configuration names."""
+    if "quantization_config" in json.loads((path / "config.json").read_text(encoding="utf-8")):
+        raise ValueError("config.json has a quantization_config; only plain weights can be used")
 
 
 def _complete(model: Any, told: Mapping[str, Any]) -> Any:

@@ -56,7 +56,10 @@ class BackboneRegistry:
         return resident
 
     def _load(self, folder: BackboneFolder) -> DiffusionBackbone:
-        return ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype, compiled=self._compiled)
+        loaded = ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype)
+        if self._compiled:
+            loaded.compile()
+        return loaded
 
     def _make_room(self, needed_bytes: int) -> None:
         while self._resident and needed_bytes + sum(one.memory_bytes for one in self._resident.values()) > self._memory_bytes:

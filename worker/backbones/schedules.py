@@ -170,8 +170,9 @@ def _set_timesteps(scheduler: Any, name: Scheduler, steps: int, **timing: float)
     trained = scheduler.config.num_train_timesteps
     if steps <= trained:
         scheduler.set_timesteps(steps, **timing)
-    # DPM-Solver++ rounds some into one where they are dense, and then runs off the end of its own schedule.
-    if steps > trained or len(set(scheduler.timesteps.tolist())) < steps:
+    # DPM-Solver++ rounds some into one where they are dense; an offset may lead beyond the last that the model has learned.
+    timesteps = scheduler.timesteps.tolist()
+    if steps > trained or len(set(timesteps)) < steps or (name is not Scheduler.FLOW_EULER and max(timesteps) >= trained):
         raise InvalidSpec.of("sampling.steps", f"{name} on this backbone cannot take {steps} different steps; ask for fewer")
 
 

@@ -1,7 +1,7 @@
 """Stable Diffusion 1 and 2 in diffusers' folder format (Rombach et al., arXiv 2112.10752)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -11,7 +11,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from app.domain.taps import MID
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
-from worker.backbones.compiling import compile_blocks
 from worker.backbones.prompted import PromptedBackbone
 from worker.backbones.reading import Reader
 from worker.backbones.schedules import VariancePreserving
@@ -46,14 +45,10 @@ class StableDiffusionBackbone(PromptedBackbone):
         self._prompts = _prompt_encoder(text_encoder, tokenizer)
 
     @classmethod
-    def load(
-        cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32, compiled: bool = False
-    ) -> "StableDiffusionBackbone":
+    def load(cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Self:
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
         reader = Reader(folder, device, dtype)
         unet = reader.model(UNet2DConditionModel, "unet")
-        if compiled:
-            compile_blocks([*_blocks(unet).values(), *unet.up_blocks])
         text_encoder = reader.text_encoder(CLIPTextModel, "text_encoder")
         parts = {
             "unet": unet,
@@ -64,6 +59,9 @@ class StableDiffusionBackbone(PromptedBackbone):
         }
         with reader.reading("scheduler"):
             return cls(name=folder.name, revision=folder.revision(), **parts)
+
+    def _to_compile(self) -> tuple[torch.nn.Module, ...]:
+        return (*super()._to_compile(), *self._model.up_blocks)
 
     def _parts(self) -> tuple[torch.nn.Module, ...]:
         return (*super()._parts(), self._text_encoder)

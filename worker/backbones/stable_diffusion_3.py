@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
@@ -11,7 +11,6 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
-from worker.backbones.compiling import compile_blocks
 from worker.backbones.prompted import PromptedBackbone
 from worker.backbones.reading import Reader
 from worker.backbones.schedules import FlowMatching
@@ -55,14 +54,10 @@ class StableDiffusion3Backbone(PromptedBackbone):
         self._prompts = _prompt_encoder(transformer, clips, t5)
 
     @classmethod
-    def load(
-        cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32, compiled: bool = False
-    ) -> "StableDiffusion3Backbone":
+    def load(cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Self:
         """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
         reader = Reader(folder, device, dtype)
         transformer = reader.model(SD3Transformer2DModel, "transformer")
-        if compiled:
-            compile_blocks(transformer.transformer_blocks)
         parts = {
             "transformer": transformer,
             "vae": reader.autoencoder(),

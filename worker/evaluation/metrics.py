@@ -1,6 +1,7 @@
 """How a synthetic set lies among the real images, in any feature space."""
 
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,16 +22,16 @@ Features = Float[Tensor, "n d"]
 RealFeatures = Float[Tensor, "m d"]
 
 
-def set_metrics(
-    images: Pixels, labels: Int[np.ndarray, " n"], real: RealPixels, real_labels: Int[np.ndarray, " m"]
-) -> dict[str, float]:
-    """`class_metrics` on pixels in [0, 1], averaged over the classes with more than NEIGHBOURS real images; {} without any."""
-    synthetic_by_class, real_by_class = _by_class(images, labels), _by_class(real, real_labels)
-    measured = [
-        class_metrics(synthetic_by_class[label], features)
-        for label, features in real_by_class.items()
-        if label in synthetic_by_class and len(features) > NEIGHBOURS
-    ]
+def set_metrics(images: Pixels, labels: Int[np.ndarray, " n"], real: Callable[[int], RealPixels]) -> dict[str, float]:
+    """`class_metrics` on pixels in [0, 1], averaged over the classes with more than NEIGHBOURS real images; {} without any.
+
+    `real(label)` are the training images of a class, of which one is held at a time.
+    """
+    measured = []
+    for label in np.unique(labels).tolist():
+        features = _rows(real(label))
+        if len(features) > NEIGHBOURS:
+            measured.append(class_metrics(_rows(images[labels == label]), features))
     return {name: statistics.fmean(one[name] for one in measured) for name in measured[0]} if measured else {}
 
 
@@ -79,7 +80,6 @@ def _neighbour(rows: Features, real: RealFeatures, k: int) -> Float[Tensor, " n"
     return torch.cat([torch.cdist(chunk, real).kthvalue(k + 1, dim=1).values for chunk in rows.split(CHUNK)])
 
 
-def _by_class(images: Pixels, labels: np.ndarray) -> dict[int, Features]:
-    """Pixels of each class that has any, in [0, 1], one row per image."""
-    rows = {int(label): images[labels == label] for label in np.unique(labels)}
-    return {label: torch.from_numpy(chosen.reshape(len(chosen), -1)).float() / 255 for label, chosen in rows.items()}
+def _rows(images: Pixels) -> Features:
+    """Pixels in [0, 1], one row per image."""
+    return torch.from_numpy(images.reshape(len(images), -1)).float() / 255

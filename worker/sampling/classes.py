@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,7 +60,7 @@ def sample_targets(
         strict=True,
     )
     columns = {
-        "images": np.concatenate([to_pixels(backbone.decode(part)) for part in sampled.latents.split(batch)]),
+        "images": in_smaller_batches(partial(_decoded, backbone, sampled.latents), min(batch, len(seeds)), backbone.device),
         "index": np.tile(np.arange(spec.ipc), len(targets)),
         "seed": np.array(seeds, dtype=np.int64),
         "rank": np.concatenate(ranks),
@@ -68,6 +69,10 @@ def sample_targets(
     references = [{"class_name": target.class_name, **target.reference.about} for target in targets]
     errors = [] if guide is None else [asdict(error) for error in guide.estimator_errors]
     return SampledClasses(columns, list(sampled.guidance_ratio), references, errors)
+
+
+def _decoded(backbone: Backbone, latents: Tensor, batch: int) -> np.ndarray:
+    return np.concatenate([to_pixels(backbone.decode(part)) for part in latents.split(batch)])
 
 
 def in_smaller_batches(run: Callable[[int], T], batch: int, device: torch.device) -> T:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worker.backbones.base import Backbone, Conditions, Hidden, Timestep
+from worker.backbones.base import Backbone, Conditions, Timestep
 from worker.sampling.direction import StepState, Tap
 
 
@@ -37,7 +37,7 @@ def features_of(
     backbone: Backbone, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, tap: Tap
 ) -> Float[Tensor, "n d"]:
     """The tapped features of x_t, without the rest of the pass."""
-    return _features(tap, backbone.hidden(x_t, t, conditions, tap.blocks), x_t)
+    return tap.features(backbone.hidden(x_t, t, conditions, tap.blocks))
 
 
 def timestep_zero(backbone: Backbone) -> Timestep:
@@ -62,7 +62,7 @@ def _whole(
     x = x_t.detach().requires_grad_()
     with torch.enable_grad():
         denoised = backbone.denoise(x, t, conditions, cfg_scale, tap.blocks)
-        features = _features(tap, denoised.hidden, x_t)
+        features = tap.features(denoised.hidden)
 
     def pull(v: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         return torch.autograd.grad(features, x, v)[0]
@@ -81,8 +81,9 @@ def _in_parts(
     batch: int,
 ) -> StepState:
     parts = list(parts_of(len(x_t), batch))
-    denoised = [backbone.denoise(x_t[rows], t, conditions[rows], cfg_scale, tap.blocks) for rows in parts]
-    features = torch.cat([_features(tap, part.hidden, x_t) for part in denoised])
+    predictions, features = zip(
+        *(_part(backbone, x_t[rows], t, conditions[rows], cfg_scale, tap) for rows in parts), strict=True
+    )
 
     def pull(v: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         return torch.cat([_pull(rows, v[rows]) for rows in parts])
@@ -93,9 +94,12 @@ def _in_parts(
             again = features_of(backbone, x, t, conditions[rows], tap)
         return torch.autograd.grad(again, x, v)[0]
 
-    return StepState(x_t, t, earlier, torch.cat([part.prediction for part in denoised]), features, pull)
+    return StepState(x_t, t, earlier, torch.cat(predictions), torch.cat(features), pull)
 
 
-def _features(tap: Tap, hidden: Hidden, like: Tensor) -> Tensor:
-    """In the precision of the latents, whatever the model computes in."""
-    return tap.features(tuple(one.to(like.dtype) for one in hidden))
+def _part(
+    backbone: Backbone, x_t: Tensor, t: Timestep, conditions: Conditions, cfg_scale: float, tap: Tap
+) -> tuple[Tensor, Tensor]:
+    """Prediction and features; the hidden states, which may be far larger, are not kept."""
+    denoised = backbone.denoise(x_t, t, conditions, cfg_scale, tap.blocks)
+    return denoised.prediction, tap.features(denoised.hidden)

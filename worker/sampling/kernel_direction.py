@@ -18,13 +18,14 @@ from worker.sampling.direction import StepState, Tap, Target
 class EstimatorError:
     """How guidance from a class's m references differs from that of the whole class, at one timestep.
 
-    Both are gradients in feature space over the class's images: |m - all| / |all|, and the cosine between them.
+    Both are gradients in feature space over the class's images: |m - all| / |all|, and the cosine between them; None where
+    a kernel too narrow for the features makes both vanish.
     """
 
     timestep: float
     class_name: str
-    relative_error: float
-    cosine: float
+    relative_error: float | None
+    cosine: float | None
 
 
 class KernelDirection:
@@ -63,6 +64,8 @@ class KernelDirection:
 
 
 def _error(class_name: str, t: Tensor, estimate: Tensor, exact: Tensor) -> EstimatorError:
+    if not (exact.any() and estimate.any()):
+        return EstimatorError(float(t), class_name, None, None)
+    estimate, exact = estimate.double().flatten(), exact.double().flatten()  # squares of what a narrow kernel leaves may vanish
     relative = (estimate - exact).norm() / exact.norm()
-    cosine = torch.cosine_similarity(estimate.flatten(), exact.flatten(), dim=0)
-    return EstimatorError(float(t), class_name, float(relative), float(cosine))
+    return EstimatorError(float(t), class_name, float(relative), float(torch.cosine_similarity(estimate, exact, dim=0)))

@@ -20,7 +20,7 @@ from worker.guidance.reference import candidates, choose, choose_at_random, draw
 from worker.sampling.denoise import timestep_zero
 
 PROBES = 3  # timesteps at which the whole class is looked at
-PROBE_IMAGES = 1024  # of a larger class as many, drawn by seed
+PROBE_IMAGES = 1024  # of a larger class as many, drawn by seed; twice the references, if that is more
 REFERENCE_NOISE = "reference-noise"
 COMPARED = 32  # reference images between which the projection's error is measured
 
@@ -82,7 +82,7 @@ class RealFeatures:
 
     @property
     def probe_count(self) -> int:
-        return min(len(self.of.split), PROBE_IMAGES) if self.probe_timesteps else 0
+        return min(len(self.of.split), max(PROBE_IMAGES, 2 * self.reference_count)) if self.probe_timesteps else 0
 
     @property
     def probe_timesteps(self) -> Sequence[Timestep]:

@@ -23,7 +23,7 @@ from worker.sampling.blocks import Blocks, Exact, gather, load, save
 from worker.sampling.real_features import ClassImages, RealFeatures, Tick, encoded
 
 FORMAT = 1  # raised when the numbers or the files change their meaning: older entries are then no longer found
-LIBRARIES = ("torch", "diffusers")
+LIBRARIES = ("torch", "diffusers", "transformers", "scikit-learn", "pillow")
 ABOUT, FEATURES, PROBED, MODES = "about.json", "features", "probes", "modes.npy"
 
 Found = TypeVar("Found")
@@ -88,7 +88,7 @@ def reference_features(
         return _result(real, _about(real), Exact(list(real.references())), Exact(list(real.probes())))
     return _cached(
         cache,
-        features_key(spec, backbone, of, timesteps, taps),
+        features_key(spec, backbone, of, timesteps, taps, batch),
         make=lambda folder: _write(real, folder),
         opened=lambda folder: _open(real, folder),
         without=lambda: _result(real, _about(real), gather(real.references()), gather(real.probes())),
@@ -110,7 +110,7 @@ def class_modes(
     else:
         found = _cached(
             cache,
-            modes_key(spec, backbone, of),
+            modes_key(spec, backbone, of, batch),
             make=lambda folder: np.save(folder / MODES, computed()),
             opened=lambda folder: np.load(folder / MODES, allow_pickle=False),
             without=computed,
@@ -120,12 +120,12 @@ def class_modes(
 
 
 def features_key(
-    spec: DistillationSpec, backbone: Backbone, of: ClassImages, timesteps: Sequence[Timestep], taps: Sequence[int]
+    spec: DistillationSpec, backbone: Backbone, of: ClassImages, timesteps: Sequence[Timestep], taps: Sequence[int], batch: int
 ) -> str:
     """SHA-256 of all that the features depend on: not IPC, kernel, objective, scale, or the job's seed."""
     guidance, reference = spec.guidance, spec.reference
     return _digest(
-        _identity(backbone, of)
+        _identity(backbone, of, batch)
         | {
             "kind": "features",
             "condition": of.condition,
@@ -138,19 +138,19 @@ def features_key(
     )
 
 
-def modes_key(spec: DistillationSpec, backbone: Backbone, of: ClassImages) -> str:
+def modes_key(spec: DistillationSpec, backbone: Backbone, of: ClassImages, batch: int) -> str:
     """SHA-256 of all that the modes depend on."""
-    return _digest(_identity(backbone, of) | {"kind": "modes", "count": spec.ipc})
+    return _digest(_identity(backbone, of, batch) | {"kind": "modes", "count": spec.ipc})
 
 
-def _identity(backbone: Backbone, of: ClassImages) -> dict[str, Any]:
+def _identity(backbone: Backbone, of: ClassImages, batch: int) -> dict[str, Any]:
     """What the latents of a class's images follow from; the names tell which of them are for training."""
     return {
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "revision": backbone.revision,
         "dtypes": [str(backbone.dtype), str(backbone.latent_dtype)],
-        "device": [backbone.device.type, torch.get_num_threads()],
+        "computed": [backbone.device.type, torch.get_num_threads(), backbone.compiled, batch],
         "dataset": of.digest,
         "class": of.class_name,
         "images": of.split.names,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from app.domain.errors import InvalidSpec
+from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.domain.spec import Sampling
 from worker.backbones.base import Backbone, Conditions
 from worker.guidance.scale import norms
@@ -42,7 +42,7 @@ def sample(
 
     Every image draws its noise from its own generator, so it does not depend on its place in a batch. The model sees at most
     `batch` images at once: same images, to rounding. `on_step(done, steps)` is called after each step and may raise to stop.
-    Raises InvalidSpec naming `guidance.scale` if guidance diverges.
+    Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneUnavailable if the model itself does.
     """
     scheduler = backbone.scheduler(sampling)
     noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
@@ -59,12 +59,19 @@ def sample(
             guidance = active.guidance(state, previous - x_t)
             ratios[-1] = float((norms(guidance) / norms(previous - x_t).clamp_min(torch.finfo(x_t.dtype).tiny)).mean())
             if not math.isfinite(ratios[-1]):
+                _require_finite(backbone, state.prediction, f"at step {step + 1}")
                 raise InvalidSpec.of("guidance.scale", f"sampling diverged at step {step + 1}; choose a smaller scale")
             previous = previous + guidance
         x_t = previous
         if on_step is not None:
             on_step(step + 1, sampling.steps)
+    _require_finite(backbone, x_t, "at the last step")
     return Sampled(x_t, tuple(ratios))
+
+
+def _require_finite(backbone: Backbone, x: Tensor, where: str) -> None:
+    if not x.isfinite().all():
+        raise BackboneUnavailable(f"backbone {backbone.name!r}: {backbone.dtype} is no longer finite {where}")
 
 
 def initial_noise(backbone: Backbone, generators: Sequence[torch.Generator]) -> Float[Tensor, "n c h w"]:

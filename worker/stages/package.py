@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +18,7 @@ from worker.stages.base import Bench, Done, Publication, Work, output_of
 from worker.stages.prepare import dataset_of
 from worker.stages.sample import read_samples
 
-PACKAGES = ("dapple", "torch", "diffusers", "numpy")
+PACKAGES = ("dapple", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pillow")
 
 
 def package(work: Work, bench: Bench) -> Done:
@@ -62,10 +63,9 @@ def metrics_of(
 ) -> dict[str, Any]:
     """All numbers of the job: evaluation, set metrics on pixels, guidance strength per step, seconds per phase."""
     guided = [output_of(task) for task in work.earlier[TaskKind.SAMPLE] if output_of(task)["arm"] == Arm.GUIDED]
-    real = dataset.train.images(range(len(dataset.train)))
     return {
         "evaluation": report,
-        "set": set_metrics(samples["images"], samples["label"], real, dataset.train.labels),
+        "set": set_metrics(samples["images"], samples["label"], partial(_real_images, dataset)),
         "guidance": {
             "ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist(),
             "references": references([about for one in guided for about in one["references"]]),
@@ -78,16 +78,19 @@ def metrics_of(
     }
 
 
+def _real_images(dataset: Dataset, label: int) -> np.ndarray:
+    return dataset.train.images(np.flatnonzero(dataset.train.labels == label))
+
+
 def references(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What stood for the real images, all classes together: counts added up, errors of projected distances over them."""
     counts = {name: sum(about[name] for about in classes) for name in ("images", "references", "probed", "bytes")}
-    means = [about["projection_error_mean"] for about in classes if about["projection_error_mean"] is not None]
-    worst = [about["projection_error_max"] for about in classes if about["projection_error_max"] is not None]
+    projected = [about for about in classes if about["projection_error_mean"] is not None]
     return {
         **counts,
         "widths": classes[0]["widths"],
-        "projection_error_mean": float(np.mean(means)) if means else None,
-        "projection_error_max": max(worst, default=None),
+        "projection_error_mean": _mean([about["projection_error_mean"] for about in projected]),
+        "projection_error_max": max((about["projection_error_max"] for about in projected), default=None),
     }
 
 
@@ -98,22 +101,28 @@ def estimator_error(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def _at_timestep(t: float, errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    worst = max(errors, key=lambda error: error["relative_error"])
+    """Means over the classes that guidance moved at all; None of each if there is none."""
+    moved = [error for error in errors if error["relative_error"] is not None]
+    worst = max(moved, key=lambda error: error["relative_error"], default={"class_name": None, "relative_error": None})
     return {
         "timestep": t,
-        "relative_error": float(np.mean([error["relative_error"] for error in errors])),
-        "cosine": float(np.mean([error["cosine"] for error in errors])),
+        "relative_error": _mean([error["relative_error"] for error in moved]),
+        "cosine": _mean([error["cosine"] for error in moved]),
         "worst_class": worst["class_name"],
         "worst_relative_error": worst["relative_error"],
     }
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
 def provenance(work: Work, bench: Bench) -> dict[str, Any]:
-    """What the bytes depend on beside the spec: backbone, data, versions, kind of device, number of threads."""
+    """What the bytes depend on beside the spec: backbone, data, versions, kind of device, and how it is used."""
     return {
         "backbone": {"name": work.spec.backbone, "revision": work.prepared["backbone_revision"]},
         "dataset_digest": work.prepared["dataset_digest"],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": bench.device.type,
-        "threads": bench.settings.threads,
+        **bench.settings.model_dump(include={"threads", "dtype", "compile", "batch_size"}),
     }

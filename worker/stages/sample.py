@@ -6,7 +6,8 @@ import numpy as np
 
 from app.domain.job import Task
 from app.domain.spec import Arm, DistillationSpec, Objective
-from worker.sampling.classes import SampledClasses, in_smaller_batches, sample_targets
+from worker.sampling.classes import in_smaller_batches, sample_targets
+from worker.sampling.direction import Target
 from worker.sampling.targets import Preparing, targets_for
 from worker.stages.base import Bench, Done, Work, output_of
 from worker.stages.prepare import dataset_of
@@ -22,14 +23,18 @@ def sample_classes(work: Work, bench: Bench) -> Done:
     spec = work.spec if work.input["arm"] == Arm.GUIDED else without_guidance(work.spec)
     planned = work.lease.task.progress.total
 
-    def run(batch: int) -> SampledClasses:
+    def prepared(batch: int) -> list[Target]:
+        """Those of the guided arm: both arms share one entry of the cache."""
         preparing = Preparing(bench.cache, batch, lambda: work.tick(0, planned))
-        targets = targets_for(
-            work.spec, backbone, dataset, names, preparing
-        )  # both arms share the references of the guided one
-        return sample_targets(spec, backbone, targets, batch, work.tick)
+        return targets_for(work.spec, backbone, dataset, names, preparing)
 
-    sampled = in_smaller_batches(run, bench.settings.batch_size, backbone.device)
+    most = bench.settings.batch_size
+    targets = in_smaller_batches(prepared, most, backbone.device)
+    sampled = in_smaller_batches(
+        lambda batch: sample_targets(spec, backbone, targets, batch, work.tick),
+        min(most, len(names) * spec.ipc),
+        backbone.device,
+    )
     positions = {name: position for position, name in enumerate(work.prepared["classes"])}
     path = work.scratch / "samples.npz"
     labels = np.repeat([positions[name] for name in names], spec.ipc)

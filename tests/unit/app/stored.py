@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ulid import ULID
 
@@ -108,11 +109,17 @@ def write_backbone(folder: Path, names: tuple[str, ...] = tuple("0123456789"), *
     """A folder that looks like a diffusers DiTPipeline; its weights are no weights."""
     labels = {str(label): name for label, name in enumerate(names)}
     write_json(folder / "model_index.json", _class_name="DiTPipeline", id2label=labels)
-    shape = {"num_layers": 6, "sample_size": 8, "in_channels": 1, "num_embeds_ada_norm": len(names)} | transformer
+    shape: dict[str, Any] = {
+        "num_layers": 6,
+        "sample_size": 8,
+        "in_channels": 1,
+        "num_embeds_ada_norm": len(names),
+    } | transformer
     write_component(folder / "transformer", **shape)
+    write_json(folder / "scheduler" / "scheduler_config.json", _class_name="DDIMScheduler")
 
 
-def write_stable_diffusion(folder: Path, **unet: object) -> None:
+def write_stable_diffusion(folder: Path, **unet: Any) -> None:
     """A folder that looks like a diffusers StableDiffusionPipeline of two down blocks, for images of 16 pixels."""
     write_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
     blocks = ["CrossAttnDownBlock2D", "DownBlock2D"]
@@ -120,7 +127,7 @@ def write_stable_diffusion(folder: Path, **unet: object) -> None:
     write_component(folder / "unet", **(shape | unet))
     write_component(folder / "vae", block_out_channels=[32, 64], latent_channels=4)
     write_json(folder / "scheduler" / "scheduler_config.json", _class_name="PNDMScheduler")
-    _write_text_encoder(folder, "", "vocab.json")
+    _write_text_encoder(folder, "", "vocab.json", "merges.txt")
 
 
 def write_stable_diffusion_3(folder: Path, *, third: bool = True) -> None:
@@ -129,16 +136,16 @@ def write_stable_diffusion_3(folder: Path, *, third: bool = True) -> None:
     write_component(folder / "transformer", num_layers=3, sample_size=4, in_channels=16)
     write_component(folder / "vae", block_out_channels=[8, 8, 8], latent_channels=16)
     write_json(folder / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler")
-    _write_text_encoder(folder, "", "vocab.json")
+    _write_text_encoder(folder, "", "vocab.json", "merges.txt")
     _write_text_encoder(folder, "_2", "tokenizer.json")
     if third:
-        _write_text_encoder(folder, "_3", "spiece.model")
+        _write_text_encoder(folder, "_3", "tokenizer.json")
 
 
-def write_component(folder: Path, **config: object) -> None:
+def write_component(folder: Path, *, weights: str = "diffusion_pytorch_model", **config: Any) -> None:
     """A model's configuration beside weights that are none."""
     write_json(folder / "config.json", **config)
-    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    (folder / f"{weights}.safetensors").write_bytes(b"weights")
 
 
 def write_json(file: Path, **fields: object) -> None:
@@ -146,7 +153,8 @@ def write_json(file: Path, **fields: object) -> None:
     file.write_text(json.dumps(fields))
 
 
-def _write_text_encoder(folder: Path, suffix: str, vocabulary: str) -> None:
-    write_component(folder / f"text_encoder{suffix}")
+def _write_text_encoder(folder: Path, suffix: str, *vocabulary: str) -> None:
+    write_component(folder / f"text_encoder{suffix}", weights="model")
     (folder / f"tokenizer{suffix}").mkdir()
-    (folder / f"tokenizer{suffix}" / vocabulary).write_text("{}")
+    for file in vocabulary:
+        (folder / f"tokenizer{suffix}" / file).write_text("{}")

@@ -33,9 +33,15 @@ def test_several_taps_ascend_and_are_each_there_once(several: list[int | float |
     assert taps.validate_python(several) == tuple(several)
 
 
-@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
+@given(st.floats(1e-6, 1, exclude_max=True))
 def test_a_fraction_is_a_block_whose_end_is_not_before_it(fraction: float) -> None:
-    assert positions(fraction, DIT) == (ceil(fraction * len(DIT)),)
+    assert positions(fraction, DIT) == (ceil(round(fraction * len(DIT), 8)),)
+
+
+def test_a_fraction_of_the_depth_that_is_a_block_is_that_block() -> None:
+    names = [str(number) for number in range(1, 26)]
+    assert [positions(number / 25, names) for number in range(1, 25)] == [(number,) for number in range(1, 25)]
+    assert positions(5e-324, names) == (1,)
 
 
 def test_a_block_that_is_not_there_is_named() -> None:

@@ -53,11 +53,29 @@ def test_a_missing_text_encoder_or_its_tokenizer_is_named(tmp_path: Path, part: 
     assert str(tmp_path / part) in refused(tmp_path)
 
 
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_a_part_without_safetensors_is_named(tmp_path: Path, part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "stem"), [("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")]
+)
+def test_a_part_without_the_weights_that_its_library_loads_is_named(tmp_path: Path, part: str, stem: str) -> None:
     write_stable_diffusion(tmp_path)
-    (tmp_path / part / "diffusion_pytorch_model.safetensors").rename(tmp_path / part / "diffusion_pytorch_model.bin")
-    assert refused(tmp_path).endswith(f"{tmp_path / part}: there is no *.safetensors")
+    (tmp_path / part / f"{stem}.safetensors").rename(tmp_path / part / f"{stem}.fp16.safetensors")
+    assert refused(tmp_path).endswith(f"{tmp_path / part}: there is no {stem}.safetensors")
+    (tmp_path / part / f"{stem}.safetensors.index.json").write_text("{}")
+    assert read("sd", tmp_path).weights_bytes > 0
+
+
+def test_a_vocabulary_is_whole(tmp_path: Path) -> None:
+    write_stable_diffusion(tmp_path)
+    (tmp_path / "tokenizer" / "merges.txt").unlink()
+    assert refused(tmp_path).endswith("there is neither tokenizer.json nor vocab.json with merges.txt")
+
+
+def test_what_a_class_conditional_transformer_predicts_must_be_known(tmp_path: Path) -> None:
+    write_backbone(tmp_path)
+    write_json(tmp_path / "scheduler" / "scheduler_config.json", prediction_type="sample")
+    assert "scheduler_config.json: prediction_type" in refused(tmp_path)
+    rmtree(tmp_path / "scheduler")
+    assert "scheduler_config.json" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +121,7 @@ def test_a_class_conditional_transformer_takes_its_vaes_latents(tmp_path: Path) 
     assert "in_channels" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["merges.txt", "spiece.model", "vocab.json", "tokenizer.json"])
+@pytest.mark.parametrize("file", ["merges.txt", "vocab.json", "tokenizer.json"])
 def test_the_revision_changes_with_a_vocabulary(tmp_path: Path, file: str) -> None:
     write_stable_diffusion(tmp_path)
     (tmp_path / "tokenizer" / file).write_text("a b")

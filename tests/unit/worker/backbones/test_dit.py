@@ -91,7 +91,7 @@ def test_one_pass_over_both_halves_predicts_what_two_passes_do(monkeypatch, lear
     one = tiny.backbone(model=tiny.transformer(channels=2, out_channels=4 if learned_sigma else 2))
     x = noise(2, 2, 8, 8)
     together = predicted(one, x, cfg_scale=2.5)
-    monkeypatch.setattr(diffusion, "LARGEST_IN_CACHE", 0)
+    monkeypatch.setattr(diffusion, "SMALL", 0)
     assert torch.allclose(predicted(one, x, cfg_scale=2.5), together, atol=1e-6)
 
 

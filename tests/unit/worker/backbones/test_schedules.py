@@ -110,6 +110,12 @@ def test_more_steps_than_were_trained_are_refused(name):
     assert refused_field(schedule, scheduler=name, steps=6) == "sampling.steps"
 
 
+def test_steps_that_start_beyond_what_was_trained_are_refused():
+    schedule = VariancePreserving({"num_train_timesteps": 10, "steps_offset": 1})
+    assert max(schedule.scheduler(sampling(scheduler="ddim", steps=5)).timesteps) == 9
+    assert refused_field(schedule, scheduler="ddim", steps=10) == "sampling.steps"
+
+
 def test_the_default_is_ddpm_and_for_flow_matching_euler():
     assert isinstance(VariancePreserving(tiny.COSINE).scheduler(sampling()), DDPMScheduler)
     assert isinstance(UNCLIPPED["flow"].scheduler(sampling()), FlowMatchEulerDiscreteScheduler)

@@ -241,7 +241,18 @@ def shrink_the_vocabulary(part: Path) -> None:
     (part / "config.json").write_text(json.dumps(config | {"vocab_size": 20}))
 
 
+def ask_for(**config: Any) -> Callable[[Path], None]:
+    def breaking(part: Path) -> None:
+        (part / "config.json").write_text(json.dumps(json.loads((part / "config.json").read_text()) | config))
+
+    return breaking
+
+
 BROKEN = [
+    ("1", "unet", ask_for(quantization_config={"quant_method": "bitsandbytes"})),
+    ("1", "unet", ask_for(act_fn="nonsense")),
+    ("1", "text_encoder", ask_for(quantization_config={"quant_method": "bitsandbytes"})),
+    ("1", "text_encoder", ask_for(hidden_act="nonsense")),
     ("1", "unet", truncate),
     ("1", "unet", lose_a_tensor),
     ("1", "unet", garble("config.json")),
@@ -269,7 +280,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("family", "part", "breaking"),
     BROKEN,
-    ids=[f"{family}-{part}-{breaking.__qualname__}" for family, part, breaking in BROKEN],
+    ids=[f"{number}-{family}-{part}-{breaking.__qualname__}" for number, (family, part, breaking) in enumerate(BROKEN)],
 )
 def test_a_broken_folder_is_unavailable_and_its_part_named(saved, tmp_path, family, part, breaking):
     shutil.copytree(saved / family, tmp_path / "broken")
@@ -277,3 +288,11 @@ def test_a_broken_folder_is_unavailable_and_its_part_named(saved, tmp_path, fami
     breaking(tmp_path / "broken" / part)
     with pytest.raises(BackboneUnavailable, match=rf"broken.*{part}"):
         load(folder)
+
+
+@pytest.mark.parametrize("field", ["attn_implementation", "_attn_implementation"])
+def test_attention_from_elsewhere_that_a_folder_asks_for_is_not_fetched(saved, tmp_path, field):
+    shutil.copytree(saved / "1", tmp_path / "asking")
+    ask_for(**{field: "somebody/attention"})(tmp_path / "asking" / "text_encoder")
+    asking, plain = load(find([("", tmp_path)], "asking")), load(find([("", saved)], "1"))
+    assert torch.equal(asking.conditions(PROMPTS).given[0], plain.conditions(PROMPTS).given[0])

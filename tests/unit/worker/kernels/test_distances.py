@@ -23,6 +23,12 @@ def test_the_linear_kernel_induces_the_euclidean_distance():
     assert torch.allclose(induced_distance(Linear(), a, b), euclidean(a, b))
 
 
+def test_the_linear_kernels_distance_survives_features_far_larger_than_their_differences():
+    a, b = noise(4, 64), noise(5, 64, seed=1)
+    far = torch.zeros(64).index_fill(0, torch.tensor([3, 7]), 3000.0)
+    assert torch.allclose(induced_distance(Linear(), a + far, b + far), induced_distance(Linear(), a, b), rtol=1e-3)
+
+
 def test_the_rbf_kernel_induces_a_distance_that_saturates_at_the_root_of_two():
     a, b = noise(5, 3, dtype=torch.float64), noise(4, 3, seed=1, dtype=torch.float64)
     closed_form = (2 - 2 * torch.exp(-euclidean(a, b).square() / (2 * 0.8**2))).sqrt()

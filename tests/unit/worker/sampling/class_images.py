@@ -41,6 +41,7 @@ class Formula(Backbone):
     wordnet: bool = False
     prompted: bool = False
     learned_variance: bool = False
+    compiled: bool = False
     encoded: list[int] = field(default_factory=list)
     passes: list[int] = field(default_factory=list)
     seen: list[tuple[float, Tensor]] = field(default_factory=list)

@@ -121,8 +121,16 @@ def test_a_probe_tells_what_the_reference_images_are_worth_and_moves_nothing(obj
     (exact_one,), (rough,) = errors(everything.reference), errors(few.reference)
     assert (exact_one.relative_error, exact_one.timestep, exact_one.class_name) == (0, 300, "1")
     assert exact_one.cosine == pytest.approx(1)
-    assert rough.relative_error > 0.01
-    assert rough.cosine < 0.9999
+    assert rough.relative_error is not None and rough.relative_error > 0.01
+    assert rough.cosine is not None and rough.cosine < 0.9999
+
+
+def test_a_kernel_too_narrow_to_move_anything_has_no_error_to_tell():
+    one, direction, wanted = exact(Objective.MMD, "rbf", 1e-6, classes=(1,))
+    (target,) = tiny.targets(one, wanted, [1], REFERENCES)
+    probed = KernelDirection(wanted, direction.tap, [replace(target, reference=Probed(target.reference, target.reference))])
+    assert not moved_by(one, probed, noise(2, 1, 4, 4, seed=9, dtype=torch.float64)).any()
+    assert [(error.relative_error, error.cosine) for error in probed.estimator_errors] == [(None, None)]
 
 
 def test_features_are_needed():

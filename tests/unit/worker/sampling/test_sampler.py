@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from app.domain.errors import InvalidSpec
+from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.domain.spec import Objective, Sampling, Scheduler
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
@@ -93,6 +93,15 @@ def test_guidance_that_diverges_is_refused_naming_the_scale(one, scheduler):
     with pytest.raises(InvalidSpec, match="diverged at step") as refused:
         draw(one, wanted, sampling=Sampling(scheduler=scheduler, steps=20, cfg_scale=100))
     assert refused.value.problems[0].field == "guidance.scale"
+
+
+@pytest.mark.parametrize("objective", ["none", "mmd"])
+def test_a_model_that_is_no_longer_finite_is_named_and_not_the_scale(objective):
+    model = tiny.transformer()
+    with torch.no_grad():
+        model.proj_out_2.weight.fill_(torch.inf)
+    with pytest.raises(BackboneUnavailable, match=r"'tiny': torch\.float32 is no longer finite"):
+        draw(tiny.backbone(model=model), tiny.spec(guidance={"objective": objective}))
 
 
 def test_every_step_is_told_after_it_is_done(one):

@@ -7,7 +7,7 @@ import pytest
 from app.domain.job import TaskKind
 from app.domain.spec import Arm
 from worker.stages.base import Publication
-from worker.stages.package import package
+from worker.stages.package import estimator_error, package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 
@@ -61,3 +61,21 @@ def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
     metrics = json.loads(json.dumps(published.metrics, allow_nan=False))
     assert metrics["guidance"]["ratio_per_step"] == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
     assert metrics["evaluation"] is None
+
+
+def error(timestep, class_name, relative, cosine):
+    return {"timestep": timestep, "class_name": class_name, "relative_error": relative, "cosine": cosine}
+
+
+def test_errors_are_told_for_each_timestep_over_the_classes_that_were_moved():
+    told = estimator_error(
+        [error(8, "a", 0.1, 0.9), error(8, "b", 0.3, 0.7), error(8, "c", None, None), error(2, "c", None, None)]
+    )
+    assert told[0] == {
+        "timestep": 8,
+        "relative_error": pytest.approx(0.2),
+        "cosine": pytest.approx(0.8),
+        "worst_class": "b",
+        "worst_relative_error": 0.3,
+    }
+    assert told[1] == {"timestep": 2} | dict.fromkeys(("relative_error", "cosine", "worst_class", "worst_relative_error"))

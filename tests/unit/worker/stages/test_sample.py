@@ -134,6 +134,22 @@ def test_what_does_not_fit_at_once_is_sampled_in_parts_with_the_same_images(job,
     assert all(np.array_equal(whole[name], parts[name]) for name in ("index", "seed", "rank"))
 
 
+def test_images_that_cannot_be_decoded_at_once_are_not_sampled_again(job):
+    backbones, decoded = CrampedRegistry(room=10), []
+    whole = backbones.one.decode
+
+    def decode(latents):
+        decoded.append(len(latents))
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("no room")
+        return whole(latents)
+
+    backbones.one.decode = decode
+    images = sampled(job, backbones, classes=("7",))["images"]
+    assert decoded == [2, 1, 1]
+    assert np.array_equal(images, sampled(job, CrampedRegistry(room=10), classes=("7",))["images"])
+
+
 def test_a_device_without_room_for_one_image_is_named(job):
     with pytest.raises(DeviceOutOfMemory, match="one image at a time on cpu"):
         sampled(job, CrampedRegistry(room=0))
