@@ -101,13 +101,25 @@ made to train classifiers in place of the dataset they were distilled from.
 |---|---|
 | Source | `{spec.dataset_uri}` |
 | Backbone | `{spec.backbone}` |
-| Sampling | {spec.sampling.scheduler}, {spec.sampling.steps} steps |
+| Sampling | {_sampling(contents)} |
 | Guidance | {_guidance(spec)} |
 | Rank and distance | {_kernel(spec)} |
 | Seed | {spec.seed} |
 
 The images were drawn from a diffusion model by Dapple. {STEERING[_objective(spec)]}
 """
+
+
+def _sampling(contents: ArchiveContents) -> str:
+    sampling = contents.spec.sampling
+    told = [contents.provenance["scheduler"], f"{sampling.steps} steps"]
+    if sampling.cfg_scale > 1:
+        told.append(f"classifier-free guidance {sampling.cfg_scale:g}")
+    if sampling.prompt:
+        told.append(f"prompt `{sampling.prompt}`")
+    if sampling.negative_prompt:
+        told.append(f"negative prompt `{sampling.negative_prompt}`")
+    return ", ".join(told)
 
 
 def _objective(spec: DistillationSpec) -> Objective:

@@ -16,8 +16,8 @@ class ArchiveContents:
 
     `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks` order them within their
     class (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
-    evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, versions, kind of
-    device. Nothing here may differ between two runs of one spec: no times, no job id.
+    evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, scheduler, versions,
+    kind of device. Nothing here may differ between two runs of one spec: no times, no job id.
     """
 
     spec: DistillationSpec

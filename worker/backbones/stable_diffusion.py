@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from app.domain.taps import MID
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
-from worker.backbones.prompted import PromptedBackbone
+from worker.backbones.prompted import PromptedBackbone, excess
 from worker.backbones.reading import Reader
 from worker.backbones.schedules import VariancePreserving
 
@@ -65,6 +65,9 @@ class StableDiffusionBackbone(PromptedBackbone):
 
     def _parts(self) -> tuple[torch.nn.Module, ...]:
         return (*super()._parts(), self._text_encoder)
+
+    def _excess(self, prompt: str) -> int:
+        return excess(self._prompts.tokenizer, prompt, self._prompts.tokenizer.model_max_length)
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, ...]:
         return (self._prompts.encode_prompt(prompts, self.device, 1, do_classifier_free_guidance=False)[0],)

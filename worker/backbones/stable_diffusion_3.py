@@ -11,9 +11,11 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
-from worker.backbones.prompted import PromptedBackbone
+from worker.backbones.prompted import PromptedBackbone, excess
 from worker.backbones.reading import Reader
 from worker.backbones.schedules import FlowMatching
+
+T5_TOKENS = 256  # that diffusers' pipeline hands to T5
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class StableDiffusion3Backbone(PromptedBackbone):
 
     def _parts(self) -> tuple[torch.nn.Module, ...]:
         return (*super()._parts(), *self._text_encoders)
+
+    def _excess(self, prompt: str) -> int:
+        clips = [(one, one.model_max_length) for one in (self._prompts.tokenizer, self._prompts.tokenizer_2)]
+        t5 = [(self._prompts.tokenizer_3, T5_TOKENS)] if self._prompts.tokenizer_3 else []
+        return min(excess(tokenizer, prompt, most) for tokenizer, most in [*clips, *t5])
 
     def _encode(self, prompts: list[str]) -> tuple[Tensor, ...]:
         tokens, _, pooled, _ = self._prompts.encode_prompt(

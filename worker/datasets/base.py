@@ -72,7 +72,8 @@ def require_images(dataset: Dataset, count: int) -> None:
     sizes = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
     for name, size in zip(dataset.classes, sizes, strict=True):
         if size < count:
-            raise DatasetRejected(f"class {name!r} has {size} training images; at least {count} are needed")
+            told = f"class {name!r} has {size} training images beside those held out; at least {count} are needed"
+            raise DatasetRejected(told)
 
 
 def relabelled(dataset: Dataset, keep: Sequence[int]) -> Dataset:

@@ -122,6 +122,7 @@ def provenance(work: Work, bench: Bench) -> dict[str, Any]:
     return {
         "backbone": {"name": work.spec.backbone, "revision": work.prepared["backbone_revision"]},
         "dataset_digest": work.prepared["dataset_digest"],
+        "scheduler": work.prepared["scheduler"],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": bench.device.type,
         **bench.settings.model_dump(include={"threads", "dtype", "compile", "batch_size"}),

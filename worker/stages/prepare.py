@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from itertools import islice
 
+from app.domain.conditions import condition_of
 from app.domain.dataset_uri import parse
 from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
 from app.domain.fit import MOST_NAMED, class_problems, missing_classes, model_problems
+from app.domain.model import schedulers_of
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
 from worker.backbones.base import Backbone
@@ -23,6 +25,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     refuse_any(missing_classes(work.spec, whole.classes))
     dataset = select(whole, work.spec.classes)
     refuse_any(class_problems(work.spec, dataset.classes, backbone))
+    _check_longest_prompt(work.spec, dataset, backbone)
     require_images(dataset, least_images(work.spec))
     _check_test_split(work.spec, dataset)
     output = {
@@ -32,6 +35,7 @@ def prepare(work: Work, bench: Bench) -> Done:
         "test_images": len(dataset.test),
         "bad_files": list(dataset.bad_files),
         "backbone_revision": backbone.revision,
+        "scheduler": work.spec.sampling.scheduler or schedulers_of(backbone.flow)[0],
     }
     return Done(output, then=later_tasks(work.spec, dataset.classes))
 
@@ -60,6 +64,12 @@ def least_images(spec: DistillationSpec) -> int:
     """Training images a class needs: two for a distance, IPC where real images are a baseline."""
     arms = spec.evaluation.arms if spec.evaluation else ()
     return max(2, spec.ipc) if {Arm.RANDOM_REAL, Arm.KMEANS_REAL} & set(arms) else 2
+
+
+def _check_longest_prompt(spec: DistillationSpec, dataset: Dataset, backbone: Backbone) -> None:
+    if backbone.prompted:
+        prompts = [condition_of(name, spec, backbone) for name in dataset.classes]
+        backbone.conditions([max(prompts, key=lambda prompt: len(str(prompt)))], spec.sampling.negative_prompt)
 
 
 def _check_test_split(spec: DistillationSpec, dataset: Dataset) -> None:

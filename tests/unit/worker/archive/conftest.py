@@ -41,7 +41,11 @@ def contents() -> Callable[..., ArchiveContents]:
             "ranks": np.array([1, 0, 0, 1, 1, 0]),
             "distances": {"mean_distance": np.linspace(0, 1, 6, dtype=np.float32)},
             "summary": SUMMARY,
-            "provenance": {"backbone": {"name": "embedded/digits", "revision": "0f"}, "dataset_digest": "ab"},
+            "provenance": {
+                "backbone": {"name": "embedded/digits", "revision": "0f"},
+                "dataset_digest": "ab",
+                "scheduler": "ddpm",
+            },
         }
         return ArchiveContents(**(parts | changes))
 

@@ -45,6 +45,11 @@ def test_the_size_category_follows_the_number_of_images(contents):
             "| Guidance | mode, scale 0.1 (paper) |",
         ),
         ({"guidance": {"scale": 0}}, "| Guidance | none |"),
+        ({}, "| Sampling | ddpm, 50 steps |"),
+        (
+            {"sampling": {"cfg_scale": 4, "prompt": "a {class}", "negative_prompt": "blurry"}},
+            "| Sampling | ddpm, 50 steps, classifier-free guidance 4, prompt `a {class}`, negative prompt `blurry` |",
+        ),
     ],
 )
 def test_the_card_says_what_guided_the_images_and_what_ranked_them(contents, fields, row):

@@ -19,7 +19,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from app.domain.errors import BackboneUnavailable
+from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.domain.spec import Sampling, Scheduler
 from app.storage.backbones import BackboneFolder, find
 from tests.unit.worker import tiny, tiny_text
@@ -296,3 +296,15 @@ def test_attention_from_elsewhere_that_a_folder_asks_for_is_not_fetched(saved, t
     ask_for(**{field: "somebody/attention"})(tmp_path / "asking" / "text_encoder")
     asking, plain = load(find([("", tmp_path)], "asking")), load(find([("", saved)], "1"))
     assert torch.equal(asking.conditions(PROMPTS).given[0], plain.conditions(PROMPTS).given[0])
+
+
+@pytest.mark.parametrize("family", ["1", "3-without-t5"])
+@pytest.mark.parametrize(("given", "negative", "field"), [("cat " * 50, None, "prompt"), ("cat", "dog " * 50, "negative_prompt")])
+def test_a_prompt_that_would_lose_its_end_is_refused(family, given, negative, field):
+    with pytest.raises(InvalidSpec, match="tokens too long") as refused:
+        FAMILIES[family][1]().conditions([given], negative)
+    assert refused.value.problems[0].field == f"sampling.{field}"
+
+
+def test_a_prompt_may_be_as_long_as_the_longest_text_encoder_takes():
+    assert len(tiny_text.stable_diffusion_3().conditions(["cat " * 50])) == 1
