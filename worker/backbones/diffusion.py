@@ -14,9 +14,7 @@ from worker.backbones.autoencoder import Autoencoder
 from worker.backbones.base import Conditions, Denoised, Hidden, Timestep
 from worker.backbones.compiling import compile_blocks
 from worker.backbones.schedules import Schedule
-from worker.backbones.tapping import recording_up_to, running_up_to
-
-SMALL = 1024  # places of all latents of a batch, on a CPU
+from worker.backbones.tapping import recording_up_to, running_up_to, skipping
 
 
 class DiffusionBackbone(ABC):
@@ -32,6 +30,7 @@ class DiffusionBackbone(ABC):
     prompted = False
     learned_variance = False
     compiled = False
+    _skips = False  # whether more of a block's output than the next block takes is used later
 
     def __init__(
         self,
@@ -118,33 +117,37 @@ class DiffusionBackbone(ABC):
     ) -> Denoised:
         """null + cfg_scale (given - null) (Ho and Salimans, arXiv 2207.12598, eq. 6), and as in `Backbone`.
 
-        A learned variance is that of the conditional pass, as in the original DiT sampling.
+        Under classifier-free guidance the blocks up to the last tap run for each half, autograd recording the conditional
+        one; the rest runs once over both, as diffusers has it. A learned variance is that of the conditional half, as in the
+        original DiT sampling.
         """
-        if cfg_scale > 1 and not taps and self._is_small(x_t):
-            pairs = zip(conditions.given, conditions.null, strict=True)
-            with torch.no_grad():
-                given, null = self._pass(torch.cat([x_t, x_t]), t, tuple(map(torch.cat, pairs))).chunk(2)
-            return Denoised(_guided(given, null, cfg_scale, channels=x_t.shape[1]), ())
-        with recording_up_to(self._tapped(taps), self._read) as hidden:
-            given = self._pass(x_t, t, conditions.given)
         if cfg_scale <= 1:
-            return Denoised(given, tuple(hidden))
+            with recording_up_to(self._tapped(taps), self._read) as hidden:
+                prediction = self._pass(x_t, t, conditions.given)
+            return Denoised(prediction, tuple(hidden))
+        before = self._blocks[: max(taps, default=0)]
+        given = self._outputs(before if self._skips else self._tapped(taps), x_t, t, conditions.given)
         with torch.no_grad():
-            null = self._pass(x_t, t, conditions.null)
-        return Denoised(_guided(given, null, cfg_scale, channels=x_t.shape[1]), tuple(hidden))
+            null = self._outputs(before if self._skips else before[-1:], x_t, t, conditions.null)
+            joined = list(map(_together, given if self._skips else given[-1:], null))
+            pairs = zip(conditions.given, conditions.null, strict=True)
+            with skipping(before, joined if self._skips else joined * len(before)):  # only the last is looked at
+                both = self._pass(torch.cat([x_t, x_t]), t, tuple(map(torch.cat, pairs)))
+        prediction = _guided(*both.chunk(2), cfg_scale=cfg_scale, channels=x_t.shape[1])
+        return Denoised(prediction, tuple(map(self._read, [given[tap - 1] for tap in taps] if self._skips else given)))
 
     def hidden(self, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, taps: Sequence[int]) -> Hidden:
         with running_up_to(self._tapped(taps), self._read) as hidden:
             self._pass(x_t, t, conditions.given)
         return tuple(hidden)
 
-    def _is_small(self, x_t: Tensor) -> bool:
-        """Whether one pass over both halves, as diffusers makes it, is faster than two.
-
-        GPUs like large passes. On two cores, one pass for a single image took 0.7 of the time of two, for 10 of 16 x 16 places
-        1.1: what it has at hand no longer fits their cache (a DiT of 28 blocks of width 256).
-        """
-        return x_t.device.type != "cpu" or x_t[:, 0].numel() <= SMALL
+    def _outputs(self, blocks: Sequence[torch.nn.Module], x_t: Tensor, t: Tensor, conditions: tuple[Tensor, ...]) -> list[Any]:
+        """What the blocks return, the rest of the pass left out."""
+        if not blocks:
+            return []
+        with running_up_to(blocks, lambda output: output) as outputs:
+            self._pass(x_t, t, conditions)
+        return outputs
 
     def _tapped(self, taps: Sequence[int]) -> list[torch.nn.Module]:
         return [self._blocks[tap - 1] for tap in taps]
@@ -156,6 +159,13 @@ class DiffusionBackbone(ABC):
         return self._predict(x_t.to(self.dtype), t.to(self.device).expand(len(x_t)), conditions).to(self.latent_dtype)
 
 
-def _guided(given: Tensor, null: Tensor, cfg_scale: float, *, channels: int) -> Tensor:
+def _together(given: Any, null: Any) -> Any:
+    """One batch of the outputs of a block for both halves: tensors, or tuples of them."""
+    if isinstance(given, tuple):
+        return tuple(map(_together, given, null))
+    return None if given is None else torch.cat([given, null])
+
+
+def _guided(given: Tensor, null: Tensor, *, cfg_scale: float, channels: int) -> Tensor:
     mean = torch.lerp(null[:, :channels], given[:, :channels], cfg_scale)
     return mean if given.shape[1] == channels else torch.cat([mean, given[:, channels:]], 1)

@@ -22,6 +22,8 @@ SCHEDULE = {"steps_offset": 1, "clip_sample": False}
 class StableDiffusionBackbone(PromptedBackbone):
     """UNet2DConditionModel under CLIP's text encoder; it predicts noise or v. Each place of a hidden map is one token."""
 
+    _skips = True
+
     def __init__(
         self,
         *,

@@ -13,7 +13,6 @@ from app.domain.errors import BackboneUnavailable
 from app.storage.backbones import find
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
-from worker.backbones import diffusion
 from worker.backbones.base import Backbone
 from worker.backbones.dit import DiTBackbone
 from worker.training.model import save
@@ -84,15 +83,6 @@ def test_diffusers_opens_a_saved_folder(root):
     pipeline = DiTPipeline.from_pretrained(root / "pixels", vae=None)
     assert pipeline.get_label_ids(["dog"]) == [1]
     assert pipeline.transformer.config.num_embeds_ada_norm == 3
-
-
-@pytest.mark.parametrize("learned_sigma", [False, True])
-def test_one_pass_over_both_halves_predicts_what_two_passes_do(monkeypatch, learned_sigma):
-    one = tiny.backbone(model=tiny.transformer(channels=2, out_channels=4 if learned_sigma else 2))
-    x = noise(2, 2, 8, 8)
-    together = predicted(one, x, cfg_scale=2.5)
-    monkeypatch.setattr(diffusion, "SMALL", 0)
-    assert torch.allclose(predicted(one, x, cfg_scale=2.5), together, atol=1e-6)
 
 
 def test_a_learned_variance_stays_behind_the_noise_and_is_that_of_the_condition():

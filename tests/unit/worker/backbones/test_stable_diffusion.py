@@ -299,7 +299,9 @@ def test_attention_from_elsewhere_that_a_folder_asks_for_is_not_fetched(saved, t
 
 
 @pytest.mark.parametrize("family", ["1", "3-without-t5"])
-@pytest.mark.parametrize(("given", "negative", "field"), [("cat " * 50, None, "prompt"), ("cat", "dog " * 50, "negative_prompt")])
+@pytest.mark.parametrize(
+    ("given", "negative", "field"), [("cat " * 50, None, "prompt"), ("cat", "dog " * 50, "negative_prompt")]
+)
 def test_a_prompt_that_would_lose_its_end_is_refused(family, given, negative, field):
     with pytest.raises(InvalidSpec, match="tokens too long") as refused:
         FAMILIES[family][1]().conditions([given], negative)

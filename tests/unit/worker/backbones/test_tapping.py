@@ -83,8 +83,8 @@ def test_the_gradient_through_the_taps_is_that_of_full_autograd(family, taps):
     through_denoise = torch.autograd.grad(loss(one.denoise(x, T, conditions, 3.0, taps).hidden), x)[0]
     through_hidden = torch.autograd.grad(loss(one.hidden(x, T, conditions, taps)), x)[0]
     assert full.abs().sum() > 0
-    assert torch.equal(through_denoise, full)
-    assert torch.equal(through_hidden, full)
+    assert torch.allclose(through_denoise, full, atol=1e-6)  # where several taps meet, sums may be in another order
+    assert torch.allclose(through_hidden, full, atol=1e-6)
 
 
 @every_family
