@@ -23,6 +23,22 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("dapple"))
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")
+    broker_url: str | None = Field(
+        default=None,
+        description="redis:// or amqp:// URL that wakes Celery workers; default: runners look by themselves.",
+    )
+    artifacts_url: str | None = Field(
+        default=None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://BUCKET/PREFIX; default: a folder in data_dir."
+    )
+    s3_endpoint: str | None = Field(default=None, description="URL of a server compatible with S3; default: Amazon's.")
+    s3_public_endpoint: str | None = Field(
+        default=None, description="The same server as clients reach it, for presigned downloads; default: s3_endpoint."
+    )
+    s3_region: str = Field(default="us-east-1")
+    s3_checksums: Literal["when_supported", "when_required"] = Field(
+        default="when_supported", description="when_required: for servers that refuse checksums in headers."
+    )
+    presigned_seconds: float = Field(default=3600.0, gt=0, le=7 * 86400, description="How long a presigned download is valid.")
     dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (Path.cwd(),), description="file:// datasets must lie under one of these."
     )
@@ -36,6 +52,10 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     progress_seconds: float = Field(default=0.5, gt=0, description="Least time between two progress writes of a task.")
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
+    patience_seconds: float = Field(
+        default=30.0, ge=0, description="How long a task may wait for a worker that holds its backbone and data already."
+    )
+    orphan_sweep_seconds: float = Field(default=3600.0, gt=0, description="How often objects that nobody names are removed.")
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
     cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")

@@ -12,6 +12,7 @@ import torch
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.log import configure
+from app.queue.polling import PollingQueue
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named
@@ -35,7 +36,7 @@ def main() -> None:
     database = Database(settings.sqlalchemy_url)
     bench = bench_for(settings)
     threading.Thread(target=sweep_until, args=(stopping, database, settings), name="sweeper", daemon=True).start()
-    poll(Runner(database, bench, name=worker_name(), stopping=stopping), settings, stopping)
+    poll(Runner(database, bench, PollingQueue(), name=worker_name(), stopping=stopping), settings, stopping)
     database.dispose()
 
 

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from app.domain.errors import (
     StorageUnavailable,
     TransientError,
 )
-from app.domain.job import Failure, FailureKind, Lease, Task, TaskKind
+from app.domain.job import Failure, FailureKind, Lease, Queue, Task, TaskKind
+from app.domain.ports import TaskQueue
+from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from worker.lease import Holder, ShuttingDown
 from worker.stages.base import Bench, Done, Work
@@ -52,14 +55,18 @@ class Runner:
         self,
         database: Database,
         bench: Bench,
+        queue: TaskQueue,
         *,
         name: str,
+        queues: frozenset[Queue] = ALL_QUEUES,
         stopping: threading.Event,
         stages: Mapping[TaskKind, Stage] = STAGES,
     ) -> None:
         self._database = database
         self._bench = bench
+        self._queue = queue
         self._name = name
+        self._queues = queues
         self._stopping = stopping
         self._stages = stages
 
@@ -70,7 +77,7 @@ class Runner:
     def run_one(self) -> bool:
         """Claim and run the oldest ready task; False if there was none."""
         with self._database.transaction() as session:
-            lease = tasks.claim(session, self._name, self._settings.lease_seconds)
+            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
         if lease is None:
             return False
         task = lease.task
@@ -79,6 +86,9 @@ class Runner:
         ):
             self._run(lease)
         return True
+
+    def _claimant(self) -> Claimant:
+        return Claimant(self._name, self._queues, self._bench.backbones.resident, self._bench.datasets.resident)
 
     def _run(self, lease: Lease) -> None:
         log.info("task.started")
@@ -108,14 +118,17 @@ class Runner:
 
     def _finish(self, lease: Lease, done: Done, *, seconds: float) -> None:
         output = {**done.output, "seconds": seconds}
+        ready: Sequence[Task] = ()
         with self._database.transaction() as session:
             if done.publication is None:
-                tasks.finish(session, lease, output, then=done.then)
+                ready = tasks.finish(session, lease, output, then=done.then)
             else:
                 published = done.publication
                 tasks.complete(
                     session, lease, output, archive=published.archive, preview=published.preview, metrics=published.metrics
                 )
+        for queue, count in Counter(task.kind.queue for task in ready).items():
+            self._queue.wake(queue, count)
 
     def _end(self, lease: Lease, error: Exception) -> None:
         """Record why the attempt ended, then drop what it stored.
@@ -126,6 +139,7 @@ class Runner:
             with self._database.transaction() as session:
                 self._record(session, lease, error)
             self._bench.store.delete_prefix(lease.output_prefix)
+            self._queue.wake(lease.task.kind.queue)
         except (LeaseLost, StorageUnavailable) as trouble:
             log.warning("task.not_cleaned_up", reason=str(trouble))
 

@@ -83,6 +83,7 @@ def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | No
 def make_ready(task: TaskRow, retry_in: float | None) -> None:
     task.state = TaskState.READY.value
     task.not_before = now() + retry_in if retry_in else 0.0
+    task.ready_at = now()
 
 
 def cancel(session: Session, job: JobRow, task: TaskRow) -> None:
@@ -119,8 +120,8 @@ def _close_tasks(session: Session, job: JobRow) -> None:
         task.state = TaskState.CANCELLED.value
 
 
-def promote(session: Session, job_id: str, finished: TaskKind) -> list[str]:
-    """Make the next kind of tasks ready if no task of the finished kind is left; their ids in order."""
+def promote(session: Session, job_id: str, finished: TaskKind) -> list[TaskRow]:
+    """Make the next kind of tasks ready if no task of the finished kind is left; those tasks, in order."""
     session.flush()
     of_job = (TaskRow.job_id == job_id,)
     if session.scalar(
@@ -135,7 +136,7 @@ def promote(session: Session, job_id: str, finished: TaskKind) -> list[str]:
     promoted = sorted((task for task in waiting if task.kind == following), key=lambda task: task.ordinal)
     for task in promoted:
         make_ready(task, None)
-    return [task.id for task in promoted]
+    return promoted
 
 
 def still_running(session: Session, task_id: str, token: int) -> tuple[JobRow, TaskRow] | None:

@@ -34,8 +34,8 @@ class KeyUse:
     job_id: str
 
 
-def insert(session: Session, job_id: str, spec: DistillationSpec) -> Job:
-    """A new queued job, without tasks yet."""
+def insert(session: Session, job_id: str, spec: DistillationSpec, *, traceparent: str | None = None) -> JobRow:
+    """The row of a new queued job, without tasks yet; `traceparent` is the W3C trace context of its submission."""
     deadline = spec.deadline_seconds
     row = JobRow(
         id=job_id,
@@ -46,11 +46,12 @@ def insert(session: Session, job_id: str, spec: DistillationSpec) -> Job:
         version=1,
         created_at=now(),
         deadline_at=None if deadline is None else now() + deadline,
+        traceparent=traceparent,
     )
     session.add(row)
     session.flush()
     events.append(session, job_id, "job.queued")
-    return to_job(row)
+    return row
 
 
 def get(session: Session, job_id: str) -> Job:

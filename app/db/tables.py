@@ -2,12 +2,17 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Double, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, Double, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True), float: Double, str: String(255)}
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """The options of an index over a part of the rows."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class JobRow(Base):
@@ -29,18 +34,23 @@ class JobRow(Base):
     archive: Mapped[dict[str, Any] | None]
     preview: Mapped[dict[str, Any] | None]
     metrics: Mapped[dict[str, Any] | None]
+    traceparent: Mapped[str | None]  # W3C trace context of the submission: every task continues it
 
 
 class TaskRow(Base):
     __tablename__ = "tasks"
     __table_args__ = (
-        Index("tasks_claimable", "state", "not_before", "id"),
+        Index("tasks_ready", "rank", "id", **_where("state = 'ready'")),
+        Index("tasks_ready_of_queue", "queue", "rank", "id", **_where("state = 'ready'")),
+        Index("tasks_running", "lease_expires_at", **_where("state = 'running'")),
         Index("tasks_of_job", "job_id", "kind", "ordinal", unique=True),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[str]
+    queue: Mapped[str]
+    rank: Mapped[int]  # minus the job's priority: what is claimed first comes first
     ordinal: Mapped[int]
     state: Mapped[str]
     input: Mapped[dict[str, Any]]
@@ -51,6 +61,7 @@ class TaskRow(Base):
     worker: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float]
+    ready_at: Mapped[float | None]  # since when it waits to be claimed
     done: Mapped[int]
     total: Mapped[int]
 
@@ -86,3 +97,13 @@ class IdempotencyRow(Base):
     request_sha256: Mapped[str]
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     created_at: Mapped[float]
+
+
+class WorkerRow(Base):
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    about: Mapped[dict[str, Any]]  # queues, device, memory_bytes, backbones
+    task_id: Mapped[str | None]
+    started_at: Mapped[float]
+    seen_at: Mapped[float]

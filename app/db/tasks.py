@@ -21,15 +21,18 @@ from app.domain.artifact import Artifact
 from app.domain.errors import Cancelled, LeaseLost
 from app.domain.job import Attempt, Failure, FailureKind, JobState, Lease, NewTask, Outcome, Progress, Task, TaskKind, TaskState
 from app.domain.spec import DistillationSpec
+from app.domain.worker import Claimant
 
 
-def insert(session: Session, job_id: str, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
+def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
     """The job's new tasks, as stored; ids follow the given order."""
     rows = [
         TaskRow(
             id=str(ULID()),
-            job_id=job_id,
+            job_id=job.id,
             kind=new.kind.value,
+            queue=new.kind.queue.value,
+            rank=-int(job.spec.get("priority", 0)),
             ordinal=new.ordinal,
             state=state.value,
             input=dict(new.input),
@@ -37,6 +40,7 @@ def insert(session: Session, job_id: str, new_tasks: Sequence[NewTask], state: T
             failures=0,
             token=0,
             not_before=0.0,
+            ready_at=now() if state is TaskState.READY else None,
             done=0,
             total=new.total,
         )
@@ -47,7 +51,7 @@ def insert(session: Session, job_id: str, new_tasks: Sequence[NewTask], state: T
     return [to_task(row) for row in rows]
 
 
-def claim(session: Session, worker: str, lease_seconds: float) -> Lease | None:
+def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease | None:
     """The right to run the oldest ready task for `lease_seconds`, or None if there is nothing to do.
 
     A queued job whose deadline has passed is left to `expire`.
@@ -59,7 +63,7 @@ def claim(session: Session, worker: str, lease_seconds: float) -> Lease | None:
             state=TaskState.RUNNING,
             attempt=TaskRow.attempt + 1,
             token=TaskRow.token + 1,
-            worker=worker,
+            worker=claimant.name,
             lease_expires_at=now() + lease_seconds,
         )
         .returning(TaskRow)
@@ -68,7 +72,7 @@ def claim(session: Session, worker: str, lease_seconds: float) -> Lease | None:
     if task is None:
         return None
     job = jobs.lock(session, task.job_id)
-    attempts.begin(session, job, task, worker)
+    attempts.begin(session, job, task, claimant.name)
     return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
 
 
@@ -113,15 +117,15 @@ def cancel_requested(session: Session, lease: Lease) -> bool:
     return state == JobState.CANCELLING
 
 
-def finish(session: Session, lease: Lease, output: Mapping[str, Any], *, then: Sequence[NewTask] = ()) -> list[str]:
-    """The ids of the tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
+def finish(session: Session, lease: Lease, output: Mapping[str, Any], *, then: Sequence[NewTask] = ()) -> list[Task]:
+    """The tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
 
     Stores the task as succeeded and inserts `then` as waiting. Raises LeaseLost, or Cancelled without changing anything.
     """
     job, task = _publishable(session, lease)
     attempts.succeed(session, task, output)
-    insert(session, job.id, then, TaskState.WAITING)
-    return attempts.promote(session, job.id, TaskKind(task.kind))
+    insert(session, job, then, TaskState.WAITING)
+    return [to_task(row) for row in attempts.promote(session, job.id, TaskKind(task.kind))]
 
 
 def complete(

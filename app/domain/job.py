@@ -41,6 +41,18 @@ class TaskKind(StrEnum):
     def phase(self) -> Phase:
         return _PHASES[self]
 
+    @property
+    def queue(self) -> "Queue":
+        """Only sampling is worth a GPU: nothing else may hold one."""
+        return Queue.GPU if self is TaskKind.SAMPLE else Queue.CPU
+
+
+class Queue(StrEnum):
+    """What a worker must be able to do to run a task."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+
 
 class TaskState(StrEnum):
     WAITING = "waiting"

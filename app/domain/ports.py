@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from app.domain.artifact import Artifact
+from app.domain.job import Queue
 
 
 class TaskQueue(Protocol):
-    """Wakes workers. The database is the truth: a lost message costs time, never work."""
+    """Wakes workers. The database is the truth: a lost message costs time, never work, and one too many costs a look."""
 
-    def publish(self, task_id: str) -> None:
-        """Tell some worker that a task is ready."""
+    def wake(self, queue: Queue, count: int = 1) -> None:
+        """Tell up to `count` workers that tasks of this queue are ready. Never raises, and never waits for long."""
         ...
 
 

@@ -321,6 +321,9 @@ class DistillationSpec(Part):
         "which real images stand for a class, and their noise, follow from the class's name.",
         examples=[0],
     )
+    priority: StrictInt = Field(
+        default=0, ge=0, le=9, description="Tasks of jobs with a higher one start first; 9 is the highest.", examples=[0]
+    )
     deadline_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -343,6 +346,11 @@ class DistillationSpec(Part):
         if classes is not None and len(set(classes)) != len(classes):
             raise ValueError("each class may be named once")
         return classes
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the result follows from, as JSON: all but when and how often the job may be tried."""
+        return self.model_dump(mode="json", exclude={"priority", "deadline_seconds", "max_attempts"})
 
     @property
     def digest(self) -> str:

@@ -5,6 +5,7 @@ from ulid import ULID
 
 from app.db import jobs, tasks
 from app.db.jobs import KeyUse
+from app.db.rows import to_job
 from app.domain.errors import IdempotencyKeyReused
 from app.domain.job import Job, TaskState
 from app.domain.plan import first_task
@@ -27,11 +28,11 @@ def submit(resources: Resources, spec: DistillationSpec, idempotency_key: str | 
         earlier = _earlier(session, spec, idempotency_key)
         if earlier is not None:
             return earlier
-        job = jobs.insert(session, str(ULID()), spec)
-        task = tasks.insert(session, job.id, [first_task()], TaskState.READY)[0]
+        row = jobs.insert(session, str(ULID()), spec)
+        job, task = to_job(row), tasks.insert(session, row, [first_task()], TaskState.READY)[0]
         if idempotency_key is not None:
             jobs.remember_key(session, idempotency_key, KeyUse(spec.digest, job.id))
-    resources.queue.publish(task.id)
+    resources.queue.wake(task.kind.queue)
     return job
 
 

@@ -103,7 +103,7 @@ def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
     ]
     return {
         "format": FORMAT,
-        "spec": contents.spec.model_dump(mode="json"),
+        "spec": contents.spec.content,
         "provenance": dict(contents.provenance),
         "classes": classes,
         "evaluation": contents.summary,

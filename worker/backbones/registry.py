@@ -43,6 +43,11 @@ class BackboneRegistry:
         self._memory_bytes = memory_bytes_of(device) // 2 if memory_bytes is None else memory_bytes
         self._resident: OrderedDict[str, DiffusionBackbone] = OrderedDict()  # by name, the least recently used first
 
+    @property
+    def resident(self) -> frozenset[str]:
+        """Names of the models in memory."""
+        return frozenset(self._resident)
+
     def get(self, name: str) -> Backbone:
         """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a broken folder."""
         folder = find(self._roots, name)

@@ -12,9 +12,10 @@ from ulid import ULID
 from app.db import jobs, tasks
 from app.db.session import Database
 from app.domain.artifact import Artifact
-from app.domain.job import Job, Lease, NewTask, TaskKind, TaskState
+from app.domain.job import Job, Lease, NewTask, Queue, TaskKind, TaskState
 from app.domain.plan import first_task
 from app.domain.spec import DistillationSpec
+from app.domain.worker import Claimant
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
@@ -27,10 +28,10 @@ class RecordingQueue:
     """A TaskQueue that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.published: list[str] = []
+        self.woken: list[tuple[Queue, int]] = []
 
-    def publish(self, task_id: str) -> None:
-        self.published.append(task_id)
+    def wake(self, queue: Queue, count: int = 1) -> None:
+        self.woken.append((queue, count))
 
 
 @cache
@@ -60,13 +61,13 @@ def submitted(database: Database, spec: DistillationSpec = SPEC) -> str:
     """Id of a new queued job."""
     with database.transaction() as session:
         job = jobs.insert(session, str(ULID()), spec)
-        tasks.insert(session, job.id, [first_task()], TaskState.READY)
+        tasks.insert(session, job, [first_task()], TaskState.READY)
         return job.id
 
 
 def claimed(database: Database, worker: str = "w", lease_seconds: float = 60.0) -> Lease:
     with database.transaction() as session:
-        lease = tasks.claim(session, worker, lease_seconds)
+        lease = tasks.claim(session, Claimant(worker), lease_seconds)
     assert lease is not None
     return lease
 

@@ -17,6 +17,7 @@ from app.domain.errors import (
     TransientError,
 )
 from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, TaskKind
+from app.queue.polling import PollingQueue
 from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import SPEC, job_of, states_of, submitted
 from worker.backbones.registry import BackboneRegistry
@@ -66,7 +67,7 @@ class Service:
 
     def _runner(self, bench: Bench, name: str, stages: Stages) -> Runner:
         every = dict.fromkeys(TaskKind, stages.run)
-        return Runner(self.database, bench, name=name, stopping=self.stopping, stages=every)
+        return Runner(self.database, bench, PollingQueue(), name=name, stopping=self.stopping, stages=every)
 
     def drain(self):
         while self.runner.run_one():

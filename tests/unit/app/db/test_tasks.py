@@ -10,6 +10,7 @@ from app.db.session import Database
 from app.db.tables import JobRow, TaskRow
 from app.domain.errors import Cancelled, LeaseLost
 from app.domain.job import Failure, FailureKind, JobState, Lease, NewTask, Outcome, Phase, Progress, TaskKind
+from app.domain.worker import Claimant
 from tests.unit.app.stored import ARTIFACT, SPEC, claimed, job_of, prepared, states_of, submitted, succeeded
 
 CRASH = Failure(FailureKind.CRASHED, "boom")
@@ -50,10 +51,10 @@ def test_the_oldest_ready_task_is_claimed_first(database: Database) -> None:
 
 
 def test_there_is_nothing_to_claim_where_nothing_is_ready(database: Database) -> None:
-    assert call(database, tasks.claim, "w", 60) is None
+    assert call(database, tasks.claim, Claimant("w"), 60) is None
     submitted(database)
     claimed(database)
-    assert call(database, tasks.claim, "w", 60) is None
+    assert call(database, tasks.claim, Claimant("w"), 60) is None
 
 
 def test_every_task_is_claimed_by_exactly_one_of_many_threads(database: Database) -> None:
@@ -61,7 +62,7 @@ def test_every_task_is_claimed_by_exactly_one_of_many_threads(database: Database
 
     def take_all(worker: int) -> list[str]:
         taken: list[str] = []
-        while (lease := call(database, tasks.claim, f"w{worker}", 60)) is not None:
+        while (lease := call(database, tasks.claim, Claimant(f"w{worker}"), 60)) is not None:
             taken.append(lease.task.id)
         return taken
 
@@ -82,7 +83,7 @@ def test_a_job_past_its_deadline_is_not_started_but_expires(database: Database) 
     job_id = submitted(database, SPEC.model_copy(update={"deadline_seconds": 3600.0}))
     with database.transaction() as session:
         session.get_one(JobRow, job_id).deadline_at = 0.0
-    assert call(database, tasks.claim, "w", 60) is None
+    assert call(database, tasks.claim, Claimant("w"), 60) is None
     assert call(database, tasks.expire, 0) == 1
     job = job_of(database, job_id)
     assert job.state is JobState.EXPIRED
@@ -196,7 +197,7 @@ def test_crashes_are_tried_again_later_and_later_then_fail_the_job(database: Dat
 def test_a_retried_task_is_not_claimed_before_its_time(database: Database) -> None:
     submitted(database)
     assert call(database, tasks.fail, claimed(database), CRASH, backoff_seconds=1000.0) is True
-    assert call(database, tasks.claim, "w", 60) is None
+    assert call(database, tasks.claim, Claimant("w"), 60) is None
 
 
 def test_a_task_is_retried_at_once_where_no_backoff_is_asked(database: Database) -> None:

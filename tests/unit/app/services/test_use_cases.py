@@ -2,9 +2,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.db import jobs, tasks
+from app.db import jobs
 from app.domain.errors import IdempotencyKeyReused, IllegalTransition, InvalidSpec, JobNotFound
-from app.domain.job import JobState
+from app.domain.job import JobState, Queue
 from app.domain.spec import DistillationSpec
 from app.services.cancel import cancel
 from app.services.delete import delete
@@ -20,12 +20,11 @@ def count(resources: Resources) -> int:
         return len(jobs.page(session, jobs.Filters(), limit=100)[0])
 
 
-def test_a_submitted_job_is_stored_with_its_first_task_and_then_published(resources: Resources) -> None:
+def test_a_submitted_job_is_stored_with_its_first_task_and_then_wakes_a_worker(resources: Resources) -> None:
     job = submit(resources, SPEC)
     assert states_of(resources.database, job.id) == ["ready"]
     assert isinstance(resources.queue, RecordingQueue)
-    with resources.database.reading() as session:
-        assert resources.queue.published == [task.id for task in tasks.of_job(session, job.id)]
+    assert resources.queue.woken == [(Queue.CPU, 1)]
 
 
 def test_what_cannot_run_is_not_stored(resources: Resources) -> None:

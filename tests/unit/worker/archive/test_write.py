@@ -97,7 +97,7 @@ def test_the_manifest_has_the_hash_of_every_other_file(archive):
 
 def test_the_manifest_has_the_job_and_where_the_set_comes_from(archive, contents):
     manifest = json.loads(archive.read("manifest.json"))
-    assert manifest["spec"] == contents().spec.model_dump(mode="json")
+    assert manifest["spec"] == contents().spec.content
     assert manifest["provenance"] == contents().provenance
     assert manifest["evaluation"] == contents().summary
     assert manifest["classes"][0] == {"label": 0, "name": "a/b", "folder": "train/a_b", "images": 2}

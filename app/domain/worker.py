@@ -1,0 +1,37 @@
+"""Who runs tasks."""
+
+from dataclasses import dataclass
+
+from app.domain.job import Queue
+
+ALL_QUEUES = frozenset(Queue)
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who asks for a task: its queues, and what it holds already, so that a task may find its data warm.
+
+    `backbones` are names of models in memory, `dataset_uris` those of datasets in memory or with features on disk.
+    """
+
+    name: str
+    queues: frozenset[Queue] = ALL_QUEUES
+    backbones: frozenset[str] = frozenset()
+    dataset_uris: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process as it announces itself. Times are seconds since the epoch by the database's clock.
+
+    `memory_bytes` is all memory of its device; `task_id` the task it runs now.
+    """
+
+    name: str
+    queues: tuple[Queue, ...]
+    device: str
+    memory_bytes: int
+    backbones: tuple[str, ...]
+    task_id: str | None
+    started_at: float
+    seen_at: float
