@@ -16,7 +16,7 @@ from app.db.session import Database
 from app.domain.errors import Cancelled, IllegalTransition, JobNotFound, LeaseLost
 from app.domain.job import Failure, FailureKind, JobState, Lease, NewTask, Progress, Queue, TaskKind
 from app.domain.worker import Claimant
-from tests.unit.app.stored import ARTIFACT, SPEC, job_of, prepared, states_of, submitted
+from tests.unit.app.stored import ARTIFACT, SPEC, job_of, states_of, submitted
 
 THREADS = 8
 SECONDS = 10.0
@@ -34,15 +34,15 @@ class Mischief:
 
     def __init__(self, database: Database, seed: int, job_ids: list[str]) -> None:
         self._database = database
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - no secret
         self._job_ids = job_ids
         self._leases: list[Lease] = []
         self.done: Counter[str] = Counter()
 
     def run(self, until: float) -> None:
         weights = {
-            self.submit: 2, self.claim: 14, self.renew: 8, self.finish: 8, self.fail: 1, self.release: 1,
-            self.cancel: 1, self.delete: 1, self.expire: 1, self.forget: 1,
+            self.submit: 2, self.claim: 30, self.renew: 8, self.finish: 20, self.fail: 2, self.release: 2,
+            self.cancel: 2, self.delete: 1, self.expire: 2, self.forget: 1,
         }  # fmt: skip
         actions = list(weights)
         while time.monotonic() < until:
@@ -81,7 +81,7 @@ class Mischief:
 
     def cancel(self) -> None:
         if self._job_ids:
-            self._call(jobs.request_cancel, self._random.choice(self._job_ids))
+            self._call(jobs.request_cancel, self._random.choice(self._job_ids[-3:]))
 
     def delete(self) -> None:
         if self._job_ids:
@@ -136,10 +136,10 @@ def test_nothing_deadlocks_or_is_lost_whatever_happens_at_once(database: Databas
     run_to_the_end(database)
     done = sum((one.done for one in threads), Counter[str]())
     states = Counter(job.state for job in left(database, job_ids))
-    print(f"seed {seed}: {dict(done)}; {dict(states)}")
-    assert all(state.terminal for state in states), states
-    assert states[JobState.SUCCEEDED] > 0
-    assert min(done.values()) > 0
+    told = f"seed {seed}: {dict(done)}; {dict(states)}"
+    assert all(state.terminal for state in states), told
+    assert states[JobState.SUCCEEDED] > 0, told
+    assert len(done) == 10, told
     for job_id in job_ids:
         assert not {"ready", "running", "waiting"} & set(states_of(database, job_id))
 
