@@ -4,6 +4,8 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
+pytest_plugins = ["tests.services.s3"]
+
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30, database=None)
