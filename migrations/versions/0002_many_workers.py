@@ -37,7 +37,6 @@ def upgrade() -> None:
         "workers",
         sa.Column("name", KEY, primary_key=True),
         sa.Column("about", sa.JSON(), nullable=False),
-        sa.Column("task_id", sa.String(255)),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
     )
