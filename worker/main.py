@@ -15,11 +15,13 @@ from app.log import configure
 from app.queue.polling import PollingQueue
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
+from app.tracing import tracing_of
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named
 from worker.disk_cache import DiskCache
 from worker.runner import Runner
 from worker.stages.base import Bench
 from worker.sweeper import sweep_until
+from worker.telemetry import Telemetry, serve
 
 log = structlog.get_logger()
 
@@ -36,7 +38,13 @@ def main() -> None:
     database = Database(settings.sqlalchemy_url)
     bench = bench_for(settings)
     threading.Thread(target=sweep_until, args=(stopping, database, settings), name="sweeper", daemon=True).start()
-    poll(Runner(database, bench, PollingQueue(), name=worker_name(), stopping=stopping), settings, stopping)
+    telemetry, tracing = Telemetry(bench.backbones, bench.cache), tracing_of("dapple-worker")
+    serve(telemetry, settings)
+    runner = Runner(
+        database, bench, PollingQueue(), name=worker_name(), stopping=stopping, telemetry=telemetry, tracing=tracing
+    )
+    poll(runner, settings, stopping)
+    tracing.close()
     database.dispose()
 
 

@@ -73,7 +73,7 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
         return None
     job = jobs.lock(session, task.job_id)
     attempts.begin(session, job, task, claimant.name)
-    return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
+    return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token, job.traceparent)
 
 
 def _oldest_ready() -> ScalarSelect[str]:

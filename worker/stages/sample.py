@@ -47,7 +47,8 @@ def sample_classes(work: Work, bench: Bench) -> Done:
             "guidance_ratio": sampled.guidance_ratio,
             "estimator_errors": sampled.estimator_errors,
             "references": sampled.references,
-        }
+        },
+        samples=len(labels),
     )
 
 

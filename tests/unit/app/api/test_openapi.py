@@ -21,6 +21,7 @@ OPERATIONS = {
     "list_backbones",
     "get_liveness",
     "get_readiness",
+    "get_service_metrics",
 }
 
 
