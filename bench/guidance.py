@@ -35,6 +35,8 @@ from worker.seeds import generator
 TAP = 8
 BLOCKS = 28
 CFG_SCALE = 4.0
+IPC = 10
+TASK = 30  # images; a sample task has about so many: see app/domain/plan.py
 SIZES = (64, 1_000, 10_000, 100_000)
 NAIVE_IMAGES = 1_000
 NAIVE_BATCH = 100
@@ -74,7 +76,7 @@ class Bench:
         }
         return DistillationSpec.model_validate(body)
 
-    def prepare(self, images: int, ipc: int = 10) -> float:
+    def prepare(self, images: int, ipc: int) -> float:
         """Seconds until so many real images are ready to guide."""
         began = time.perf_counter()
         data = dataset(self.backbone.image_size, images)
@@ -83,14 +85,13 @@ class Bench:
         self._wait()
         return time.perf_counter() - began
 
-    def sample(self, images: int | None, *, ipc: int = 10, first: int = 0, count: int | None = None) -> float:
-        """Seconds per step of sampling `count` (default IPC) images of a class, guided by so many real ones or by none."""
+    def sample(self, images: int | None, ipc: int, *, first: int = 0) -> float:
+        """Seconds per step of sampling a class, guided by so many real images or by none."""
         spec = self.spec(ipc, guided=images is not None)
         guide = None if images is None else guide_for(self.backbone, spec, self._targets[images, ipc])
-        n = count or ipc
-        conditions = self.backbone.conditions([0] * n)
+        conditions = self.backbone.conditions([0] * ipc)
         began = time.perf_counter()
-        sample(self.backbone, conditions, generators(n, first), spec.sampling, guide=guide)
+        sample(self.backbone, conditions, generators(ipc, first), spec.sampling, guide=guide)
         self._wait()
         return (time.perf_counter() - began) / self.steps
 
@@ -203,24 +204,29 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
     bench = Bench(options, cache)
     told: dict[str, float] = {}
     for images in SIZES:
-        first = bench.prepare(images)
-        again = bench.prepare(images)
+        first, again = bench.prepare(images, TASK), bench.prepare(images, TASK)
         progress(f"prepared {images} real images in {first:.1f} s, again in {again:.2f} s")
         if images == NAIVE_IMAGES:
             told["second_over_first_prepare"] = again / first
-    bench.prepare(NAIVE_IMAGES, ipc=50)
+    for ipc in (IPC, 50):
+        bench.prepare(NAIVE_IMAGES, ipc)
     told |= rounds(
         options.rounds,
-        {"unguided": lambda: bench.sample(None), **{f"n{n}": lambda n=n: bench.sample(n) for n in SIZES}},
+        {"unguided": lambda: bench.sample(None, TASK), **{f"n{n}": lambda n=n: bench.sample(n, TASK) for n in SIZES}},
         {f"guided_over_unguided_n{n}": (f"n{n}", "unguided") for n in SIZES},
     )
-    for ipc in (10, 50):
+    told |= rounds(
+        options.rounds,
+        {"unguided": lambda: bench.sample(None, IPC), "guided": lambda: bench.sample(NAIVE_IMAGES, IPC)},
+        {f"guided_over_unguided_n{NAIVE_IMAGES}_ipc{IPC}": ("guided", "unguided")},
+    )
+    for ipc in (IPC, 50):
         told |= rounds(
             1,
             {
                 "naive": lambda ipc=ipc: bench.naive_step(ipc),
                 "naive, real images to the tap": lambda ipc=ipc: bench.naive_step(ipc, leave_at_tap=True),
-                "ours": lambda ipc=ipc: bench.sample(NAIVE_IMAGES, ipc=ipc),
+                "ours": lambda ipc=ipc: bench.sample(NAIVE_IMAGES, ipc),
             },
             {
                 f"naive_over_ours_n{NAIVE_IMAGES}_ipc{ipc}": ("naive", "ours"),
@@ -228,14 +234,18 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
             },
             warm_up=False,
         )
+    for count, suffix in ((IPC, ""), (TASK, "_task")):
+        told |= rounds(
+            options.rounds,
+            {"ours": lambda count=count: bench.by_us(count), "diffusers": lambda count=count: bench.by_pipeline(count)},
+            {f"unguided_over_diffusers{suffix}": ("ours", "diffusers")},
+        )
     told |= rounds(
         options.rounds,
-        {"ours": lambda: bench.by_us(10), "diffusers": lambda: bench.by_pipeline(10)},
-        {"unguided_over_diffusers": ("ours", "diffusers")},
-    )
-    told |= rounds(
-        options.rounds,
-        {"batched": lambda: bench.sample(None), "single": lambda: sum(bench.sample(None, first=i, count=1) for i in range(10))},
+        {
+            "batched": lambda: bench.sample(None, IPC),
+            "single": lambda: sum(bench.sample(None, 1, first=i) for i in range(IPC)),
+        },
         {"batched_over_batch1": ("batched", "single")},
     )
     for images in (SIZES[0], SIZES[-1]):
@@ -264,8 +274,8 @@ def peak_mib(images: int, cache: Path) -> float:
 
 def print_peak(options: argparse.Namespace) -> None:
     bench = Bench(options, options.cache)
-    bench.prepare(options.peak_of)
-    bench.sample(options.peak_of)
+    bench.prepare(options.peak_of, TASK)
+    bench.sample(options.peak_of, TASK)
     if bench.backbone.device.type == "cuda":
         print(torch.cuda.max_memory_allocated(bench.backbone.device) / 2**20)
     else:

@@ -60,6 +60,9 @@ class Tap:
     features: FeatureMap
 
 
+Pull = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c h w"]]
+
+
 @dataclass(frozen=True)
 class StepState:
     """What the sampling loop knows before it moves from x_t at timestep t to the `earlier` one (None: to x_0).
@@ -73,7 +76,7 @@ class StepState:
     earlier: Timestep | None
     prediction: Float[Tensor, "n c2 h w"]
     features: Float[Tensor, "n d"] | None = None
-    pull: Callable[[Float[Tensor, "n d"]], Float[Tensor, "n c h w"]] | None = None
+    pull: Pull | None = None
 
 
 @runtime_checkable

@@ -40,8 +40,9 @@ def sample(
 ) -> Sampled:
     """Images under the given conditions: x_{t-1} = scheduler_step(x_t) + scaled g_t (DAP, Algorithm 1).
 
-    Every image draws its noise from its own generator, so it does not depend on its place in a batch. The model sees at most
-    `batch` images at once: same images, to rounding. `on_step(done, steps)` is called after each step and may raise to stop.
+    Every image draws its noise from its own generator, so it does not depend on its place in a batch. A pass has at most
+    `batch` of them, twice over under classifier-free guidance: same images, to rounding. `on_step(done, steps)` is called after
+    each step and may raise to stop.
     Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneUnavailable if the model itself does.
     """
     scheduler = backbone.scheduler(sampling)

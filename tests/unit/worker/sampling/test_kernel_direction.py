@@ -133,6 +133,23 @@ def test_a_kernel_too_narrow_to_move_anything_has_no_error_to_tell():
     assert [(error.relative_error, error.cosine) for error in probed.estimator_errors] == [(None, None)]
 
 
+@pytest.mark.parametrize("bandwidth", [0.4, 3.0, 1e5])
+def test_a_gradient_of_any_size_is_pulled_back_at_an_ordinary_one(bandwidth):
+    one, direction, _ = exact(Objective.MMD, "rbf", bandwidth)
+    x = noise(4, 1, 4, 4, seed=9, dtype=torch.float64)
+    state = denoise(one, x, T, None, one.conditions(LABELS), 1.0, direction.tap, 10)
+    pulled = []
+
+    def pull(downhill):
+        pulled.append(downhill)
+        return downhill.sum(1).reshape(-1, 1, 1, 1).expand_as(x)
+
+    moved = direction(replace(state, pull=pull))
+    sizes, returned = pulled[0].abs().amax(1), moved.amax((1, 2, 3))
+    assert torch.all((sizes >= 0.5) & (sizes < 1))
+    assert torch.frexp(returned / pulled[0].sum(1))[0].tolist() == [0.5] * 4  # a power of two, and nothing else
+
+
 def test_features_are_needed():
     x = noise(2, 1, 4, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="no features of blocks"):
