@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import errors
 from app.api.guard import Guard
+from app.api.hub import Hub
 from app.api.metrics import Metrics
 from app.api.observer import Observer
 from app.api.openapi import TAGS, describe
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.resources = Resources(
         settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), PollingQueue()
     )
+    app.state.hub = Hub(app.state.resources.database, app.state.closing)
     app.state.metrics = Metrics(app.state.resources.database, settings.lease_seconds)
     app.state.tracing = tracing_of("dapple-api")
     for routes in (jobs, events, artifacts, backbones, health, metrics):
