@@ -10,9 +10,10 @@ import structlog
 from structlog.typing import Processor
 
 
-def configure(level: str) -> None:
-    """Send structlog's and the standard library's records of `level` and above to stderr, in one form."""
+def configure(level: str, **always: str) -> None:
+    """Send structlog's and the standard library's records of `level` and above to stderr, in one form, with these fields."""
     shared: list[Processor] = [
+        lambda _logger, _method, line: {**always, **line},
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -14,11 +14,11 @@ from app.api.hub import Hub
 from app.api.metrics import Metrics
 from app.api.observer import Observer
 from app.api.openapi import TAGS, describe
-from app.api.routes import artifacts, backbones, events, health, jobs, metrics
+from app.api.routes import artifacts, backbones, events, health, jobs, metrics, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.log import configure
-from app.queue.polling import PollingQueue
+from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
@@ -41,12 +41,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.closing = Event()
     app.state.resources = Resources(
-        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), PollingQueue()
+        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
     )
     app.state.hub = Hub(app.state.resources.database, app.state.closing)
-    app.state.metrics = Metrics(app.state.resources.database, settings.lease_seconds)
+    app.state.metrics = Metrics(app.state.resources.database, settings.heartbeat_seconds)
     app.state.tracing = tracing_of("dapple-api")
-    for routes in (jobs, events, artifacts, backbones, health, metrics):
+    for routes in (jobs, events, artifacts, backbones, workers, health, metrics):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
@@ -65,5 +65,6 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with noticing_signals(closing):
         yield
     closing.set()
+    resources.queue.close()
     resources.database.dispose()
     app.state.tracing.close()

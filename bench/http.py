@@ -121,18 +121,18 @@ def _recorded(settings: Settings) -> tuple[dict[str, Script], str]:
     """The transactions of one POST and one GET, and the job that was posted."""
     app = create_app(settings)
     with TestClient(app) as client:
-        engine: Engine = app.state.resources.database._engine
-        Base.metadata.create_all(engine)
+        with app.state.resources.database.transaction() as session:
+            Base.metadata.create_all(session.connection())
         client.post("/v1/jobs", json=BODY)  # the first opens connections, with statements of their own
-        with _recording(engine) as post:
+        with _recording() as post:
             job_id = client.post("/v1/jobs", json=BODY).json()["id"]
-        with _recording(engine) as get:
+        with _recording() as get:
             client.get(f"/v1/jobs/{job_id}").raise_for_status()
     return {"post": post, "get": get}, job_id
 
 
 @contextmanager
-def _recording(engine: Engine) -> Generator[list[list[str]]]:
+def _recording() -> Generator[list[list[str]]]:
     script: list[list[str]] = []
 
     def begun(_connection: object) -> None:
@@ -143,11 +143,11 @@ def _recording(engine: Engine) -> Generator[list[list[str]]]:
         if verb not in ("BEGIN", "SAVEPOINT", "RELEASE"):
             script[-1].append(verb)
 
-    event.listen(engine, "begin", begun)
-    event.listen(engine, "before_cursor_execute", executed)
+    event.listen(Engine, "begin", begun)
+    event.listen(Engine, "before_cursor_execute", executed)
     yield script
-    event.remove(engine, "begin", begun)
-    event.remove(engine, "before_cursor_execute", executed)
+    event.remove(Engine, "begin", begun)
+    event.remove(Engine, "before_cursor_execute", executed)
 
 
 @contextmanager

@@ -1,11 +1,9 @@
 """Claim a task, run it, store what it made, finish it; and decide what an exception means."""
 
-import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import structlog
 import torch
@@ -31,6 +29,7 @@ from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from app.tracing import Tracing, Untraced
 from worker.lease import Holder, ShuttingDown
+from worker.scratch import scratch_folder
 from worker.stages.base import Bench, Done, Work
 from worker.stages.evaluate import evaluate_arm
 from worker.stages.package import package
@@ -44,6 +43,8 @@ FAILURES = (Outcome.FAILED, LOST)
 log = structlog.get_logger()
 
 Stage = Callable[[Work, Bench], Done]
+
+DATASETS_REMEMBERED = 8  # whose real images' features this machine's cache still has, in all likelihood
 
 STAGES: Mapping[TaskKind, Stage] = {
     TaskKind.PREPARE: prepare,
@@ -78,6 +79,7 @@ class Runner:
         self._stages = stages
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
+        self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
     def _settings(self) -> Settings:
@@ -113,11 +115,18 @@ class Runner:
         }
 
     def _claimant(self) -> Claimant:
-        return Claimant(self._name, self._queues, self._bench.backbones.resident, self._bench.datasets.resident)
+        return Claimant(
+            self._name,
+            self._queues,
+            self._bench.backbones.resident,
+            frozenset(self._datasets),
+            patience_seconds=self._settings.patience_seconds,
+        )
 
     def _run(self, lease: Lease) -> str:
         """How it ended: one of Outcome, or LOST."""
         log.info("task.started")
+        self._remember(lease.spec.dataset_uri)
         started = time.monotonic()
         try:
             done = self._run_stage(lease)
@@ -131,14 +140,18 @@ class Runner:
         self.telemetry.sampled(done.samples)
         return Outcome.SUCCEEDED
 
+    def _remember(self, dataset_uri: str) -> None:
+        if dataset_uri in self._datasets:
+            self._datasets.remove(dataset_uri)
+        self._datasets.append(dataset_uri)
+
     def _run_stage(self, lease: Lease) -> Done:
-        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=self._settings.scratch_dir) as scratch,
+            scratch_folder(self._settings.scratch_dir) as scratch,
             Holder(self._database, lease, self._settings, self._stopping) as holder,
         ):
             tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
-            work = Work(lease, self._earlier(lease.task), Path(scratch), tick)
+            work = Work(lease, self._earlier(lease.task), scratch, tick)
             return self._stages[lease.task.kind](work, self._bench)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:

@@ -17,10 +17,10 @@ SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Metrics:
     """The numbers of one application; nothing is global, so two in one process do not mix."""
 
-    def __init__(self, database: Database, live_seconds: float) -> None:
-        """`live_seconds`: a worker that was not seen for longer is not counted."""
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+        """`heartbeat_seconds`: how often workers say that they are there."""
         self._registry = CollectorRegistry()
-        self._registry.register(Counted(database, live_seconds))
+        self._registry.register(Counted(database, heartbeat_seconds))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "dapple_http_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
@@ -46,9 +46,9 @@ class Metrics:
 class Counted(Collector):
     """Reads the database at each scrape, so that every replica of the API tells the same, whoever did the work."""
 
-    def __init__(self, database: Database, live_seconds: float) -> None:
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
         self._database = database
-        self._live_seconds = live_seconds
+        self._heartbeat_seconds = heartbeat_seconds
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """The names only: asked for when the collector is registered, before there is a database."""
@@ -58,7 +58,7 @@ class Counted(Collector):
         """Without the database there is `dapple_database_up 0` and none of what is in it."""
         try:
             with self._database.reading() as session:
-                taken = census.take(session, self._live_seconds)
+                taken = census.take(session, self._heartbeat_seconds)
         except DatabaseUnavailable:
             yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 0)
         else:

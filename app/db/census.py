@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db import workers
 from app.db.session import now
-from app.db.tables import JobRow, TaskRow, WorkerRow
+from app.db.tables import JobRow, TaskRow
 from app.domain.job import JobState, Queue, TaskState
 
 
@@ -30,13 +31,13 @@ class Census:
     workers: int
 
 
-def take(session: Session, live_seconds: float) -> Census:
-    """Counted by three queries; a worker is live if it was seen within the last `live_seconds`."""
+def take(session: Session, heartbeat_seconds: float) -> Census:
+    """Counted by three queries; a worker is live as `workers.alive` has it."""
     jobs = {
         JobState(state): count for state, count in session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
     }
     tasks = _tasks(session)
-    listening = _queues_of_live_workers(session, live_seconds)
+    listening = [worker.about.queues for worker in workers.alive(session, heartbeat_seconds)]
     queues = {
         queue: QueueCensus(
             ready=tasks.get((queue, TaskState.READY), (0, 0.0))[0],
@@ -57,8 +58,3 @@ def _tasks(session: Session) -> dict[tuple[str, str], tuple[int, float]]:
     )
     rows = session.execute(found.group_by(TaskRow.queue, TaskRow.state))
     return {(queue, state): (count, max(0.0, seconds)) for queue, state, count, seconds in rows}
-
-
-def _queues_of_live_workers(session: Session, live_seconds: float) -> list[frozenset[str]]:
-    found = session.scalars(select(WorkerRow.about).where(WorkerRow.seen_at > now() - live_seconds))
-    return [frozenset(about.get("queues", ())) for about in found]

@@ -144,7 +144,7 @@ def _skew(seconds: float) -> Finding:
 
 def _workers(database: Database, settings: Settings) -> Iterator[Finding]:
     with database.reading() as session:
-        taken = census.take(session, settings.lease_seconds)
+        taken = census.take(session, settings.heartbeat_seconds)
     for queue, found in taken.queues.items():
         waiting = f"; {found.ready} tasks wait" if found.ready else ""
         if found.workers:

@@ -1,10 +1,14 @@
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.db.session import now
+from app.api.metrics import Metrics
+from app.db.session import Database, now
 from app.db.tables import WorkerRow
+from app.domain.job import Queue
+from app.domain.worker import About
 from app.services.resources import Resources
 from tests.integration.test_api_jobs import submit
 from tests.unit.app.stored import claimed, prepared, submitted
@@ -38,8 +42,8 @@ def test_jobs_and_queues_are_counted_at_the_moment_of_the_scrape(client: TestCli
 
 def test_a_worker_counts_for_its_queues_while_it_is_live(client: TestClient, resources: Resources) -> None:
     with resources.database.transaction() as session:
-        for name, age, queues in (("a", 1, ["gpu", "cpu"]), ("b", 1, ["cpu"]), ("c", 3600, ["gpu"])):
-            session.add(WorkerRow(name=name, about={"queues": queues}, started_at=now(), seen_at=now() - age))
+        for name, age, queues in (("a", 1, (Queue.GPU, Queue.CPU)), ("b", 1, (Queue.CPU,)), ("c", 3600, (Queue.GPU,))):
+            session.add(WorkerRow(name=name, about=asdict(About(queues, "cpu", 1, ())), started_at=now(), seen_at=now() - age))
     found = scraped(client)
     assert (found["dapple_queue_workers", ("gpu",)], found["dapple_queue_workers", ("cpu",)]) == (1, 2)
     assert found["dapple_workers", ()] == 2
@@ -57,15 +61,13 @@ def test_requests_are_counted_by_the_template_of_their_route(client: TestClient)
     assert found["dapple_http_request_duration_seconds_count", ("POST", "/v1/jobs")] == 1
 
 
-def test_without_a_database_the_scrape_says_so_and_tells_the_rest(client: TestClient, resources: Resources) -> None:
-    resources.database.dispose()
-    path = resources.settings.data_dir / "dapple.sqlite3"
-    for file in path.parent.glob("dapple.sqlite3*"):
-        file.unlink()
-    path.mkdir()
-    found = scraped(client)
-    assert found["dapple_database_up", ()] == 0
-    assert ("dapple_jobs", ("queued",)) not in found
+def test_without_a_database_the_scrape_says_so_and_tells_the_rest() -> None:
+    metrics = Metrics(Database("postgresql+psycopg://127.0.0.1:9/nobody"), heartbeat_seconds=10)
+    metrics.answered("GET", "/livez", 200, 0.1)
+    told = metrics.exposed().decode()
+    assert "dapple_database_up 0.0" in told
+    assert "dapple_jobs" not in told
+    assert "dapple_http_requests_total" in told
 
 
 def test_an_answer_tells_the_id_that_its_log_lines_have(client: TestClient) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from app.db.session import Database, now
 from app.db.tables import WorkerRow
 from app.domain.diagnosis import Finding, Verdict, is_sound
 from app.domain.errors import StorageUnavailable
+from app.domain.job import Queue
 from app.domain.ports import ArtifactStore
+from app.domain.worker import About
 from app.services.checks import PATIENCE_SECONDS
 from app.services.diagnosis import diagnose
 from app.settings import Settings
@@ -58,7 +61,7 @@ def test_a_sound_installation_without_workers_is_warned_about_its_queues_only(mi
 def test_a_live_worker_satisfies_its_queues(migrated: Settings) -> None:
     database = Database(migrated.sqlalchemy_url)
     with database.transaction() as session:
-        session.add(WorkerRow(name="w", about={"queues": ["cpu"]}, started_at=now(), seen_at=now()))
+        session.add(WorkerRow(name="w", about=asdict(About((Queue.CPU,), "cpu", 1, ())), started_at=now(), seen_at=now()))
     database.dispose()
     found = look(migrated)
     assert (found["queue cpu"].verdict, found["queue gpu"].verdict) == (Verdict.OK, Verdict.WARN)
@@ -71,7 +74,8 @@ def test_a_misspelt_setting_is_told_with_the_nearest_name(migrated: Settings) ->
     assert "DAPPLE_BROKER_URL" in warned.advice
 
 
-def test_older_tables_fail_and_the_command_is_named(settings: Settings) -> None:
+def test_older_tables_fail_and_the_command_is_named(settings: Settings, bare_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": bare_url})
     database = Database(settings.sqlalchemy_url)
     database.migrate()
     with database.transaction() as session:
