@@ -8,6 +8,8 @@ from jaxtyping import install_import_hook
 
 from tests.databases import PostgresServer, why_no_postgres
 
+pytest_plugins = ["tests.services.s3"]
+
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30, database=None)

@@ -8,10 +8,9 @@ from rich.text import Text
 
 from app.cli.console import AsJson, ExitCode, answers, print_json
 from app.domain.diagnosis import Finding, Verdict, is_sound
-from app.domain.ports import ArtifactStore
 from app.services.diagnosis import diagnose
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
+from app.storage.choice import store_for
 
 STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
@@ -40,11 +39,7 @@ def _findings() -> list[Finding]:
             )
             for fault in error.errors(include_input=False)
         ]
-    return diagnose(settings, _store)
-
-
-def _store(settings: Settings) -> ArtifactStore:
-    return LocalArtifactStore(settings.artifacts_dir)
+    return diagnose(settings, store_for)
 
 
 def _line(finding: Finding) -> Text:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 import httpx
@@ -38,13 +37,6 @@ ADVICE = {
 }
 
 OpenStore = Callable[[Settings], ArtifactStore]
-
-
-@runtime_checkable
-class Linking(Protocol):
-    """A store whose objects clients fetch by themselves."""
-
-    def url(self, key: str, seconds: float) -> str | None: ...
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -163,7 +155,7 @@ def artifacts(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
     store = open_store(settings)
     store.check()
     yield Finding("artifacts", Verdict.OK, f"{where} can be written")
-    if isinstance(store, Linking):
+    if settings.artifacts_url is not None:
         yield from _presigned(store, settings)
 
 
@@ -175,7 +167,7 @@ def _presigned(store: ArtifactStore, settings: Settings) -> Iterator[Finding]:
         probe.flush()
         store.put(prefix + "probe", Path(probe.name), "text/plain")
     try:
-        url = store.url(prefix + "probe", 60.0) if isinstance(store, Linking) else None
+        url = store.url(prefix + "probe", 60.0)
         if url is None:
             return
         answer = httpx.get(url, timeout=PATIENCE_SECONDS / 2)

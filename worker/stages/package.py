@@ -38,7 +38,7 @@ def package(work: Work, bench: Bench) -> Done:
         summary=report,
         provenance=provenance(work, bench),
     )
-    archive, picture = work.scratch / "archive.zip", work.scratch / "preview.png"
+    archive, picture = work.scratch / f"dapple-{work.lease.task.job_id}.zip", work.scratch / "preview.png"
     write(archive, contents)
     preview(contents).save(picture)
     published = Publication(
