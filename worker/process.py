@@ -1,5 +1,6 @@
 """What every worker process is made of, however it learns of tasks."""
 
+import gc
 import os
 import secrets
 import socket
@@ -80,6 +81,7 @@ class Process:
         with self._draining:  # the running task ends at its next step, and with it what it needs
             self._announcement.__exit__(kind, error, trace)
         self._tracing.close()
+        gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
 
     def drain(self) -> None:
         """Run ready tasks of this process's queues until none is left, the database is away, or `stopping` is set."""
