@@ -15,7 +15,7 @@ from app.api.routes import artifacts, backbones, events, health, jobs
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.log import configure
-from app.queue.polling import PollingQueue
+from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.closing = Event()
     app.state.resources = Resources(
-        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), PollingQueue()
+        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
     )
     for routes in (jobs, events, artifacts, backbones, health):
         app.include_router(routes.router)
@@ -57,4 +57,5 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with noticing_signals(closing):
         yield
     closing.set()
+    resources.queue.close()
     resources.database.dispose()

@@ -104,6 +104,5 @@ class WorkerRow(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     about: Mapped[dict[str, Any]]  # queues, device, memory_bytes, backbones
-    task_id: Mapped[str | None]
     started_at: Mapped[float]
     seen_at: Mapped[float]

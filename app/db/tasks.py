@@ -8,7 +8,7 @@ no running task, and their workers learn of it as LeaseLost at their next step.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 from ulid import ULID
 
@@ -19,7 +19,20 @@ from app.db.session import now
 from app.db.tables import AttemptRow, JobRow, TaskRow
 from app.domain.artifact import Artifact
 from app.domain.errors import Cancelled, LeaseLost
-from app.domain.job import Attempt, Failure, FailureKind, JobState, Lease, NewTask, Outcome, Progress, Task, TaskKind, TaskState
+from app.domain.job import (
+    Attempt,
+    Failure,
+    FailureKind,
+    JobState,
+    Lease,
+    NewTask,
+    Outcome,
+    Progress,
+    Queue,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from app.domain.spec import DistillationSpec
 from app.domain.worker import Claimant
 
@@ -235,6 +248,19 @@ def _expire_queued(session: Session) -> int:
         jobs.cancel_unstarted(session, job.id)
         jobs.move(session, job, JobState.EXPIRED, Failure(FailureKind.TIMEOUT, "no worker was free before the deadline"))
     return len(found)
+
+
+def claimable(session: Session) -> Mapping[Queue, int]:
+    """How many tasks of each queue could be claimed now; queues without any are left out."""
+    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
+    open_job = or_(JobRow.state == JobState.RUNNING, (JobRow.state == JobState.QUEUED) & in_time)
+    query = (
+        select(TaskRow.queue, func.count())
+        .join(JobRow, JobRow.id == TaskRow.job_id)
+        .where(TaskRow.state == TaskState.READY, TaskRow.not_before <= now(), open_job)
+        .group_by(TaskRow.queue)
+    )
+    return {Queue(queue): count for queue, count in session.execute(query)}
 
 
 def of_job(session: Session, job_id: str) -> list[Task]:

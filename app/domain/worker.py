@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.domain.job import Queue
+from app.domain.job import Queue, Task
 
 ALL_QUEUES = frozenset(Queue)
 
@@ -21,17 +21,21 @@ class Claimant:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """A worker process as it announces itself. Times are seconds since the epoch by the database's clock.
+class About:
+    """What a worker process says of itself; `memory_bytes` is all memory of its device, `backbones` those in it."""
 
-    `memory_bytes` is all memory of its device; `task_id` the task it runs now.
-    """
-
-    name: str
     queues: tuple[Queue, ...]
     device: str
     memory_bytes: int
-    backbones: tuple[str, ...]
-    task_id: str | None
+    backbones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process and the task it runs now. Times are seconds since the epoch by the database's clock."""
+
+    name: str
+    about: About
+    task: Task | None
     started_at: float
     seen_at: float

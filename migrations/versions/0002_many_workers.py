@@ -27,7 +27,6 @@ def upgrade() -> None:
         "workers",
         sa.Column("name", sa.String(255), primary_key=True),
         sa.Column("about", sa.JSON(), nullable=False),
-        sa.Column("task_id", sa.String(255)),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
     )

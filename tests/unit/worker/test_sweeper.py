@@ -8,18 +8,22 @@ from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import JobState
 from app.settings import Settings
-from tests.unit.app.stored import SPEC, claimed, job_of, states_of, submitted
+from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, states_of, submitted
 from tests.unit.worker.waiting import PATIENCE_SECONDS, wait_until, without_tasks_table
-from worker.sweeper import sweep, sweep_until
+from worker.sweeper import Sweeper
 
 LAPSED = -1.0
+
+
+def sweeper(database: Database, settings: Settings) -> Sweeper:
+    return Sweeper(settings, database, RecordingQueue())
 
 
 @contextmanager
 def sweeping(database: Database, settings: Settings) -> Generator[None]:
     stopping = threading.Event()
     often = settings.model_copy(update={"lease_seconds": 0.03})
-    thread = threading.Thread(target=sweep_until, args=(stopping, database, often))
+    thread = threading.Thread(target=sweeper(database, often).sweep_until, args=(stopping,))
     thread.start()
     try:
         yield
@@ -31,7 +35,7 @@ def sweeping(database: Database, settings: Settings) -> Generator[None]:
 def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, settings):
     job_id = submitted(database)
     first = claimed(database, "dead", lease_seconds=LAPSED)
-    assert sweep(database, settings) == 1
+    assert sweeper(database, settings).sweep() == 1
     second = claimed(database, "alive")
     assert (second.task.id, second.task.job_id, second.task.attempt) == (first.task.id, job_id, 2)
     assert second.token > first.token
@@ -40,13 +44,13 @@ def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, se
 def test_a_lease_that_holds_is_left_alone(database, settings):
     job_id = submitted(database)
     claimed(database, lease_seconds=60)
-    assert sweep(database, settings) == 0
+    assert sweeper(database, settings).sweep() == 0
     assert states_of(database, job_id) == ["running"]
 
 
 def test_a_job_not_started_by_its_deadline_expires(database, settings):
     job_id = submitted(database, SPEC.model_copy(update={"deadline_seconds": 0.001}))
-    wait_until(lambda: sweep(database, settings) == 1)
+    wait_until(lambda: sweeper(database, settings).sweep() == 1)
     assert job_of(database, job_id).state is JobState.EXPIRED
 
 
