@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from app.settings import Settings
 from tests.faults.disk import SmallDisk
 from tests.faults.processes import Process, Supervisor, free_ports, until
 from tests.faults.proxy import Proxy, new_loop
@@ -107,6 +108,11 @@ class Cluster:
         if self.ceph is not None:
             environment["DAPPLE_S3_ENDPOINT"] = f"http://127.0.0.1:{ports['store']}"
         return environment | dict(self._settings)
+
+    def product_settings(self) -> Settings:
+        """Those of a process here that reaches the services directly."""
+        mine = {name.removeprefix("DAPPLE_").lower(): value for name, value in self.environment().items()}
+        return Settings.model_validate({name: value for name, value in mine.items() if name in Settings.model_fields})
 
     def _process(self, name: str, command: list[str]) -> Process:
         return Process(name, command, self.logs / f"{name}.log", self.environment(name))

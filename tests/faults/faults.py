@@ -43,7 +43,7 @@ class Injector:
         for fault in faults:
             before_each()
             time.sleep(fault.pause_seconds)
-            self._say(f"{time.time():.3f} fault {fault}")
+            self._say(f"{time.time():.3f} {fault}")
             thread = threading.Thread(target=self._happen, args=(fault,), name=f"fault-{fault.number}")
             thread.start()
             self._running.append(thread)

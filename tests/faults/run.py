@@ -4,15 +4,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from app.client import Client
 from app.domain.job import JobState
-from app.settings import Settings
 from app.storage.choice import store_for
 from tests.faults import checks, faults, jobs
 from tests.faults.checks import Findings
@@ -40,9 +40,6 @@ class Plan:
     logs: Path
     settings: Mapping[str, str]
 
-    @property
-    def lease_seconds(self) -> float:
-        return float(self.settings.get("DAPPLE_LEASE_SECONDS", Settings().lease_seconds))
 
 
 def run(plan: Plan) -> Findings:
@@ -52,6 +49,8 @@ def run(plan: Plan) -> Findings:
 
 
 class Run:
+    """The parts of a run share what was accepted so far."""
+
     def __init__(self, plan: Plan, cluster: Cluster) -> None:
         self._plan = plan
         self._cluster = cluster
@@ -69,7 +68,7 @@ class Run:
             kinds=kinds,
             workers=self._plan.workers,
             services=faults.services(self._cluster),
-            lease=self._plan.lease_seconds,
+            lease=self._cluster.product_settings().lease_seconds,
         )
         submitter = threading.Thread(target=self._submit_all, name="submitter")
         submitter.start()
@@ -78,9 +77,8 @@ class Run:
         submitter.join()
         self._say("the faults are over")
         self._wait()
-        return checks.examine(
-            self._cluster.postgres.url, self._store(), self._accepted, right, self._cluster.kills
-        )
+        store = store_for(self._cluster.product_settings())
+        return checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
 
     def _undisturbed(self) -> Mapping[str, str]:
         """The archive's SHA-256 of each spec, as made before any fault."""
@@ -110,21 +108,16 @@ class Run:
     def _few_unfinished(self) -> bool:
         try:
             return checks.unfinished(self._cluster.postgres.url) < MOST_UNFINISHED
-        except checks.Away:
+        except psycopg.OperationalError:  # the server is being restarted
             return False
 
     def _wait(self) -> None:
         until(self._cluster.ready, 60, "the API after the faults")
         checks.wait_until_all_ended(self._cluster.postgres.url, 300, self._say)
-        # What a worker still holds after its last job: a beat of its own lease decides.
-        time.sleep(1)
         sweep = [sys.executable, "-P", "-m", "app.cli", "sweep", "--once"]
         environment = os.environ | self._cluster.environment() | {"DAPPLE_ORPHAN_SWEEP_SECONDS": "0.001"}
         with (self._plan.logs / "sweep-once.log").open("ab") as log:
             subprocess.run(sweep, env=environment, cwd=ROOT, stdout=log, stderr=log, check=True, timeout=120)
-
-    def _store(self):
-        return store_for(self._cluster.settings())
 
     def _say(self, text: str) -> None:
         with (self._plan.logs / "run.log").open("a") as log:
