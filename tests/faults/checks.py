@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -68,6 +69,14 @@ def unfinished(url: str) -> int:
     return int(row[0])
 
 
+def keep_tables(url: str, folder: Path) -> None:
+    """Every row as a line of JSON, in a file for each table."""
+    with psycopg.connect(url) as connection:
+        for table in ("jobs", "tasks", "attempts", "events", "workers"):
+            rows = _rows(connection, f"SELECT * FROM {table}")  # noqa: S608 - names of our own
+            (folder / f"{table}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def examine(
     url: str, store: ArtifactStore, accepted: Mapping[str, Sequence[str]], right: Mapping[str, str], kills: Sequence[Kill]
 ) -> Findings:
@@ -75,7 +84,9 @@ def examine(
     found = Findings()
     with psycopg.connect(url) as connection:
         jobs = _rows(connection, "SELECT id, state, spec, archive FROM jobs")
-        published = Counter(row["job_id"] for row in _rows(connection, "SELECT job_id FROM events WHERE type = 'job.succeeded'"))
+        published = Counter(
+            row["job_id"] for row in _rows(connection, "SELECT job_id FROM events WHERE type = 'job.succeeded'")
+        )
         attempts = _rows(connection, "SELECT * FROM attempts")
         named = {row["key"] for row in _rows(connection, _NAMED)}
     ids = {job["id"] for job in jobs}

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from app.settings import Settings
+from tests.faults import clock
 from tests.faults.disk import SmallDisk
 from tests.faults.processes import Process, Supervisor, free_ports, until
 from tests.faults.proxy import Proxy, new_loop
@@ -21,7 +22,6 @@ from tests.faults.servers import Postgres, Redis
 from tests.services.s3 import KEYS, CephServer, make_bucket
 
 ROOT = Path(__file__).parents[2]
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 SERVICES = ("postgres", "redis", "store")
 START_SECONDS = 90.0
 
@@ -56,6 +56,7 @@ class Cluster:
         self.redis = Redis(self._supervisor, logs, next(ports))
         self.ceph, self._store_environment = self._object_store(stack, next(ports))
         self.url = f"http://127.0.0.1:{next(ports)}"
+        self.clock_library = clock.compiled(self._folder)
         self.disk = SmallDisk(self._folder / "data" / "cache")
         stack.callback(self.disk.unmount)
         self.proxies: dict[tuple[str, str], Proxy] = {}

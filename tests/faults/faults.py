@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from tests.faults.cluster import FAKETIME, SERVICES, Cluster
+from tests.faults.clock import wrong_by
+from tests.faults.cluster import SERVICES, Cluster
 from tests.faults.proxy import Network
 from tests.faults.schedule import Fault, Kind
 
@@ -19,7 +20,7 @@ def possible(cluster: Cluster) -> tuple[list[Kind], list[str]]:
         Kind.STORE_SILENT: None if cluster.ceph else "no object store is installed",
         Kind.STORE_REFUSES: None if cluster.ceph else "no object store is installed",
         Kind.DISK_FULL: cluster.disk.why_not,
-        Kind.WORKER_CLOCK: None if FAKETIME.exists() else "libfaketime is not installed (Debian's package `faketime`)",
+        Kind.WORKER_CLOCK: None if cluster.clock_library else "no C compiler is installed",
     }
     reasons = [f"{kind}: {why}" for kind, why in left_out.items() if why]
     return [kind for kind in Kind if not left_out.get(kind)], reasons
@@ -93,8 +94,8 @@ class Injector:
             time.sleep(fault.seconds)
             worker.send(signal.SIGCONT)
         else:
-            # Timers go by the monotonic clock, which no wrong date touches.
-            worker.environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": fault.clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            assert self._cluster.clock_library is not None
+            worker.environment |= wrong_by(fault.clock_seconds, self._cluster.clock_library)
             self._cluster.kill_worker(worker)
 
     def _upset_redis(self, fault: Fault) -> None:

@@ -41,7 +41,6 @@ class Plan:
     settings: Mapping[str, str]
 
 
-
 def run(plan: Plan) -> Findings:
     """Raises TimeoutError if the service does not even start."""
     with running(plan.logs, workers=plan.workers, settings=plan.settings) as cluster:
@@ -77,6 +76,7 @@ class Run:
         submitter.join()
         self._say("the faults are over")
         self._wait()
+        checks.keep_tables(self._cluster.postgres.url, self._plan.logs)
         store = store_for(self._cluster.product_settings())
         return checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
 
@@ -122,4 +122,4 @@ class Run:
     def _say(self, text: str) -> None:
         with (self._plan.logs / "run.log").open("a") as log:
             log.write(text + "\n")
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command that tells what it does
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command tells what it does

@@ -27,12 +27,12 @@ class Kind(StrEnum):
 
 OFTEN = {Kind.WORKER_KILLED: 4, Kind.NETWORK_CUT: 2, Kind.NETWORK_HALF_OPEN: 2}  # the others have weight 1
 PAUSE_SECONDS = (0.3, 3.0)  # between two faults
-CLOCKS = ("-10m", "+10m")
+CLOCKS = (-600, 600)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fault:
-    """`worker`, `service` and `clock` say whom it hits where the kind leaves that open."""
+    """`worker`, `service` and `clock_seconds` say whom it hits where the kind leaves that open."""
 
     number: int
     kind: Kind
@@ -40,10 +40,21 @@ class Fault:
     seconds: float
     worker: int
     service: str
-    clock: str
+    clock_seconds: int
+
+    def __str__(self) -> str:
+        about = {
+            Kind.WORKER_CLOCK: f"worker-{self.worker} {self.clock_seconds:+} s",
+            Kind.WORKER_STOPPED: f"worker-{self.worker}",
+        }
+        about[Kind.WORKER_KILLED] = f"worker-{self.worker}"
+        network = f"worker-{self.worker} to {self.service}" if self.kind.startswith("network") else ""
+        return f"fault {self.number}: {self.kind} {about.get(self.kind, network)} for {self.seconds:.1f} s"
 
 
-def schedule(seed: int, count: int, *, kinds: Sequence[Kind], workers: int, services: Sequence[str], lease: float) -> list[Fault]:
+def schedule(
+    seed: int, count: int, *, kinds: Sequence[Kind], workers: int, services: Sequence[str], lease: float
+) -> list[Fault]:
     """`count` faults, every kind among them if there are enough; a stopped worker sleeps past its lease of `lease` seconds."""
     draw = random.Random(seed)  # noqa: S311 - a schedule is no secret
     drawn = list(kinds) if count >= len(kinds) else []
@@ -57,7 +68,7 @@ def schedule(seed: int, count: int, *, kinds: Sequence[Kind], workers: int, serv
             seconds=_seconds(draw, kind, lease),
             worker=draw.randrange(workers),
             service=draw.choice(services),
-            clock=draw.choice(CLOCKS),
+            clock_seconds=draw.choice(CLOCKS),
         )
         for number, kind in enumerate(drawn, 1)
     ]
