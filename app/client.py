@@ -5,8 +5,8 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,25 @@ from pydantic import ValidationError
 from app.domain.errors import ArtifactNotReady, DappleError
 from app.domain.job import JobState
 from app.domain.spec import DistillationSpec
-from app.domain.views import ArchiveView, BackbonePage, BackboneView, JobDetail, JobPage, JobView, Problem, ValidationView
+from app.domain.views import (
+    ArchiveView,
+    BackbonePage,
+    BackboneView,
+    JobDetail,
+    JobPage,
+    JobView,
+    Problem,
+    ValidationView,
+    WorkerPage,
+    WorkerView,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RETRY_DELAYS = (0.1, 0.3, 0.8, 1.5)
 RESTART_DELAYS = (2.0,) * 30  # once a job is being followed, its service is given a minute to come back
 RECONNECT_SECONDS = 0.2
 JSON = {"Content-Type": "application/json"}
+UNPACKED = {"Accept-Encoding": "identity"}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Answer = TypeVar("Answer")
@@ -91,6 +103,7 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self._retry_delays = tuple(retry_delays)
         self._patience = (*retry_delays, *restart_delays)
+        self._transport = transport
         try:
             local = httpx.URL(self.base_url).host in LOOPBACK
             # A proxy from the environment would be asked for its own loopback address.
@@ -149,11 +162,15 @@ class Client:
 
     def preview(self, job_id: str) -> bytes:
         """A PNG with some of the job's images."""
-        return self._send("GET", f"/v1/jobs/{job_id}/preview.png").content
+        return self._retrying(partial(self._read, f"/v1/jobs/{job_id}/preview.png"), self._retry_delays)
 
     def backbones(self) -> tuple[BackboneView, ...]:
         """The diffusion models this service may use."""
         return BackbonePage.model_validate_json(self._send("GET", "/v1/backbones").content).items
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """The processes that run tasks, and what each of them runs."""
+        return WorkerPage.model_validate_json(self._send("GET", "/v1/workers").content).items
 
     def ready(self) -> bool:
         """Whether the service answers and can take jobs; asks once."""
@@ -188,7 +205,8 @@ class Client:
     def download(self, job_id: str, path: Path, on_bytes: OnBytes | None = None) -> ArchiveView:
         """What was downloaded to `path`; `on_bytes` sees the bytes so far and in all.
 
-        An interrupted download is taken up again; the bytes are verified before `path` appears or changes.
+        An interrupted download is taken up again; the bytes are verified before `path` appears or changes, and fetched once
+        more from the beginning if they are not the archive's.
         Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs, TargetUnwritable if `path`
         cannot be written.
         """
@@ -204,8 +222,12 @@ class Client:
     def _save(self, url: str, path: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{archive.sha256[:12]}.part")
-        self._retrying(partial(self._fetch, url, part, archive, on_bytes), self._retry_delays)
-        _check_bytes(part, archive)
+        fetch = partial(self._fetch, url, part, archive, on_bytes)
+        self._retrying(fetch, self._retry_delays)
+        if _sha256(part) != archive.sha256:  # parts of two contents may have met in the file
+            part.unlink()
+            self._retrying(fetch, self._retry_delays)
+            _check_bytes(part, archive)
         part.replace(path)
 
     def _fetch(self, url: str, part: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
@@ -213,17 +235,50 @@ class Client:
         done = part.stat().st_size if part.exists() else 0
         if done >= archive.size_bytes:
             return
-        resume = {"Range": f"bytes={done}-", "If-Range": f'"{archive.sha256}"'} if done else {}
-        headers = {"Accept-Encoding": "identity"} | resume
-        with self._http.stream("GET", url, headers=headers, follow_redirects=True) as response:
-            _checked(response)
-            _check_announced_digest(response, archive)
+        with self._content(url, done, archive) as response:
             done = done if "Content-Range" in response.headers else 0
             with part.open("ab" if done else "wb") as file:
                 for chunk in response.iter_bytes():
                     done += file.write(chunk)
                     if on_bytes:
                         on_bytes(done, archive.size_bytes)
+
+    def _read(self, url: str) -> bytes:
+        with self._content(url) as response:
+            return response.read()
+
+    @contextmanager
+    def _content(self, url: str, start: int = 0, archive: ArchiveView | None = None) -> Generator[httpx.Response]:
+        """The answer with the bytes from `start` on, if it can: from the service, or from the object store that it names."""
+        part = {"Range": f"bytes={start}-"} if start else {}
+        same = {"If-Range": f'"{archive.sha256}"'} if start and archive else {}
+        with self._http.stream("GET", url, headers=UNPACKED | part | same) as response:
+            _checked(response)
+            _check_announced_digest(response, archive)
+            if not response.has_redirect_location:
+                yield response
+                return
+            elsewhere = response.url.join(response.headers["Location"])
+        with self._stored(elsewhere, UNPACKED | part) as response:
+            yield response
+
+    @contextmanager
+    def _stored(self, url: httpx.URL, headers: Mapping[str, str]) -> Generator[httpx.Response]:
+        """The object store's answer; nothing that is meant for the service is sent there.
+
+        Every fault of the store is a passing one: the service will name another URL where this one has expired.
+        """
+        http = httpx.Client(
+            timeout=self._http.timeout, trust_env=url.host not in LOOPBACK, transport=self._transport, follow_redirects=True
+        )
+        try:
+            with http, http.stream("GET", url, headers=headers) as response:
+                if response.is_error:
+                    response.read()
+                    raise _store_away(url, f"{response.status_code} {response.reason_phrase} {response.text[:200]}")
+                yield response
+        except httpx.TransportError as error:
+            raise _store_away(url, error) from error
 
     def _open_events(self, job_id: str, last: str | None) -> httpx.Response:
         headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": last})
@@ -279,17 +334,29 @@ def _checked(response: httpx.Response) -> httpx.Response:
     return response
 
 
-def _check_announced_digest(response: httpx.Response, archive: ArchiveView) -> None:
-    """RFC 9530: Repr-Digest is of the whole archive even where only a part is sent."""
+def _store_away(url: httpx.URL, reason: object) -> ApiError:
+    title = f"The object store at {url.host} did not send the content"
+    status = httpx.codes.SERVICE_UNAVAILABLE.value
+    return ApiError(Problem(type="about:blank", title=title, status=status, detail=str(reason)))
+
+
+def _check_announced_digest(response: httpx.Response, archive: ArchiveView | None) -> None:
+    """RFC 9530: Repr-Digest is of the whole archive even where only a part is sent, or another URL is named."""
     announced = response.headers.get("Repr-Digest")
+    if archive is None:
+        return
     expected = f"sha-256=:{base64.b64encode(bytes.fromhex(archive.sha256)).decode()}:"
     if announced is not None and announced != expected:
         raise DownloadCorrupt(f"the service announces {announced}, the job's archive is {expected}")
 
 
 def _check_bytes(part: Path, archive: ArchiveView) -> None:
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(part)
     if digest != archive.sha256:
         part.unlink()
         raise DownloadCorrupt(f"the bytes hash to {digest}, the archive to {archive.sha256}; download again")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from app.api import errors
 from app.api.guard import Guard
 from app.api.openapi import TAGS, describe
-from app.api.routes import artifacts, backbones, events, health, jobs
+from app.api.routes import artifacts, backbones, events, health, jobs, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.log import configure
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.resources = Resources(
         settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
     )
-    for routes in (jobs, events, artifacts, backbones, health):
+    for routes in (jobs, events, artifacts, backbones, workers, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)

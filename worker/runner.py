@@ -90,7 +90,13 @@ class Runner:
         return True
 
     def _claimant(self) -> Claimant:
-        return Claimant(self._name, self._queues, self._bench.backbones.resident, frozenset(self._datasets))
+        return Claimant(
+            self._name,
+            self._queues,
+            self._bench.backbones.resident,
+            frozenset(self._datasets),
+            patience_seconds=self._settings.patience_seconds,
+        )
 
     def _run(self, lease: Lease) -> None:
         log.info("task.started")

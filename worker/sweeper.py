@@ -88,7 +88,7 @@ class Sweeper:
             alive = workers.alive_by_queue(session, self._settings.heartbeat_seconds)
         for queue, count in ready.items():
             more = count > self._unclaimed.get(queue, 0)
-            if more or time.monotonic() - self._woken_at[queue] >= WAKE_AGAIN_SECONDS:
+            if more or (count and time.monotonic() - self._woken_at[queue] >= WAKE_AGAIN_SECONDS):
                 self._woken_at[queue] = time.monotonic()
                 self._queue.wake(queue, min(count, max(1, alive.get(queue, 0))))
         self._unclaimed = ready

@@ -1,9 +1,9 @@
 """What the services need of the outside world."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 from app.domain.artifact import Artifact
 from app.domain.job import Queue
@@ -36,14 +36,26 @@ class ArtifactStore(Protocol):
         """The file itself where the store is a folder on this machine, else None."""
         ...
 
+    def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str | None:
+        """Where anybody may read the bytes for `seconds`, by this method; None where the store is a folder."""
+        ...
+
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key that starts with `prefix`."""
+        """Every key that starts with `prefix`, sorted, listed as they are consumed."""
         ...
 
     def check(self) -> None:
         """Raises StorageUnavailable unless the store can be written now."""
         ...
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these; one that is not there is no error. Raises StorageUnavailable."""
+        ...
+
     def delete_prefix(self, prefix: str) -> None:
         """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        ...
+
+    def sweep(self, older_than_seconds: float = 86400.0) -> int:
+        """How many leftovers of interrupted puts were removed that nobody touched for `older_than_seconds`."""
         ...

@@ -12,12 +12,14 @@ class Claimant:
     """Who asks for a task: its queues, and what it holds already, so that a task may find its data warm.
 
     `backbones` are names of models in memory, `dataset_uris` those of datasets in memory or with features on disk.
+    A task that has been ready for `patience_seconds` goes before those whose data are warm.
     """
 
     name: str
     queues: frozenset[Queue] = ALL_QUEUES
     backbones: frozenset[str] = frozenset()
     dataset_uris: frozenset[str] = frozenset()
+    patience_seconds: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,7 @@ class CeleryQueue:
             try:
                 self._send(wanted)
             except Exception as error:  # noqa: BLE001 - whatever a broker's library raises, the database has the tasks
-                self._connection = None
-                if self._closing:
-                    return
+                self._hang_up()
                 if not silent:
                     log.warning("queue.silent", reason=str(error))
                 silent = True
@@ -71,6 +69,7 @@ class CeleryQueue:
                 if silent:
                     log.info("queue.answers")
                 silent = False
+        self._hang_up()
 
     def _next(self) -> Mapping[Queue, int]:
         """What to send, as soon as there is something; nothing once the queue is closed."""
@@ -80,9 +79,10 @@ class CeleryQueue:
             return wanted
 
     def _put_back(self, wanted: Mapping[Queue, int]) -> None:
-        """What was not sent is wanted still, but not before SILENCE_SECONDS have passed or the queue is closed."""
+        """What was not sent is wanted still, but not before SILENCE_SECONDS have passed; no more once the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing, SILENCE_SECONDS)
+            if self._changed.wait_for(lambda: self._closing, SILENCE_SECONDS):
+                return
             for queue, count in wanted.items():
                 self._wanted[queue] = min(self._wanted[queue] + count, MOST)
 
@@ -90,14 +90,18 @@ class CeleryQueue:
         """Over the open connection, or over a new one if that was cut since it was last used."""
         if self._connection is not None:
             try:
-                self._send_over(self._connection, wanted)
+                return self._send_over(self._connection, wanted)
             except Exception as error:  # noqa: BLE001 - the new connection will tell
                 log.debug("queue.reconnects", reason=str(error))
-            else:
-                return
-        connection = self._celery.connection_for_write()
-        self._send_over(connection, wanted)
-        self._connection = connection
+                self._hang_up()
+        self._connection = self._celery.connection_for_write()
+        return self._send_over(self._connection, wanted)
+
+    def _hang_up(self) -> None:
+        """Without a word to the broker, which may be deaf."""
+        if self._connection is not None:
+            self._connection.collect(ANSWER_SECONDS)
+        self._connection = None
 
     def _send_over(self, connection: Any, wanted: Mapping[Queue, int]) -> None:
         producer = self._celery.amqp.Producer(connection.default_channel, auto_declare=False)

@@ -4,17 +4,17 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import IO, Literal
 from uuid import uuid4
 
 from app.domain.artifact import Artifact
 from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.storage.keys import UNFINISHED, check_key, check_prefix
 
 CHUNK_BYTES = 1 << 20
-_UNFINISHED = ".unfinished"
 
 
 class LocalArtifactStore:
@@ -22,7 +22,7 @@ class LocalArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._unfinished = root / _UNFINISHED
+        self._unfinished = root / UNFINISHED
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         """Store the file's bytes under `key`, replacing what was there. Raises StorageUnavailable, e.g. for a full disk."""
@@ -55,16 +55,29 @@ class LocalArtifactStore:
             raise ArtifactNotReady(f"nothing is stored under {key}")
         return path
 
+    def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> None:
+        """There is none: `local_path` has the file."""
+        check_key(key)
+
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key that starts with `prefix`, sorted."""
-        folder = self._root / prefix.rpartition("/")[0]
-        found = (path.relative_to(self._root).as_posix() for path in folder.rglob("*") if path.is_file())
-        return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(_UNFINISHED)))
+        """Every key that starts with `prefix`, sorted, listed as they are consumed."""
+        for path in _files(self._root / prefix.rpartition("/")[0]):
+            key = path.relative_to(self._root).as_posix()
+            if key.startswith(prefix) and not key.startswith(UNFINISHED):
+                yield key
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these and the folders that become empty, except those at the top; one that is not there is no error."""
+        with _as_unavailable(f"cannot delete {len(keys)} files"):
+            for path in map(self._path, keys):
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    for folder in path.relative_to(self._root).parents[:-2]:
+                        (self._root / folder).rmdir()
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
-        if not prefix.endswith("/"):
-            raise ValueError(f"a prefix ends in a slash: {prefix!r}")
+        check_prefix(prefix)
         folder = self._path(prefix.removesuffix("/"))
         with _as_unavailable(f"cannot delete {prefix}"):
             while folder.exists():
@@ -91,11 +104,8 @@ class LocalArtifactStore:
 
     def _path(self, key: str) -> Path:
         """Where a key lies. Raises ValueError for one that is not a plain relative POSIX path."""
-        parts = key.split("/")
-        plain = all(part and part not in (".", "..") and not part.startswith(_UNFINISHED) for part in parts)
-        if not plain or "\\" in key or "\0" in key or PurePosixPath(key).is_absolute():
-            raise ValueError(f"not a key: {key!r}")
-        return self._root.joinpath(*parts)
+        check_key(key)
+        return self._root / key
 
 
 @contextmanager
@@ -116,6 +126,19 @@ def _copy(source: Path, target: Path) -> tuple[str, int]:
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest(), size_bytes
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below, in the order of their whole paths; what vanishes meanwhile is left out."""
+    try:
+        found = sorted(folder.iterdir(), key=lambda path: path.name + "/" * path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in found:
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
 
 
 def _make_folders(root: Path, folder: Path) -> None:

@@ -1,11 +1,10 @@
 """What a job has produced."""
 
 import base64
-from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse
 
 from app.api.conditional import is_known, quoted
 from app.api.dependencies import JobId, Res
@@ -13,11 +12,9 @@ from app.api.errors import documented
 from app.api.ranges import is_served
 from app.db import jobs
 from app.domain.artifact import Artifact
-from app.domain.errors import ArtifactNotReady
+from app.domain.errors import ArtifactNotReady, StorageUnavailable
 from app.domain.job import Job
 from app.services.resources import Resources
-
-CHUNK_BYTES = 1 << 20
 
 Output = TypeVar("Output")
 
@@ -27,6 +24,13 @@ IfNoneMatch = Annotated[
     str | None, Header(description="An ETag of an earlier answer: 304 if the content is the same.", examples=['"9f86d081"'])
 ]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "You have this content already."}}
+ELSEWHERE: dict[int | str, dict[str, Any]] = {
+    302: {
+        "description": "The object store has the content. `Location` is a URL that is valid for a limited time, needs no "
+        "credentials and must be sent none, and serves `Range` itself; the store's own ETag is another one.",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+    }
+}
 
 
 def _binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
@@ -40,6 +44,7 @@ def _binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]
     response_class=Response,
     responses=_binary("application/zip", "The zip; `Repr-Digest` is the SHA-256 of all of it.")
     | {206: {"description": "The part asked for with `Range`."}}
+    | ELSEWHERE
     | UNCHANGED
     | documented(400, 403, 404, 409, 416, 422, 503),
 )
@@ -60,7 +65,7 @@ def download_archive(
     applies = request.method == "GET" and if_range in (None, etag) and not is_known(if_none_match, etag)
     if range is None or not applies or not is_served(range, archive.size_bytes):
         _ignore_range(request)
-    return _content(resources, if_none_match, archive, f"dapple-{job_id}.zip")
+    return _content(request, resources, if_none_match, archive, f"dapple-{job_id}.zip")
 
 
 @router.head("/preview.png", include_in_schema=False)
@@ -69,6 +74,7 @@ def download_archive(
     operation_id="get_preview",
     response_class=Response,
     responses=_binary("image/png", "A grid of the images, one row for each class.")
+    | ELSEWHERE
     | UNCHANGED
     | documented(403, 404, 409, 422, 503),
 )
@@ -81,7 +87,7 @@ def get_preview(
     """A picture of the distilled dataset."""
     job = _job(resources, job_id)
     _ignore_range(request)
-    return _content(resources, if_none_match, _produced(job, job.preview, "preview"), None)
+    return _content(request, resources, if_none_match, _produced(job, job.preview, "preview"), None)
 
 
 @router.head("/metrics", include_in_schema=False)
@@ -114,7 +120,9 @@ def _produced(job: Job, output: Output | None, name: str) -> Output:
     return output
 
 
-def _content(resources: Resources, if_none_match: str | None, artifact: Artifact, filename: str | None) -> Response:
+def _content(
+    request: Request, resources: Resources, if_none_match: str | None, artifact: Artifact, filename: str | None
+) -> Response:
     headers = {
         "ETag": quoted(artifact.sha256),
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(artifact.sha256)).decode()}:",
@@ -122,16 +130,15 @@ def _content(resources: Resources, if_none_match: str | None, artifact: Artifact
     }
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
+    url = resources.store.url(artifact.key, resources.settings.presigned_seconds, _read_method(request))
+    if url is not None:
+        return RedirectResponse(url, status_code=302, headers=headers | {"Cache-Control": "no-store"})
     path = resources.store.local_path(artifact.key)
-    if path is not None:
-        return FileResponse(path, headers=headers, media_type=artifact.media_type, filename=filename)
-    headers["Content-Length"] = str(artifact.size_bytes)
-    if filename is not None:
-        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return StreamingResponse(_chunks(resources, artifact), headers=headers, media_type=artifact.media_type)
+    if path is None:
+        raise StorageUnavailable(f"the store has neither a file nor a URL for {artifact.key}")
+    return FileResponse(path, headers=headers, media_type=artifact.media_type, filename=filename)
 
 
-def _chunks(resources: Resources, artifact: Artifact) -> Iterator[bytes]:
-    with resources.store.open(artifact.key) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
+def _read_method(request: Request) -> Literal["GET", "HEAD"]:
+    """A presigned URL is good for one method only."""
+    return "HEAD" if request.method == "HEAD" else "GET"

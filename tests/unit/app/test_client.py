@@ -280,6 +280,62 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path):
         service.client().download("J1", tmp_path / "file" / "out.zip")
 
 
+def elsewhere(request: httpx.Request) -> httpx.Response:
+    """The service names a URL of the object store."""
+    return httpx.Response(302, headers={"Location": "https://store.example.org/bucket/key?X-Amz-Signature=1"})
+
+
+def test_the_object_store_gets_none_of_the_services_headers(tmp_path: Path):
+    cut, rest = serves_archive(cut_at=1000), serves_archive()
+    service = Service(says(job("succeeded", archive=True)), elsewhere, cut, elsewhere, rest)
+
+    service.client().download("J1", tmp_path / "out.zip")
+
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+    asked, stored = service.requests[3], service.requests[4]
+    assert (asked.url.host, asked.headers["Range"], asked.headers["If-Range"]) == ("service", "bytes=1000-", f'"{SHA256}"')
+    assert (stored.url.host, stored.headers["Range"]) == ("store.example.org", "bytes=1000-")
+    assert not {"If-Range", "Authorization", "Cookie"} & set(stored.headers)
+
+
+def test_an_expired_url_is_asked_for_again(tmp_path: Path):
+    expired = says({"Code": "AccessDenied"}, 403)
+    service = Service(says(job("succeeded", archive=True)), elsewhere, expired, elsewhere, serves_archive())
+
+    service.client().download("J1", tmp_path / "out.zip")
+
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+
+
+def test_a_store_that_refuses_for_good_is_named(tmp_path: Path):
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "service":
+            return says(job("succeeded", archive=True))(request) if request.url.path == "/v1/jobs/J1" else elsewhere(request)
+        return httpx.Response(403, text="<Code>RequestTimeTooSkewed</Code>")
+
+    with pytest.raises(
+        ApiError, match=r"object store at store\.example\.org did not send the content: 403 Forbidden <Code>Req"
+    ):
+        Service(answer).client().download("J1", tmp_path / "out.zip")
+
+
+def test_a_resumed_download_that_turns_out_wrong_starts_over_once(tmp_path: Path):
+    (tmp_path / f"out.zip.{SHA256[:12]}.part").write_bytes(b"another archive's beginning")
+    service = Service(says(job("succeeded", archive=True)), serves_archive(), serves_archive())
+
+    service.client().download("J1", tmp_path / "out.zip")
+
+    assert (tmp_path / "out.zip").read_bytes() == ARCHIVE
+    assert ["Range" in request.headers for request in service.requests[1:]] == [True, False]
+
+
+def test_a_preview_is_fetched_where_the_service_says():
+    service = Service(elsewhere, lambda request: httpx.Response(200, content=b"PNG"))
+
+    assert service.client().preview("J1") == b"PNG"
+    assert [request.url.host for request in service.requests] == ["service", "store.example.org"]
+
+
 def test_a_job_without_an_archive_has_nothing_to_download(tmp_path: Path):
     service = Service(says(job("failed")))
 

@@ -1,0 +1,229 @@
+"""An ArtifactStore in a bucket of Amazon S3, or of a server compatible with it."""
+
+import hashlib
+import io
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from app.domain.artifact import Artifact
+from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.settings import Settings
+from app.storage.keys import check_key, check_prefix
+from app.storage.s3_faults import Fault
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+PART_BYTES = 5 << 20  # of a multipart upload, the least that S3 takes, and of one read; at most 10,000 parts: 50 GB
+PARTS_AT_ONCE = 2  # with the time limit of a request: uploads need 0.7 MB/s
+CHUNK_BYTES = 1 << 20
+PAGE_KEYS = 250  # of a thousand, some servers take longer to delete than a request may last
+
+CONNECT_SECONDS = 4
+REQUEST_SECONDS = 15
+RETRY_SECONDS = 6  # no try begins later than this after the first
+CHECK_SECONDS = 5
+
+
+class S3ArtifactStore:
+    """Each key is an object below the prefix of `url` (s3://BUCKET/PREFIX). An object appears whole or not at all.
+
+    The server verifies every request's bytes: their SHA-256 is part of the signature, and with `s3_checksums=when_supported`
+    of the object's own checksum as well. A server that is silent costs 15 seconds, one that is in trouble 21 at most, and as
+    long again where an upload in parts must be aborted. The keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without
+    them, the role of the container, the web identity or the machine.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._settings = settings
+        self._bucket, self._prefix = urlsplit(url).netloc, urlsplit(url).path.strip("/")
+        self._store = self._connect(settings.s3_endpoint, REQUEST_SECONDS, retries=8)
+        self._probed = self._connect(settings.s3_endpoint, CHECK_SECONDS, retries=0)
+        self._public = self._connect(settings.s3_public_endpoint or settings.s3_endpoint, REQUEST_SECONDS, retries=8)
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Store the file's bytes under `key`, replacing what was there; in parts if they are many. Raises StorageUnavailable.
+
+        Memory is bounded by a few parts. Clients that fetch the object save it under the last part of its key.
+        """
+        check_key(key)
+        sent = _Sent()
+        with self._explained(f"cannot store {key}"), source.open("rb") as file:
+            obstore.put(
+                self._store,
+                key,
+                sent.through(file),
+                attributes={"Content-Type": media_type, "Content-Disposition": _disposition(key, media_type)},
+                use_multipart=source.stat().st_size > PART_BYTES,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            stored_bytes = obstore.head(self._store, key)["size"]
+        if stored_bytes != sent.size_bytes:
+            raise StorageUnavailable(f"cannot store {key}: {sent.size_bytes} bytes were sent, {stored_bytes} are there")
+        return Artifact(key, sent.digest.hexdigest(), media_type, sent.size_bytes)
+
+    @contextmanager
+    def open(self, key: str) -> Generator[IO[bytes]]:
+        """The stored bytes as a seekable stream that is read in ranges. Raises ArtifactNotReady if there are none.
+
+        Reading raises StorageUnavailable.
+        """
+        check_key(key)
+        reader = _ObjectReader(partial(self._range, key), self._size_bytes(key))
+        with io.BufferedReader(reader, PART_BYTES) as stream:
+            yield stream
+
+    def local_path(self, key: str) -> None:
+        """There is no file."""
+        check_key(key)
+
+    def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str:
+        """Where anybody may read the object for `seconds`, by this method; whether there is one is not asked."""
+        check_key(key)
+        with self._explained(f"cannot link to {key}"):
+            return obstore.sign(self._public, method, key, timedelta(seconds=seconds))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that starts with `prefix`, sorted, listed as they are consumed."""
+        with self._explained(f"cannot list {prefix}"):
+            for page in self._pages(prefix.rpartition("/")[0]):
+                yield from (key for key in page if key.startswith(prefix))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these; one that is not there is no error. Raises StorageUnavailable."""
+        for key in keys:
+            check_key(key)
+        with self._explained(f"cannot delete {len(keys)} objects"):
+            for first in range(0, len(keys), PAGE_KEYS):
+                obstore.delete(self._store, keys[first : first + PAGE_KEYS])
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        check_prefix(prefix)
+        with self._explained(f"cannot delete {prefix}"):
+            for page in self._pages(prefix):
+                obstore.delete(self._store, page)
+
+    def check(self) -> None:
+        """Raises StorageUnavailable, within seconds, unless objects can be written and deleted."""
+        with self._explained("the artifact store cannot be written"):
+            obstore.put(self._probed, "probe", b"")
+            obstore.delete(self._probed, "probe")
+
+    def sweep(self, older_than_seconds: float = 86400.0) -> int:
+        """Nothing: parts of an upload whose process was killed are removed by a lifecycle rule of the bucket."""
+        return 0
+
+    def _connect(self, endpoint: str | None, seconds: float, *, retries: int) -> S3Store:
+        config: S3Config = {"region": self._settings.s3_region}
+        if endpoint:  # under the name that goes before all others, should AWS_ENDPOINT_URL_S3 say something else
+            config["aws_endpoint_url_s3"] = endpoint.rstrip("/")
+        if self._settings.s3_checksums == "when_supported":
+            config["checksum_algorithm"] = "SHA256"
+        return S3Store(
+            self._bucket,
+            prefix=self._prefix or None,
+            config=config,
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+                "timeout": timedelta(seconds=seconds),
+            },
+            retry_config={
+                "max_retries": retries,
+                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+                "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=2), "base": 2},
+            },
+        )
+
+    def _pages(self, folder: str) -> Iterator[list[str]]:
+        """The keys in a folder; the library knows of no other prefixes."""
+        # The other answers of `list` need a library that is not installed, so their types are unknown.
+        pages = obstore.list(self._store, folder or None, chunk_size=PAGE_KEYS)  # pyright: ignore[reportUnknownMemberType]
+        yield from ([found["path"] for found in page] for page in pages)
+
+    def _size_bytes(self, key: str) -> int:
+        # GET and not HEAD: only its answer tells a missing bucket from a missing key. The body is not read.
+        with self._explained(f"cannot read {key}", key):
+            return obstore.get(self._store, key).meta["size"]
+
+    def _range(self, key: str, start: int, length: int) -> bytes:
+        with self._explained(f"cannot read {key}", key):
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+
+    @contextmanager
+    def _explained(self, what: str, key: str | None = None) -> Generator[None]:
+        """What went wrong, in words; ArtifactNotReady if the object `key` is not there."""
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            fault = Fault(error, self._bucket, self._settings.s3_endpoint or "Amazon S3")
+            if key is not None and fault.no_such_key:
+                raise ArtifactNotReady(f"nothing is stored under {key}") from error
+            raise StorageUnavailable(f"{what}: {fault}") from error
+
+
+class _Sent:
+    """Counts and digests what passes through."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def through(self, file: IO[bytes]) -> Iterator[bytes]:
+        while chunk := file.read(CHUNK_BYTES):
+            self.digest.update(chunk)
+            self.size_bytes += len(chunk)
+            yield chunk
+
+
+class _ObjectReader(io.RawIOBase):
+    """An object's bytes, a range at a time; nothing is kept."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int) -> None:
+        self._fetch = fetch
+        self._size_bytes = size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: "bytearray | memoryview", /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        found = self._range(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def readall(self) -> bytes:
+        """The rest: the inherited one would ask for 8 KB at a time."""
+        return b"".join(iter(lambda: self._range(PART_BYTES), b""))
+
+    def _range(self, size_bytes: int) -> bytes:
+        length = min(size_bytes, PART_BYTES, self._size_bytes - self._position)
+        if length <= 0:
+            return b""
+        found = self._fetch(self._position, length)
+        self._position += len(found)
+        return found
+
+
+def _disposition(key: str, media_type: str) -> str:
+    kind = "inline" if media_type.startswith("image/") else "attachment"
+    return f'{kind}; filename="{PurePosixPath(key).name}"'
