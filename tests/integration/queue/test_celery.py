@@ -12,7 +12,7 @@ from kombu import Connection
 from app.domain.job import Queue
 from app.queue import celery
 from app.queue.celery import MOST, TASK, CeleryQueue
-from tests.services import RedisServer, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
+from tests.services.brokers import RedisServer, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
 
 PATIENCE_SECONDS = 20.0
 
