@@ -105,7 +105,6 @@ def examine(
 _NAMED = """
     SELECT archive->>'key' AS key FROM jobs WHERE archive IS NOT NULL
     UNION SELECT preview->>'key' FROM jobs WHERE preview IS NOT NULL
-    UNION SELECT output->>'key' FROM tasks WHERE output->>'key' IS NOT NULL
 """
 
 

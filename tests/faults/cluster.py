@@ -125,7 +125,7 @@ class Cluster:
     def _object_store(self, stack: ExitStack, port: int) -> tuple[CephServer | None, dict[str, str]]:
         if CephServer.missing():
             return None, {}
-        os.environ.update(KEYS)
+        os.environ.update(KEYS)  # the checks read the store from this process
         server = CephServer(self._folder / "ceph", port)
         stack.callback(server.stop)
         server.start()

@@ -1,7 +1,5 @@
 """One run: undisturbed jobs first, then many under faults, then the checks."""
 
-import os
-import subprocess
 import sys
 import threading
 from collections import defaultdict
@@ -12,13 +10,16 @@ from pathlib import Path
 import psycopg
 
 from app.client import Client
+from app.db.session import Database
 from app.domain.job import JobState
+from app.domain.ports import ArtifactStore
 from app.storage.choice import store_for
 from tests.faults import checks, faults, jobs
 from tests.faults.checks import Findings
-from tests.faults.cluster import ROOT, Cluster, running
+from tests.faults.cluster import Cluster, running
 from tests.faults.processes import until
 from tests.faults.schedule import schedule
+from worker.orphans import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
 SHORT = {
@@ -78,6 +79,8 @@ class Run:
         self._wait()
         checks.keep_tables(self._cluster.postgres.url, self._plan.logs)
         store = store_for(self._cluster.product_settings())
+        removed = self._sweep_orphans(store)
+        self._say(f"{removed} orphans were removed")
         return checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
 
     def _undisturbed(self) -> Mapping[str, str]:
@@ -114,10 +117,13 @@ class Run:
     def _wait(self) -> None:
         until(self._cluster.ready, 60, "the API after the faults")
         checks.wait_until_all_ended(self._cluster.postgres.url, 300, self._say)
-        sweep = [sys.executable, "-P", "-m", "app.cli", "sweep", "--once"]
-        environment = os.environ | self._cluster.environment() | {"DAPPLE_ORPHAN_SWEEP_SECONDS": "0.001"}
-        with (self._plan.logs / "sweep-once.log").open("ab") as log:
-            subprocess.run(sweep, env=environment, cwd=ROOT, stdout=log, stderr=log, check=True, timeout=120)
+
+    def _sweep_orphans(self, store: ArtifactStore) -> int:
+        database = Database(self._cluster.postgres.url)
+        try:
+            return sweep_orphans(database, store, grace_seconds=0)
+        finally:
+            database.dispose()
 
     def _say(self, text: str) -> None:
         with (self._plan.logs / "run.log").open("a") as log:
