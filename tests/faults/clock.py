@@ -9,10 +9,11 @@ SOURCE = Path(__file__).with_name("clock.c")
 
 def compiled(folder: Path) -> Path | None:
     """The library; None where there is no C compiler."""
-    if shutil.which("cc") is None:
+    compiler = shutil.which("cc")
+    if compiler is None:
         return None
     library = folder / "clock.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
     return library
 
 

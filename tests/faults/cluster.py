@@ -17,7 +17,7 @@ from app.settings import Settings
 from tests.faults import clock
 from tests.faults.disk import SmallDisk
 from tests.faults.processes import Process, Supervisor, free_ports, until
-from tests.faults.proxy import Proxy, new_loop
+from tests.faults.proxy import Proxy, running_loop
 from tests.faults.servers import Postgres, Redis
 from tests.services.s3 import KEYS, CephServer, make_bucket
 
@@ -61,7 +61,7 @@ class Cluster:
         stack.callback(self.disk.unmount)
         self.proxies: dict[tuple[str, str], Proxy] = {}
         self._proxy_ports: dict[tuple[str, str], int] = {}
-        loop = new_loop()
+        loop = stack.enter_context(running_loop())
         for client in clients:
             for service, target in self._targets().items():
                 port = next(ports)

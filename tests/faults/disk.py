@@ -1,6 +1,7 @@
 """A small disk of its own for a folder, to be filled."""
 
 import os
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ class SmallDisk:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "tmpfs", str(folder)]
+        mount = [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", f"size={BYTES}", "tmpfs", str(folder)]
         done = subprocess.run(mount, capture_output=True, text=True)
         self.why_not = done.stderr.strip() if done.returncode else None
 
@@ -32,4 +33,4 @@ class SmallDisk:
 
     def unmount(self) -> None:
         if self.why_not is None:
-            subprocess.run(["umount", "--lazy", str(self._folder)], check=False)
+            subprocess.run([shutil.which("umount") or "umount", "--lazy", str(self._folder)], check=False)

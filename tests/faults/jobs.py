@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import cycle, islice, product
 from typing import Any
 
+from httpx import codes
+
 from app.client import ApiError, Client, ServiceUnreachable
 
 RETRY_SECONDS = 0.3
@@ -32,16 +34,16 @@ def numbered(count: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def submit(client: Client, key: str, spec: Mapping[str, Any]) -> str:
-    """The id of the accepted job; asks again, under the same key, while there is no answer or one that blames the server.
+    """The id of the accepted job; asks again, under the same key, while there is no answer or one that asks for that.
 
-    Raises what the last request raised, after PATIENCE_SECONDS.
+    Raises ApiError for any other answer, an error of the service among them, and what came last after PATIENCE_SECONDS.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return client.submit(spec, idempotency_key=key).id
         except (ServiceUnreachable, ApiError) as error:
-            refused = isinstance(error, ApiError) and error.problem.status < 500
+            refused = isinstance(error, ApiError) and error.problem.status != codes.SERVICE_UNAVAILABLE.value
             if refused or time.monotonic() >= deadline:
                 raise
         time.sleep(RETRY_SECONDS)

@@ -4,7 +4,8 @@ import asyncio
 import socket
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 
 CHUNK_BYTES = 1 << 16
@@ -29,11 +30,11 @@ class Proxy:
         self._network = Network.WHOLE
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._reset = asyncio.Event()
         self.set(Network.WHOLE)
 
     def set(self, network: Network) -> None:
-        """Change the network; connections that were cut or half-open are reset when it is whole again, as by a host that
-        has forgotten them."""
+        """Change the network; what was half-open is reset by the next change, as by a host that has forgotten it."""
         asyncio.run_coroutine_threadsafe(self._set(network), self._loop).result(10)
 
     async def _set(self, network: Network) -> None:
@@ -51,6 +52,8 @@ class Proxy:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         self._writers.clear()
+        self._reset.set()
+        self._reset = asyncio.Event()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -70,14 +73,29 @@ class Proxy:
                 if self._network is Network.SLOW:
                     await asyncio.sleep(SLOW_SECONDS)
                 if self._network is Network.HALF_OPEN:
-                    await asyncio.Event().wait()
+                    await self._reset.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop that runs in a thread of its own, for proxies."""
+@contextmanager
+def running_loop() -> Generator[asyncio.AbstractEventLoop]:
+    """An event loop for proxies, in a thread of its own while the block runs."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="proxies", daemon=True).start()
-    return loop
+    thread = threading.Thread(target=loop.run_forever, name="proxies")
+    thread.start()
+    try:
+        yield loop
+    finally:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

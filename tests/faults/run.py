@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from worker.orphans import sweep_orphans
 
 from app.client import Client
 from app.db.session import Database
@@ -19,7 +20,6 @@ from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running
 from tests.faults.processes import until
 from tests.faults.schedule import schedule
-from worker.orphans import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
 SHORT = {
@@ -128,4 +128,4 @@ class Run:
     def _say(self, text: str) -> None:
         with (self._plan.logs / "run.log").open("a") as log:
             log.write(text + "\n")
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command tells what it does
+        print(text, file=sys.stderr, flush=True)

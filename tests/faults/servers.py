@@ -43,9 +43,16 @@ class Postgres:
         server = [str(bin_folder / "postgres"), "-D", str(self._folder / "data")]
         server += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         self.process = supervisor.start(Process("postgres", [*_as_postgres(), *server], logs / "postgres.log"))
-        until(lambda: answers(port), START_SECONDS, "Postgres")
-        with psycopg.connect(self.url.replace(f"/{DATABASE}", "/postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+        until(self._made_database, START_SECONDS, "Postgres")
+
+    def _made_database(self) -> bool:
+        """False while the server is starting up."""
+        try:
+            with psycopg.connect(self.url.replace(f"/{DATABASE}", "/postgres"), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {DATABASE}".encode())
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -161,7 +161,7 @@ class Slot:
             self.stale.append(f"{job_id} was published {published} times")
         (archive,) = self._query("SELECT archive->>'key' FROM jobs WHERE id = %s", job_id)[0]
         store = LocalArtifactStore(self._settings().artifacts_dir)
-        with store.open(archive) as stream:
+        with store.open(str(archive)) as stream:
             author = stream.read().decode()
         if author != second_name:
             self.stale.append(f"{job_id}: {author} made the published archive")
