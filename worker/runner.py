@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 import torch
@@ -15,6 +16,7 @@ from app.domain.errors import (
     BackboneUnavailable,
     Cancelled,
     DappleError,
+    DatabaseUnavailable,
     DatasetRejected,
     DeviceOutOfMemory,
     InvalidSpec,
@@ -44,6 +46,7 @@ log = structlog.get_logger()
 
 Stage = Callable[[Work, Bench], Done]
 
+FINISH_AGAIN_SECONDS = 0.5
 DATASETS_REMEMBERED = 8  # whose real images' features this machine's cache still has, in all likelihood
 
 STAGES: Mapping[TaskKind, Stage] = {
@@ -160,18 +163,34 @@ class Runner:
             return {kind: tasks.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
 
     def _finish(self, lease: Lease, done: Done, *, seconds: float) -> None:
-        output = {**done.output, "seconds": seconds}
-        ready: Sequence[Task] = ()
-        with self._database.transaction() as session:
-            if done.publication is None:
-                ready = tasks.finish(session, lease, output, then=done.then)
-            else:
-                published = done.publication
-                tasks.complete(
-                    session, lease, output, archive=published.archive, preview=published.preview, metrics=published.metrics
-                )
+        ready = self._publish_patiently(lease, replace(done, output={**done.output, "seconds": seconds}))
         for queue, count in Counter(task.kind.queue for task in ready).items():
             self._queue.wake(queue, count)
+
+    def _publish_patiently(self, lease: Lease, done: Done) -> Sequence[Task]:
+        """The tasks that became ready. While the lease may last, a database that restarts does not cost what was made.
+
+        Raises LeaseLost, also where a try before was committed and only the answer to it was lost.
+        """
+        deadline = time.monotonic() + self._settings.lease_seconds
+        while True:
+            try:
+                return self._publish(lease, done)
+            except DatabaseUnavailable as error:
+                if time.monotonic() >= deadline:
+                    raise
+                log.warning("task.not_finished_yet", reason=str(error))
+            time.sleep(FINISH_AGAIN_SECONDS)
+
+    def _publish(self, lease: Lease, done: Done) -> Sequence[Task]:
+        with self._database.transaction() as session:
+            if done.publication is None:
+                return tasks.finish(session, lease, done.output, then=done.then)
+            published = done.publication
+            tasks.complete(
+                session, lease, done.output, archive=published.archive, preview=published.preview, metrics=published.metrics
+            )
+            return ()
 
     def _end(self, lease: Lease, error: Exception) -> str:
         """Record why the attempt ended, then drop what it stored; how it ended is returned, as by `_run`.

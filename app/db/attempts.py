@@ -139,14 +139,17 @@ def promote(session: Session, job_id: str, finished: TaskKind) -> list[TaskRow]:
     return promoted
 
 
-def still_running(session: Session, task_id: str, token: int) -> tuple[JobRow, TaskRow] | None:
-    """The job's and the task's rows, held until the transaction ends, if the task still runs under this token."""
-    job_id = session.scalar(select(TaskRow.job_id).where(TaskRow.id == task_id))
-    if job_id is None:
+def still_running(session: Session, task_id: str, token: int, *, skip_locked: bool) -> tuple[JobRow, TaskRow] | None:
+    """The job's and the task's rows, held until the transaction ends, if the task still runs under this token.
+
+    `skip_locked`: None as well where somebody else holds either of them now.
+    """
+    job_of_task = select(TaskRow.job_id).where(TaskRow.id == task_id).scalar_subquery()
+    job = session.scalars(select(JobRow).where(JobRow.id == job_of_task).with_for_update(skip_locked=skip_locked)).one_or_none()
+    if job is None:
         return None
-    job = jobs.lock(session, job_id)
     guard = (TaskRow.id == task_id, TaskRow.token == token, TaskRow.state == TaskState.RUNNING)
-    task = session.scalars(select(TaskRow).where(*guard).with_for_update()).one_or_none()
+    task = session.scalars(select(TaskRow).where(*guard).with_for_update(skip_locked=skip_locked)).one_or_none()
     return None if task is None else (job, task)
 
 

@@ -184,14 +184,17 @@ def expire(session: Session, backoff_seconds: float) -> int:
 
     An expired lease is a crash: the task is tried again after `backoff_seconds`, doubled for each earlier failure, or
     the job fails naming its attempts. A job still queued at its deadline becomes `expired`.
+
+    A job that somebody else holds is left to the next call: a process that was stopped in the middle of a transaction
+    must not keep the tasks of others from being expired.
     """
-    lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now())
+    lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now(), skip_locked=True)
     return lapsed + _expire_queued(session)
 
 
 def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
     """How many leases were ended of workers whose names start with the prefix: their process is known to have crashed."""
-    return _expire_leases(session, backoff_seconds, _named(worker_prefix))
+    return _expire_leases(session, backoff_seconds, _named(worker_prefix), skip_locked=False)
 
 
 def release_worker(session: Session, worker_prefix: str) -> int:
@@ -200,7 +203,7 @@ def release_worker(session: Session, worker_prefix: str) -> int:
     No fault of the tasks, so it counts as no failure.
     """
     taken = 0
-    for job, task in _running(session, _named(worker_prefix)):
+    for job, task in _running(session, _named(worker_prefix), skip_locked=False):
         attempts.release(session, job, task)
         taken += 1
     return taken
@@ -210,15 +213,15 @@ def _named(worker_prefix: str) -> ColumnElement[bool]:
     return TaskRow.worker.startswith(worker_prefix, autoescape=True)
 
 
-def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool]) -> int:
+def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool], *, skip_locked: bool) -> int:
     ended = 0
-    for job, task in _running(session, which):
+    for job, task in _running(session, which, skip_locked=skip_locked):
         attempts.expire(session, job, task, backoff_seconds)
         ended += 1
     return ended
 
 
-def _running(session: Session, which: ColumnElement[bool]) -> Iterator[tuple[JobRow, TaskRow]]:
+def _running(session: Session, which: ColumnElement[bool], *, skip_locked: bool) -> Iterator[tuple[JobRow, TaskRow]]:
     """Looked up one at a time: what is done about one task may end another of the same job.
 
     In the order of jobs, whose rows are held one after another: two that do this at once wait, but not for each other.
@@ -226,7 +229,7 @@ def _running(session: Session, which: ColumnElement[bool]) -> Iterator[tuple[Job
     running = TaskRow.state == literal_column("'running'")
     query = select(TaskRow.id, TaskRow.token).where(running, which).order_by(TaskRow.job_id, TaskRow.id)
     for task_id, token in session.execute(query).all():
-        held = attempts.still_running(session, task_id, token)
+        held = attempts.still_running(session, task_id, token, skip_locked=skip_locked)
         if held is not None:
             yield held
 

@@ -144,6 +144,17 @@ def test_an_expired_lease_is_claimed_by_another_worker(database: Database) -> No
     assert "task.retried" in event_types(database, job_id)
 
 
+@pytest.mark.parametrize("kind", [pytest.param("postgres", marks=pytest.mark.postgres)])  # SQLite has one writer at a time
+def test_a_process_that_stopped_inside_a_transaction_keeps_no_lease_of_others_from_expiring(database: Database) -> None:
+    for _ in range(2):
+        submitted(database)
+    stopped, _crashed = (claimed(database, name, lease_seconds=-1) for name in ("stopped", "crashed"))
+    with database.transaction() as session:
+        jobs.lock(session, stopped.task.job_id)
+        assert call(database, tasks.expire, 0) == 1
+    assert call(database, tasks.expire, 0) == 1
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from sqlalchemy import text
 
 from app.db import jobs, tasks
 from app.domain.errors import (
@@ -22,7 +23,7 @@ from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import SPEC, job_of, states_of, submitted
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import STAGES, Runner, verdict
+from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner, verdict
 from worker.stages.base import Bench, Done, Publication, Work, output_of
 
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
@@ -238,6 +239,23 @@ def test_a_cancelled_job_stops_and_publishes_nothing(service, kind, and_tick):
     assert service.outcomes(job_id, kind)[-1] is Outcome.CANCELLED
     assert list(service.store.keys(stopped.output_prefix)) == []
     assert "running" not in states_of(service.database, job_id)
+
+
+def test_what_was_made_outlives_a_restart_of_the_database(service):
+    job_id = submitted(service.database)
+
+    def rename(before: str, after: str) -> None:
+        with service.database.transaction() as session:
+            session.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+
+    def take_the_database_away(_work: Work) -> None:
+        rename("events", "away")
+        threading.Timer(FINISH_AGAIN_SECONDS, rename, ("away", "events")).start()
+
+    service.twist(PREPARE, take_the_database_away)
+    assert service.runner.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.SUCCEEDED]
+    assert len(service.stages.seen) == 1
 
 
 @pytest.mark.parametrize("ending", ["return", "tick", "raise"])
