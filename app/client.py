@@ -19,7 +19,18 @@ from pydantic import ValidationError
 from app.domain.errors import ArtifactNotReady, DappleError
 from app.domain.job import JobState
 from app.domain.spec import DistillationSpec
-from app.domain.views import ArchiveView, BackbonePage, BackboneView, JobDetail, JobPage, JobView, Problem, ValidationView
+from app.domain.views import (
+    ArchiveView,
+    BackbonePage,
+    BackboneView,
+    JobDetail,
+    JobPage,
+    JobView,
+    Problem,
+    ValidationView,
+    WorkerPage,
+    WorkerView,
+)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RETRY_DELAYS = (0.1, 0.3, 0.8, 1.5)
@@ -156,6 +167,10 @@ class Client:
     def backbones(self) -> tuple[BackboneView, ...]:
         """The diffusion models this service may use."""
         return BackbonePage.model_validate_json(self._send("GET", "/v1/backbones").content).items
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """The processes that run tasks, and what each of them runs."""
+        return WorkerPage.model_validate_json(self._send("GET", "/v1/workers").content).items
 
     def ready(self) -> bool:
         """Whether the service answers and can take jobs; asks once."""

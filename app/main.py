@@ -11,11 +11,11 @@ from fastapi_offline import FastAPIOffline
 from app.api import errors
 from app.api.guard import Guard
 from app.api.openapi import TAGS, describe
-from app.api.routes import artifacts, backbones, events, health, jobs
+from app.api.routes import artifacts, backbones, events, health, jobs, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.log import configure
-from app.queue.polling import PollingQueue
+from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
@@ -37,9 +37,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.closing = Event()
     app.state.resources = Resources(
-        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), PollingQueue()
+        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
     )
-    for routes in (jobs, events, artifacts, backbones, health):
+    for routes in (jobs, events, artifacts, backbones, workers, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
@@ -57,4 +57,5 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with noticing_signals(closing):
         yield
     closing.set()
+    resources.queue.close()
     resources.database.dispose()

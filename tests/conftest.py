@@ -1,8 +1,12 @@
 """What every test shares: shapes are checked, examples are the same on every run, and what cannot run here says why."""
 
+from collections.abc import Generator
+
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+from tests.databases import PostgresServer, why_no_postgres
 
 pytest_plugins = ["tests.services.s3"]
 
@@ -13,6 +17,10 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_postgres = [item for item in items if item.get_closest_marker("postgres")]
+    if on_postgres and (reason := why_no_postgres()):
+        for item in on_postgres:
+            item.add_marker(pytest.mark.skip(reason=reason))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _cuda_is_available():
         for item in on_gpu:
@@ -23,3 +31,10 @@ def _cuda_is_available() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.close()

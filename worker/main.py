@@ -1,86 +1,129 @@
-"""The embedded runner: a child process of `dapple up` that polls the database for tasks."""
+"""The Celery worker, started as `celery -A worker.main worker -Q gpu,cpu`: every setting but the queues is here.
 
-import os
-import shutil
-import signal
-import sys
-import threading
+The pool is one thread: the models live in this process once, and SIGTERM reaches the running task through an event, at its
+next step. A process killed in the middle of a task is made good by the task's lease, so messages are acknowledged early.
+"""
 
-import structlog
-import torch
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.apps.worker import Worker
 
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import PermanentError
+from app.domain.job import Queue
 from app.log import configure
-from app.queue.polling import PollingQueue
+from app.queue.celery import TASK, CeleryQueue, is_redis, shared
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
-from worker.backbones.registry import BackboneRegistry, device_named, dtype_named
-from worker.disk_cache import DiskCache
-from worker.runner import Runner
-from worker.stages.base import Bench
-from worker.sweeper import sweep_until
+from worker.process import Process, unique_name
 
-log = structlog.get_logger()
+ANSWER_SECONDS = 10.0  # what the broker may take for anything, and how often a silent connection is looked at
 
 
-def main() -> None:
-    """Run tasks until SIGTERM, SIGINT, or the end of standard input: a child outlives no parent."""
-    settings = Settings()
-    configure(settings.log_level)
-    torch.set_num_threads(settings.threads)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopping.set())
-    threading.Thread(target=_stop_with_parent, args=(stopping,), name="parent-watch", daemon=True).start()
-    database = Database(settings.sqlalchemy_url)
-    bench = bench_for(settings)
-    threading.Thread(target=sweep_until, args=(stopping, database, settings), name="sweeper", daemon=True).start()
-    poll(Runner(database, bench, PollingQueue(), name=worker_name(), stopping=stopping), settings, stopping)
-    database.dispose()
+class QuietWorker(Worker):
+    """Neither listens to other workers nor tells of itself over the broker: the database knows who is there."""
+
+    def prepare_args(self, **options: Any) -> dict[str, Any]:
+        return options | {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 
 
-def bench_for(settings: Settings) -> Bench:
-    """What this process keeps between tasks."""
-    device = device_named(settings.device)
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    store = LocalArtifactStore(settings.artifacts_dir)
-    store.sweep()
-    # One runner per data folder: what lies here was left by one that was killed.
-    shutil.rmtree(settings.scratch_dir, ignore_errors=True)
-    backbones = BackboneRegistry(
-        settings.backbone_roots,
-        device,
-        dtype=dtype_named(settings.dtype, device),
-        compiled=settings.compile,
-        memory_bytes=settings.backbone_memory_bytes,
-    )
-    return Bench(settings, store, backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
+class DappleCelery(Celery):
+    """Celery with this process's models and runner, which are there while the worker runs."""
+
+    process: Process
+
+    @property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name
+        return self.subclass_with_self(QuietWorker)
 
 
-def worker_name() -> str:
-    """Unique to this process; the supervisor names its child so that it can end a dead child's leases."""
-    return f"{os.environ.get('DAPPLE_WORKER_NAME', 'worker')}:{os.getpid()}"
+class ProcessStep(bootsteps.StartStopStep):
+    """Makes the process's runner once its pool is there, and stops it before the pool waits for the running task."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._open = ExitStack()
+
+    def start(self, parent: Any) -> None:
+        settings = Settings()
+        database = Database(settings.sqlalchemy_url)
+        self._open.callback(database.dispose)
+        queue = CeleryQueue(broker_url_of(settings))
+        self._open.callback(queue.close)
+        app.process = Process(
+            settings,
+            database,
+            queue,
+            name=unique_name(),
+            queues=frozenset(map(Queue, app.amqp.queues.consume_from)),
+            # Behind the messages in the pool's one thread. Should every message be lost, a task is late by a heartbeat.
+            on_idle_beat=lambda: parent.pool.apply_async(app.process.drain),
+        )
+        self._open.enter_context(app.process)
+
+    def stop(self, parent: Any) -> None:
+        self._open.close()
 
 
-def poll(runner: Runner, settings: Settings, stopping: threading.Event) -> None:
-    """Run tasks one after another; look again every `poll_seconds` when there are none."""
-    log.info("runner.ready", device=settings.device, threads=settings.threads)
-    while not stopping.is_set():
-        try:
-            if runner.run_one():
-                continue
-        except DatabaseUnavailable as error:
-            log.warning("runner.waiting", reason=str(error))
-        stopping.wait(settings.poll_seconds)
+def configuration() -> Mapping[str, Any]:
+    """Celery's settings of a worker."""
+    broker_url = broker_url_of(Settings())
+    redis = {
+        "socket_timeout": ANSWER_SECONDS,
+        "socket_connect_timeout": ANSWER_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": ANSWER_SECONDS,  # a half-open connection is noticed within twice as long
+    }
+    return {
+        **shared(broker_url),
+        "broker_transport_options": redis if is_redis(broker_url) else {},  # visibility_timeout: nothing stays unacknowledged
+        "broker_heartbeat": ANSWER_SECONDS,  # RabbitMQ's
+        "broker_connection_timeout": ANSWER_SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # a worker outlives any outage
+        "task_acks_late": False,
+        "worker_pool": "threads",
+        "worker_concurrency": 1,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": is_redis(broker_url),  # a busy worker must not hold messages that would wake an idle one
+        "worker_enable_prefetch_count_reduction": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
 
 
-def _stop_with_parent(stopping: threading.Event) -> None:
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    stopping.set()
+def broker_url_of(settings: Settings) -> str:
+    """Raises PermanentError if there is no broker."""
+    if settings.broker_url is None:
+        raise PermanentError("DAPPLE_BROKER_URL is not set: a Celery worker needs a redis:// or amqp:// URL")
+    return settings.broker_url
 
 
-if __name__ == "__main__":
-    main()
+app = DappleCelery("dapple")
+app.add_defaults(configuration)
+app.steps["worker"].add(ProcessStep)
+
+
+@app.task(name=TASK)
+def work() -> None:
+    """Run tasks of this worker's queues until none is left."""
+    app.process.drain()
+
+
+@signals.setup_logging.connect
+def log_as_everywhere(**_: Any) -> None:
+    """Celery's own records go where ours go."""
+    configure(Settings().log_level)
+
+
+@signals.worker_shutting_down.connect
+def stop_at_the_next_step(**_: Any) -> None:
+    """Called in the signal's handler, before Celery waits for the running task."""
+    app.process.stopping.set()

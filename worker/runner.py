@@ -1,11 +1,9 @@
 """Claim a task, run it, store what it made, finish it; and decide what an exception means."""
 
-import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import structlog
 import torch
@@ -30,6 +28,7 @@ from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from worker.lease import Holder, ShuttingDown
+from worker.scratch import scratch_folder
 from worker.stages.base import Bench, Done, Work
 from worker.stages.evaluate import evaluate_arm
 from worker.stages.package import package
@@ -39,6 +38,8 @@ from worker.stages.sample import sample_classes
 log = structlog.get_logger()
 
 Stage = Callable[[Work, Bench], Done]
+
+DATASETS_REMEMBERED = 8  # whose real images' features this machine's cache still has, in all likelihood
 
 STAGES: Mapping[TaskKind, Stage] = {
     TaskKind.PREPARE: prepare,
@@ -69,6 +70,7 @@ class Runner:
         self._queues = queues
         self._stopping = stopping
         self._stages = stages
+        self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
     def _settings(self) -> Settings:
@@ -88,10 +90,17 @@ class Runner:
         return True
 
     def _claimant(self) -> Claimant:
-        return Claimant(self._name, self._queues, self._bench.backbones.resident, self._bench.datasets.resident)
+        return Claimant(
+            self._name,
+            self._queues,
+            self._bench.backbones.resident,
+            frozenset(self._datasets),
+            patience_seconds=self._settings.patience_seconds,
+        )
 
     def _run(self, lease: Lease) -> None:
         log.info("task.started")
+        self._remember(lease.spec.dataset_uri)
         started = time.monotonic()
         try:
             done = self._run_stage(lease)
@@ -102,13 +111,17 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
             self._end(lease, error)
 
+    def _remember(self, dataset_uri: str) -> None:
+        if dataset_uri in self._datasets:
+            self._datasets.remove(dataset_uri)
+        self._datasets.append(dataset_uri)
+
     def _run_stage(self, lease: Lease) -> Done:
-        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=self._settings.scratch_dir) as scratch,
+            scratch_folder(self._settings.scratch_dir) as scratch,
             Holder(self._database, lease, self._settings, self._stopping) as holder,
         ):
-            work = Work(lease, self._earlier(lease.task), Path(scratch), holder.tick)
+            work = Work(lease, self._earlier(lease.task), scratch, holder.tick)
             return self._stages[lease.task.kind](work, self._bench)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:

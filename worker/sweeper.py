@@ -1,30 +1,94 @@
-"""End what has run out of time: leases of dead workers, jobs past their deadline."""
+"""`dapple sweep`: end what has run out of time, wake workers for what is ready, forget workers that are gone.
 
+Any number of sweepers may run at once.
+"""
+
+import math
+import signal
 import threading
+import time
+from collections.abc import Mapping
+from typing import Annotated
 
 import structlog
+import typer
 
-from app.db import tasks
+from app.db import tasks, workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
+from app.domain.job import Queue
+from app.domain.ports import TaskQueue
+from app.log import configure
+from app.queue.choice import queue_for
 from app.settings import Settings
+
+LONGEST_PAUSE_SECONDS = 2.0
+WAKE_AGAIN_SECONDS = 5.0  # for tasks that nobody has claimed meanwhile
+FORGET_SECONDS = 86400.0
+FORGET_EVERY_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
 
-def sweep(database: Database, settings: Settings) -> int:
-    """How many leases and queued jobs were ended just now."""
-    with database.transaction() as session:
-        return tasks.expire(session, settings.retry_backoff_seconds)
+def sweep(
+    once: Annotated[bool, typer.Option("--once", help="One round only, as for cron.")] = False,
+) -> None:
+    """Keep the distributed service going: one such process must run, more do no harm. SIGTERM ends it."""
+    settings = Settings()
+    configure(settings.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
+    sweeper = Sweeper(settings, database, queue)
+    if once:
+        sweeper.sweep()
+    else:
+        sweeper.sweep_until(stopping)
+    queue.close()
+    database.dispose()
 
 
-def sweep_until(stopping: threading.Event, database: Database, settings: Settings) -> None:
-    """Sweep a few times per lease until `stopping` is set; a database that is away is tried again."""
-    while not stopping.wait(settings.lease_seconds / 6):
-        try:
-            ended = sweep(database, settings)
-        except DatabaseUnavailable as error:
-            log.warning("sweep.postponed", reason=str(error))
-        else:
-            if ended:
-                log.info("sweep.ended", count=ended)
+class Sweeper:
+    """Looks at the database in rounds and does what is due."""
+
+    def __init__(self, settings: Settings, database: Database, queue: TaskQueue) -> None:
+        self._settings = settings
+        self._database = database
+        self._queue = queue
+        self._unclaimed: Mapping[Queue, int] = {}  # in the last round
+        self._woken_at = dict.fromkeys(Queue, -math.inf)
+        self._forgot_at = -math.inf
+
+    def sweep_until(self, stopping: threading.Event) -> None:
+        """Sweep a few times per lease until `stopping` is set; a database that is away is tried again."""
+        while not stopping.wait(min(self._settings.lease_seconds / 6, LONGEST_PAUSE_SECONDS)):
+            try:
+                self.sweep()
+            except DatabaseUnavailable as error:
+                log.warning("sweep.postponed", reason=str(error))
+
+    def sweep(self) -> int:
+        """How many leases and queued jobs were ended in this round. Raises DatabaseUnavailable."""
+        with self._database.transaction() as session:
+            ended = tasks.expire(session, self._settings.retry_backoff_seconds)
+        if ended:
+            log.info("sweep.ended", count=ended)
+        self._wake()
+        if time.monotonic() - self._forgot_at >= FORGET_EVERY_SECONDS:
+            self._forgot_at = time.monotonic()
+            with self._database.transaction() as session:
+                workers.forget(session, FORGET_SECONDS)
+        return ended
+
+    def _wake(self) -> None:
+        """Wake as many workers as there are tasks that may start now: at once if they have become more, else now and then."""
+        with self._database.reading() as session:
+            ready = tasks.claimable(session)
+            alive = workers.alive_by_queue(session, self._settings.heartbeat_seconds)
+        for queue, count in ready.items():
+            more = count > self._unclaimed.get(queue, 0)
+            if more or (count and time.monotonic() - self._woken_at[queue] >= WAKE_AGAIN_SECONDS):
+                self._woken_at[queue] = time.monotonic()
+                self._queue.wake(queue, min(count, max(1, alive.get(queue, 0))))
+        self._unclaimed = ready

@@ -10,6 +10,7 @@ TAGS = [
     {"name": "jobs", "description": "Ask for a distilled dataset, watch and stop the work."},
     {"name": "results", "description": "What a job that has succeeded leaves: the archive, a picture, numbers."},
     {"name": "backbones", "description": "Diffusion models that jobs may use."},
+    {"name": "workers", "description": "Processes that run tasks."},
     {"name": "health", "description": "For those who watch the service."},
 ]
 PROBLEM = {"$ref": "#/components/schemas/Problem"}

@@ -15,9 +15,12 @@ from app.domain.views import (
     PhaseProgress,
     Problem,
     ProgressView,
+    RunningTaskView,
     TaskView,
     ValidationView,
     View,
+    WorkerPage,
+    WorkerView,
 )
 
 __all__ = [
@@ -35,7 +38,10 @@ __all__ = [
     "PhaseProgress",
     "Problem",
     "ProgressView",
+    "RunningTaskView",
     "TaskView",
     "ValidationView",
     "View",
+    "WorkerPage",
+    "WorkerView",
 ]

@@ -1,4 +1,4 @@
-"""`dapple jobs ...`, `dapple download` and `dapple backbones`: look at jobs and fetch what they made."""
+"""`dapple jobs ...`, `download`, `backbones` and `workers`: look at jobs, fetch what they made, and see who makes it."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -10,7 +10,7 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 
 from app.cli.console import DEFAULT_URL, AsJson, ExitCode, JobId, Url, answers, complain, connect, messages, print_json
 from app.cli.progress import JobProgress
-from app.cli.render import backbone_table, job_summary, job_table, measurements
+from app.cli.render import backbone_table, job_summary, job_table, measurements, worker_table
 from app.client import Client
 from app.domain.job import JobState
 from app.domain.views import JobDetail
@@ -95,6 +95,16 @@ def backbones(context: typer.Context, as_json: AsJson = False, url: Url = DEFAUL
         print_json([backbone.model_dump(mode="json") for backbone in found])
     else:
         answers.print(backbone_table(found))
+
+
+def workers(context: typer.Context, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """List the worker processes and what each of them runs."""
+    with connect(context, url) as client:
+        found = client.workers()
+    if as_json:
+        print_json([worker.model_dump(mode="json") for worker in found])
+    else:
+        answers.print(worker_table(found) if found else "no workers")
 
 
 def follow(client: Client, job_id: str) -> JobDetail:

@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.domain.views import BackboneView, JobDetail, JobView
+from app.domain.views import BackboneView, JobDetail, JobView, WorkerView
 
 GUIDED = "guided"
-NUMBERS = ("done", "ipc", "images", "accuracy", "95 % interval", "guided is ahead by", "weights")
+NUMBERS = ("done", "ipc", "images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")
 
 
 def job_table(jobs: Iterable[JobView]) -> Table:
@@ -33,6 +33,17 @@ def backbone_table(backbones: Iterable[BackboneView]) -> Table:
         taps = f"1-{len(item.taps)}, {item.taps[0]} to {item.taps[-1]}"
         images = f"{item.image_size}x{item.image_size}x{item.channels}"
         table.add_row(item.name, item.family, classes, taps, images, _size(item.weights_bytes))
+    return table
+
+
+def worker_table(workers: Iterable[WorkerView]) -> Table:
+    """One row per worker."""
+    table = _table("worker", "queues", "device", "memory", "backbones", "task", "job", "since")
+    for item in workers:
+        task = f"{item.task.kind} {item.task.ordinal}, attempt {item.task.attempt}" if item.task else ""
+        job = item.task.job_id if item.task else ""
+        about = (", ".join(item.queues), item.device, f"{item.memory_bytes / 1e9:.1f} GB", ", ".join(item.backbones))
+        table.add_row(item.name, *about, task, job, _local(item.started_at))
     return table
 
 

@@ -136,7 +136,7 @@ def _runner(database: Database) -> Supervisor:
             tasks.expire_worker(session, WORKER)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
-    command = [sys.executable, "-P", "-m", "worker.main"]
+    command = [sys.executable, "-P", "-m", "worker.embedded"]
     return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{WORKER}{number}"}, recover)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.db import events, jobs
@@ -125,7 +125,7 @@ def promote(session: Session, job_id: str, finished: TaskKind) -> list[TaskRow]:
     session.flush()
     of_job = (TaskRow.job_id == job_id,)
     if session.scalar(
-        select(TaskRow.id).where(*of_job, TaskRow.kind == finished, TaskRow.state != TaskState.SUCCEEDED).limit(1)
+        select(TaskRow.id).where(*of_job, TaskRow.kind == finished, TaskRow.state != literal_column("'succeeded'")).limit(1)
     ):
         return []
     waiting = session.scalars(select(TaskRow).where(*of_job, TaskRow.state == TaskState.WAITING)).all()

@@ -4,10 +4,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.db.tables import AttemptRow, JobRow, TaskRow, WorkerRow
 from app.domain.artifact import Artifact
-from app.domain.job import Attempt, Failure, FailureKind, Job, JobState, Outcome, Phase, Progress, Task, TaskKind, TaskState
+from app.domain.job import (
+    Attempt,
+    Failure,
+    FailureKind,
+    Job,
+    JobState,
+    Outcome,
+    Phase,
+    Progress,
+    Queue,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from app.domain.spec import DistillationSpec
+from app.domain.worker import About, Worker
 
 
 def to_job(row: JobRow) -> Job:
@@ -51,6 +65,16 @@ def to_attempt(row: AttemptRow) -> Attempt:
         outcome=Outcome(row.outcome) if row.outcome else None,
         failure=to_failure(row.failure_kind, row.failure_message),
     )
+
+
+def to_worker(row: WorkerRow, task: TaskRow | None) -> Worker:
+    about = About(
+        queues=tuple(map(Queue, row.about["queues"])),
+        device=row.about["device"],
+        memory_bytes=row.about["memory_bytes"],
+        backbones=tuple(row.about["backbones"]),
+    )
+    return Worker(row.name, about, to_task(task) if task else None, row.started_at, row.seen_at)
 
 
 def to_failure(kind: str | None, message: str | None) -> Failure | None:

@@ -10,6 +10,10 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True), float: Double, str: String(255)}
 
 
+# A key sorts the same under every collation of the server.
+_KEY = String(255).with_variant(String(255, collation="C"), "postgresql")
+
+
 def _where(condition: str) -> dict[str, Any]:
     """The options of an index over a part of the rows."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
@@ -18,7 +22,7 @@ def _where(condition: str) -> dict[str, Any]:
 class JobRow(Base):
     __tablename__ = "jobs"
 
-    id: Mapped[str] = mapped_column(primary_key=True)  # a ULID: sorts by creation
+    id: Mapped[str] = mapped_column(_KEY, primary_key=True)  # a ULID: sorts by creation
     spec: Mapped[dict[str, Any]]
     dataset_uri: Mapped[str] = mapped_column(Text)
     backbone: Mapped[str]
@@ -42,12 +46,13 @@ class TaskRow(Base):
     __table_args__ = (
         Index("tasks_ready", "rank", "id", **_where("state = 'ready'")),
         Index("tasks_ready_of_queue", "queue", "rank", "id", **_where("state = 'ready'")),
-        Index("tasks_running", "lease_expires_at", **_where("state = 'running'")),
+        Index("tasks_running", "id", **_where("state = 'running'")),  # not the lease: a renewal then touches no index
+        Index("tasks_unfinished", "job_id", "id", **_where("state <> 'succeeded'")),
         Index("tasks_of_job", "job_id", "kind", "ordinal", unique=True),
     )
 
-    id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    id: Mapped[str] = mapped_column(_KEY, primary_key=True)
+    job_id: Mapped[str] = mapped_column(_KEY, ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[str]
     queue: Mapped[str]
     rank: Mapped[int]  # minus the job's priority: what is claimed first comes first
@@ -69,7 +74,7 @@ class TaskRow(Base):
 class AttemptRow(Base):
     __tablename__ = "attempts"
 
-    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[str] = mapped_column(_KEY, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     worker: Mapped[str]
     started_at: Mapped[float]
@@ -84,7 +89,7 @@ class EventRow(Base):
     __table_args__ = (Index("events_of_job", "job_id", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(_KEY, ForeignKey("jobs.id", ondelete="CASCADE"))
     at: Mapped[float]
     type: Mapped[str]
     body: Mapped[dict[str, Any]]
@@ -93,17 +98,16 @@ class EventRow(Base):
 class IdempotencyRow(Base):
     __tablename__ = "idempotency_keys"
 
-    key: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(_KEY, primary_key=True)
     request_sha256: Mapped[str]
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    job_id: Mapped[str] = mapped_column(_KEY, ForeignKey("jobs.id", ondelete="CASCADE"))
     created_at: Mapped[float]
 
 
 class WorkerRow(Base):
     __tablename__ = "workers"
 
-    name: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(_KEY, primary_key=True)
     about: Mapped[dict[str, Any]]  # queues, device, memory_bytes, backbones
-    task_id: Mapped[str | None]
     started_at: Mapped[float]
     seen_at: Mapped[float]

@@ -8,20 +8,35 @@ no running task, and their workers learn of it as LeaseLost at their next step.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, case, literal_column, select, update
+from sqlalchemy.orm import Session
 from ulid import ULID
 
-from app.db import attempts, jobs
+from app.db import attempts, jobs, ready
 from app.db.attempts import UNFETCHED, hold, lost, under
 from app.db.rows import from_artifact, to_attempt, to_task
 from app.db.session import now
 from app.db.tables import AttemptRow, JobRow, TaskRow
 from app.domain.artifact import Artifact
 from app.domain.errors import Cancelled, LeaseLost
-from app.domain.job import Attempt, Failure, FailureKind, JobState, Lease, NewTask, Outcome, Progress, Task, TaskKind, TaskState
+from app.domain.job import (
+    Attempt,
+    Failure,
+    FailureKind,
+    JobState,
+    Lease,
+    NewTask,
+    Outcome,
+    Progress,
+    Queue,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from app.domain.spec import DistillationSpec
 from app.domain.worker import Claimant
+
+CLAIM_TRIES = 10
 
 
 def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
@@ -52,43 +67,27 @@ def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: T
 
 
 def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease | None:
-    """The right to run the oldest ready task for `lease_seconds`, or None if there is nothing to do.
+    """The right to run, for `lease_seconds`, the ready task that suits the claimant best; None if there is nothing to do.
 
-    A queued job whose deadline has passed is left to `expire`.
+    The job's row is held before the task's, as everywhere. If others took the job's last task first, its row is let go
+    before the next look: who waits for a job holds no other.
     """
-    change = (
-        update(TaskRow)
-        .where(TaskRow.id == _oldest_ready(), TaskRow.state == TaskState.READY)
-        .values(
-            state=TaskState.RUNNING,
-            attempt=TaskRow.attempt + 1,
-            token=TaskRow.token + 1,
-            worker=claimant.name,
-            lease_expires_at=now() + lease_seconds,
-        )
-        .returning(TaskRow)
-    )
-    task = session.scalars(change, execution_options=UNFETCHED).one_or_none()
-    if task is None:
-        return None
-    job = jobs.lock(session, task.job_id)
-    attempts.begin(session, job, task, claimant.name)
-    return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
+    for _ in range(CLAIM_TRIES):
+        with session.begin_nested() as held:
+            job = ready.best_job(session, claimant, skip_locked=True) or ready.best_job(session, claimant, skip_locked=False)
+            if job is None:
+                return None
+            task = ready.take(session, job, claimant, lease_seconds)
+            if task is not None:
+                attempts.begin(session, job, task, claimant.name)
+                return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
+            held.rollback()
+    return None
 
 
-def _oldest_ready() -> ScalarSelect[str]:
-    task = aliased(TaskRow)
-    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
-    open_job = or_(JobRow.state == JobState.RUNNING, (JobRow.state == JobState.QUEUED) & in_time)
-    return (
-        select(task.id)
-        .join(JobRow, JobRow.id == task.job_id)
-        .where(task.state == TaskState.READY, task.not_before <= now(), open_job)
-        .order_by(task.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+def claimable(session: Session) -> Mapping[Queue, int]:
+    """How many tasks of each queue could be claimed now, counted up to 10,000."""
+    return ready.counts(session)
 
 
 def renew(session: Session, lease: Lease, lease_seconds: float, progress: Progress | None = None) -> bool:
@@ -220,8 +219,12 @@ def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElemen
 
 
 def _running(session: Session, which: ColumnElement[bool]) -> Iterator[tuple[JobRow, TaskRow]]:
-    """Looked up one at a time: what is done about one task may end another of the same job."""
-    query = select(TaskRow.id, TaskRow.token).where(TaskRow.state == TaskState.RUNNING, which).order_by(TaskRow.id)
+    """Looked up one at a time: what is done about one task may end another of the same job.
+
+    In the order of jobs, whose rows are held one after another: two that do this at once wait, but not for each other.
+    """
+    running = TaskRow.state == literal_column("'running'")
+    query = select(TaskRow.id, TaskRow.token).where(running, which).order_by(TaskRow.job_id, TaskRow.id)
     for task_id, token in session.execute(query).all():
         held = attempts.still_running(session, task_id, token)
         if held is not None:

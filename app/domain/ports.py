@@ -16,6 +16,10 @@ class TaskQueue(Protocol):
         """Tell up to `count` workers that tasks of this queue are ready. Never raises, and never waits for long."""
         ...
 
+    def close(self) -> None:
+        """Before the process ends: see that what was asked for is sent, if the way is free."""
+        ...
+
 
 class ArtifactStore(Protocol):
     """Keeps immutable blobs by key; a key is a relative POSIX path without dot segments."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.job import FailureKind, JobState, Outcome, Phase, TaskKind, TaskState
+from app.domain.job import FailureKind, JobState, Outcome, Phase, Queue, TaskKind, TaskState
 from app.domain.model import Family
 from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec, Scheduler
 
@@ -162,6 +162,35 @@ class BackbonePage(View):
     """Every backbone there is."""
 
     items: tuple[BackboneView, ...] = Field(description="The backbones, by name.")
+
+
+class RunningTaskView(View):
+    """What a worker runs now."""
+
+    id: str = Field(description="The task.", examples=["01JD8W3V8S2Z4Q6M8N0P2R4T6V"])
+    job_id: str = Field(description="Its job.", examples=[JOB_ID])
+    kind: TaskKind = Field(description="Kind of task.", examples=[TaskKind.SAMPLE])
+    ordinal: int = Field(description="Its place among the job's tasks of this kind, from 0.", examples=[0])
+    attempt: int = Field(description="1 for the first try.", examples=[1])
+
+
+class WorkerView(View):
+    """A process that runs tasks."""
+
+    name: str = Field(description="Unique to the process.", examples=["gpu-7:4242:9f86d081"])
+    queues: tuple[Queue, ...] = Field(description="Which tasks it takes.", examples=[[Queue.CPU, Queue.GPU]])
+    device: str = Field(description="Where it computes.", examples=["cuda:0"])
+    memory_bytes: int = Field(description="All memory of its device in bytes.", examples=[85_899_345_920])
+    backbones: tuple[str, ...] = Field(description="Models in that memory.", examples=[[DEFAULT_BACKBONE]])
+    task: RunningTaskView | None = Field(default=None, description="What it runs now; null while it waits.")
+    started_at: datetime = Field(description="When it started (RFC 3339, UTC).", examples=[MOMENT])
+    seen_at: datetime = Field(description="When it last said that it is there.", examples=[MOMENT])
+
+
+class WorkerPage(View):
+    """Every worker heard of within three heartbeats."""
+
+    items: tuple[WorkerView, ...] = Field(description="The workers, by name.")
 
 
 class HealthView(View):

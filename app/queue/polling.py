@@ -8,3 +8,6 @@ class PollingQueue:
 
     def wake(self, queue: Queue, count: int = 1) -> None:
         """Nothing to do: the task's row is the message."""
+
+    def close(self) -> None:
+        """Nothing was sent."""

@@ -38,11 +38,6 @@ class DatasetCache:
     def __init__(self) -> None:
         self._held: tuple[Source, Dataset] | None = None
 
-    @property
-    def resident(self) -> frozenset[str]:
-        """URIs of the datasets in memory."""
-        return frozenset() if self._held is None else frozenset({self._held[1].uri})
-
     def read(self, source: Source, on_file: OnFile | None = None) -> Dataset:
         """The dataset as it is now."""
         dataset = source.load(on_file)

@@ -36,7 +36,7 @@ def package(work: Work, bench: Bench) -> Done:
         ranks=samples["rank"],
         distances={"distance": samples["distance"]},
         summary=report,
-        provenance=provenance(work, bench),
+        provenance=provenance(work),
     )
     archive, picture = work.scratch / f"dapple-{work.lease.task.job_id}.zip", work.scratch / "preview.png"
     write(archive, contents)
@@ -117,13 +117,18 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def provenance(work: Work, bench: Bench) -> dict[str, Any]:
-    """What the bytes depend on beside the spec: backbone, data, versions, kind of device, and how it is used."""
+def provenance(work: Work) -> dict[str, Any]:
+    """What the bytes depend on beside the spec: backbone, data, versions, kind of device, and how it was used."""
     return {
         "backbone": {"name": work.spec.backbone, "revision": work.prepared["backbone_revision"]},
         "dataset_digest": work.prepared["dataset_digest"],
         "scheduler": work.prepared["scheduler"],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "device": bench.device.type,
-        **bench.settings.model_dump(include={"threads", "dtype", "compile", "batch_size"}),
+        **agreed([output_of(task)["computed"] for task in work.earlier[TaskKind.SAMPLE]]),
     }
+
+
+def agreed(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all say of each name; where they differ, a list of what was said, in a fixed order."""
+    every = {name: sorted({one[name] for one in told}, key=str) for name in told[0]}
+    return {name: values[0] if len(values) == 1 else values for name, values in every.items()}

@@ -1,6 +1,7 @@
 """Sample the images of a group of classes, guided or not."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +48,14 @@ def sample_classes(work: Work, bench: Bench) -> Done:
             "guidance_ratio": sampled.guidance_ratio,
             "estimator_errors": sampled.estimator_errors,
             "references": sampled.references,
+            "computed": computed(bench),
         }
     )
+
+
+def computed(bench: Bench) -> dict[str, Any]:
+    """What a worker's images depend on beside the job: its kind of device, and how that is used."""
+    return {"device": bench.device.type, **bench.settings.model_dump(include={"threads", "dtype", "compile", "batch_size"})}
 
 
 def without_guidance(spec: DistillationSpec) -> DistillationSpec:

@@ -33,6 +33,9 @@ class RecordingQueue:
     def wake(self, queue: Queue, count: int = 1) -> None:
         self.woken.append((queue, count))
 
+    def close(self) -> None:
+        pass
+
 
 @cache
 def _migrated() -> Path:

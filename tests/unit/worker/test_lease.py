@@ -8,7 +8,7 @@ from app.db import jobs, tasks
 from app.db.tables import TaskRow
 from app.domain.errors import Cancelled, LeaseLost
 from tests.unit.app.stored import claimed, submitted
-from tests.unit.worker.waiting import wait_until, without_tasks_table
+from tests.unit.worker.waiting import wait_until, without_table
 from worker.lease import LOOK_SECONDS, Holder, ShuttingDown
 
 ALWAYS, NEVER = 1e-6, 1e6
@@ -130,14 +130,14 @@ def test_a_worker_that_shuts_down_stops_at_the_next_tick(hold):
 @pytest.mark.parametrize("progress_seconds", [ALWAYS, NEVER])
 def test_a_database_that_is_away_for_less_than_a_lease_is_outlived(database, lease, settings, hold, progress_seconds):
     with hold(progress_seconds=progress_seconds) as holder:
-        with without_tasks_table(settings.data_dir):
+        with without_table(settings.data_dir, "tasks"):
             holder.tick(1, 10)
         holder.tick(2, 10)
 
 
 @pytest.mark.parametrize("progress_seconds", [ALWAYS, NEVER])
 def test_a_holder_that_cannot_renew_for_as_long_as_a_lease_lasts_stops(settings, hold, progress_seconds):
-    with hold(progress_seconds=progress_seconds, lease_seconds=0.01) as holder, without_tasks_table(settings.data_dir):
+    with hold(progress_seconds=progress_seconds, lease_seconds=0.01) as holder, without_table(settings.data_dir, "tasks"):
         time.sleep(0.02)
         with pytest.raises(LeaseLost, match="renewed in time"):
             holder.tick(1, 10)

@@ -64,6 +64,7 @@ class Service:
         self.runner = self._runner(bench, "runner", self.stages)
         self.other_stages = Stages()
         self.other = self._runner(bench, "other", self.other_stages)
+        self.bench = bench
 
     def _runner(self, bench: Bench, name: str, stages: Stages) -> Runner:
         every = dict.fromkeys(TaskKind, stages.run)
@@ -143,6 +144,25 @@ def test_the_scratch_folder_is_empty_at_first_and_gone_afterwards(service, setti
     assert len(folders) == 5
     assert not any(folder.exists() for folder in folders)
     assert {folder.parent for folder in folders} == {settings.scratch_dir}
+
+
+def test_a_runner_goes_on_with_the_dataset_that_it_has_worked_on(service):
+    """The other one has worked on the second job's dataset, so each keeps to its own while both wait."""
+    uris = ("file:///a", "file:///b")
+    specs = [SPEC.model_copy(update={"dataset_uri": uri}) for uri in uris]
+    for spec, runner in zip(specs, (service.runner, service.other), strict=True):
+        submitted(service.database, spec)
+        while runner.run_one():
+            pass
+    for spec in specs * 3:
+        submitted(service.database, spec)
+
+    for _ in range(4):
+        assert service.other.run_one()
+        assert service.runner.run_one()
+
+    for uri, stages in zip(uris, (service.stages, service.other_stages), strict=True):
+        assert {work.spec.dataset_uri for work in stages.seen} == {uri}
 
 
 def test_a_failed_try_is_followed_by_another_and_both_are_recorded(service):

@@ -4,22 +4,33 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
+from app.db import workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
-from app.domain.job import JobState
+from app.domain.job import JobState, Queue
+from app.domain.worker import About
 from app.settings import Settings
-from tests.unit.app.stored import SPEC, claimed, job_of, states_of, submitted
-from tests.unit.worker.waiting import PATIENCE_SECONDS, wait_until, without_tasks_table
-from worker.sweeper import sweep, sweep_until
+from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, prepared, states_of, submitted
+from tests.unit.worker.waiting import PATIENCE_SECONDS, wait_until, without_table
+from worker.sweeper import Sweeper
 
 LAPSED = -1.0
+
+
+def sweeper(database: Database, settings: Settings) -> Sweeper:
+    return Sweeper(settings, database, RecordingQueue())
+
+
+def announce(database: Database, name: str) -> None:
+    with database.transaction() as session:
+        workers.announce(session, name, About((Queue.GPU,), "cuda:0", 1))
 
 
 @contextmanager
 def sweeping(database: Database, settings: Settings) -> Generator[None]:
     stopping = threading.Event()
     often = settings.model_copy(update={"lease_seconds": 0.03})
-    thread = threading.Thread(target=sweep_until, args=(stopping, database, often))
+    thread = threading.Thread(target=sweeper(database, often).sweep_until, args=(stopping,))
     thread.start()
     try:
         yield
@@ -31,7 +42,7 @@ def sweeping(database: Database, settings: Settings) -> Generator[None]:
 def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, settings):
     job_id = submitted(database)
     first = claimed(database, "dead", lease_seconds=LAPSED)
-    assert sweep(database, settings) == 1
+    assert sweeper(database, settings).sweep() == 1
     second = claimed(database, "alive")
     assert (second.task.id, second.task.job_id, second.task.attempt) == (first.task.id, job_id, 2)
     assert second.token > first.token
@@ -40,13 +51,13 @@ def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, se
 def test_a_lease_that_holds_is_left_alone(database, settings):
     job_id = submitted(database)
     claimed(database, lease_seconds=60)
-    assert sweep(database, settings) == 0
+    assert sweeper(database, settings).sweep() == 0
     assert states_of(database, job_id) == ["running"]
 
 
 def test_a_job_not_started_by_its_deadline_expires(database, settings):
     job_id = submitted(database, SPEC.model_copy(update={"deadline_seconds": 0.001}))
-    wait_until(lambda: sweep(database, settings) == 1)
+    wait_until(lambda: sweeper(database, settings).sweep() == 1)
     assert job_of(database, job_id).state is JobState.EXPIRED
 
 
@@ -81,8 +92,55 @@ def test_sweeping_goes_on_after_the_database_was_away(database, settings):
     job_id = submitted(database)
     watched = WatchedDatabase(settings.sqlalchemy_url)
     with sweeping(watched, settings):
-        with without_tasks_table(settings.data_dir):
+        with without_table(settings.data_dir, "tasks"):
             assert watched.was_away.wait(PATIENCE_SECONDS)
         claimed(database, lease_seconds=LAPSED)
         wait_until(lambda: states_of(database, job_id) == ["ready"])
     watched.dispose()
+
+
+def test_as_many_workers_are_woken_as_can_start_something(database, settings):
+    queue = RecordingQueue()
+    prepared(database, samples=3)
+    for name in ("gpu-1", "gpu-2"):
+        announce(database, name)
+    Sweeper(settings, database, queue).sweep()
+    assert queue.woken == [(Queue.GPU, 2)]
+
+
+def test_without_a_known_worker_one_is_woken(database, settings):
+    queue = RecordingQueue()
+    prepared(database, samples=3)
+    Sweeper(settings, database, queue).sweep()
+    assert queue.woken == [(Queue.GPU, 1)]
+
+
+def test_what_stays_unclaimed_is_not_told_at_every_round_but_what_is_new_is(database, settings):
+    queue = RecordingQueue()
+    sweeper = Sweeper(settings, database, queue)
+    for _ in range(3):
+        sweeper.sweep()
+    assert queue.woken == []
+    for _ in range(2):
+        submitted(database)
+        for _ in range(3):
+            sweeper.sweep()
+    assert queue.woken == [(Queue.CPU, 1)] * 2
+
+
+def test_what_stays_unclaimed_is_told_again_after_a_while(database, settings, monkeypatch):
+    monkeypatch.setattr("worker.sweeper.WAKE_AGAIN_SECONDS", 0.0)
+    queue = RecordingQueue()
+    submitted(database)
+    sweeper = Sweeper(settings, database, queue)
+    for _ in range(2):
+        sweeper.sweep()
+    assert queue.woken == [(Queue.CPU, 1)] * 2
+
+
+def test_workers_that_ended_without_a_word_are_forgotten(database, settings, monkeypatch):
+    monkeypatch.setattr("worker.sweeper.FORGET_SECONDS", -1.0)
+    announce(database, "dead")
+    sweeper(database, settings).sweep()
+    with database.reading() as session:
+        assert workers.alive(session, heartbeat_seconds=60) == []

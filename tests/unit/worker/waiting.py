@@ -18,11 +18,11 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def without_tasks_table(folder: Path) -> Generator[None]:
-    """Every query for tasks fails meanwhile, as if the database were away."""
-    _rename(folder, "tasks", "tasks_away")
+def without_table(folder: Path, name: str) -> Generator[None]:
+    """Every query of it fails meanwhile, as if the database were away."""
+    _rename(folder, name, f"{name}_away")
     yield
-    _rename(folder, "tasks_away", "tasks")
+    _rename(folder, f"{name}_away", name)
 
 
 def _rename(folder: Path, before: str, after: str) -> None:

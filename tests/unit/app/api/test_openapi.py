@@ -19,6 +19,7 @@ OPERATIONS = {
     "get_metrics",
     "get_preview",
     "list_backbones",
+    "list_workers",
     "get_liveness",
     "get_readiness",
 }

@@ -163,6 +163,32 @@ def test_backbones_are_listed_with_what_they_can_draw(capsys: pytest.CaptureFixt
     assert "any, by words" in lines[2]
 
 
+@pytest.mark.usefixtures("wide_terminal")
+def test_workers_are_listed_with_what_they_run(capsys: pytest.CaptureFixture[str]):
+    idle = {
+        "name": "gpu-7:1:ab",
+        "queues": ["cpu", "gpu"],
+        "device": "cuda:0",
+        "memory_bytes": 80_000_000_000,
+        "backbones": ["embedded/digits"],
+        "started_at": "2026-01-31T12:00:00Z",
+        "seen_at": "2026-01-31T12:00:00Z",
+    }
+    task = {"id": "T1", "job_id": "J1", "kind": "sample", "ordinal": 3, "attempt": 2}
+    busy = idle | {"name": "gpu-8:1:cd", "task": task}
+
+    assert run(Service(says({"items": [idle, busy]})), "workers") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(told in lines[1] for told in ("gpu-7:1:ab", "cpu, gpu", "cuda:0", "80.0 GB", "embedded/digits"))
+    assert "sample 3, attempt 2" in lines[2]
+    assert "J1" in lines[2]
+
+
+def test_without_workers_the_command_says_so(capsys: pytest.CaptureFixture[str]):
+    assert run(Service(says({"items": []})), "workers") == 0
+    assert capsys.readouterr().out.strip() == "no workers"
+
+
 def test_a_mapping_without_a_label_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
     assert run(Service(refuses), "distil", "sklearn://digits", "--class-map", "cat") == 2
     assert "'cat' is not NAME=LABEL" in capsys.readouterr().err

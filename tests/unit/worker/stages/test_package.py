@@ -7,7 +7,7 @@ import pytest
 from app.domain.job import TaskKind
 from app.domain.spec import Arm
 from worker.stages.base import Publication
-from worker.stages.package import estimator_error, package
+from worker.stages.package import agreed, estimator_error, package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 
@@ -52,8 +52,21 @@ def test_the_archive_has_one_image_for_each_index_of_each_class(packaged):
 def test_the_manifest_holds_the_spec_and_the_revision_of_the_backbone(packaged):
     one, published = packaged()
     manifest = json.loads(opened(one, published).read("manifest.json"))
-    assert manifest["spec"] == one.spec.model_dump(mode="json")
+    assert manifest["spec"] == one.spec.content
     assert one.bench.backbones.get("tiny").revision in json.dumps(manifest)
+
+
+def test_the_manifest_tells_how_the_samples_were_computed_and_not_how_they_were_packed(packaged):
+    one, published = packaged(["7"], ["3"])
+    told = json.loads(opened(one, published).read("manifest.json"))["provenance"]
+    settings = one.bench.settings
+    assert (told["device"], told["threads"], told["batch_size"]) == ("cpu", settings.threads, settings.batch_size)
+    assert (told["dtype"], told["compile"]) == (settings.dtype, settings.compile)
+
+
+def test_where_workers_differ_every_value_is_told_once():
+    one, other = {"device": "cuda", "threads": 2}, {"device": "cpu", "threads": 2}
+    assert agreed([one, other, one]) == {"device": ["cpu", "cuda"], "threads": 2}
 
 
 def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):

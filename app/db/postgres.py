@@ -1,0 +1,75 @@
+"""Postgres through psycopg 3: nobody waits for ever, neither for a lock nor for a server that has gone silent."""
+
+import time
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.waiting import Ready
+from sqlalchemy import URL, NullPool, create_engine, event
+
+from app.db.engines import Engines
+
+SILENCE_SECONDS = 30.0  # longer than any wait for a lock, so that it means what it says
+CONNECTIONS = 40  # as many as the API has threads; a worker uses two or three of them
+CONNECT = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "application_name": "dapple",
+}
+# A process that is stopped inside a transaction is thrown out before those who wait for its rows give up.
+LIMITS = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=20s"
+POOL_SECONDS = 10.0
+
+
+def engines(url: URL) -> Engines:
+    """Options in the URL come before ours. A migration may take as long as it needs."""
+    url = url.set(drivername="postgresql+psycopg")
+    connect = {name: value for name, value in CONNECT.items() if name not in url.query}
+    writing = create_engine(
+        url,
+        connect_args=connect if "options" in url.query else connect | {"options": LIMITS},
+        pool_size=10,
+        max_overflow=CONNECTIONS - 10,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+    )
+    event.listen(writing, "do_connect", _connect)
+    return Engines(
+        writing=writing,
+        reading=writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
+        migrating=create_engine(url, connect_args=connect, poolclass=NullPool),
+    )
+
+
+def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> "Connection":
+    return Connection.connect(*arguments, **options)
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that is closed when its server has sent nothing for SILENCE_SECONDS of a statement.
+
+    libpq notices a peer that is gone, not one whose network accepts bytes and never answers.
+    """
+
+    def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
+        return super().wait(self._unless_silent(gen), *args, **options)
+
+    def _unless_silent(self, gen: PQGen[RV]) -> PQGen[RV]:
+        heard_at = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted  # psycopg resumes us several times a second, with nothing ready if nothing came
+                if ready & Ready.R:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > SILENCE_SECONDS:
+                    self.close()
+                    raise psycopg.OperationalError(f"the server has been silent for {SILENCE_SECONDS:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,52 @@
+"""Which worker processes there are, as they say themselves; what each of them runs is known by its lease."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from sqlalchemy import and_, delete, select, update
+from sqlalchemy.orm import Session
+
+from app.db.attempts import UNFETCHED
+from app.db.rows import to_worker
+from app.db.session import now
+from app.db.tables import TaskRow, WorkerRow
+from app.domain.job import Queue, TaskState
+from app.domain.worker import About, Worker
+
+MISSED_BEATS = 3  # after as many a worker is no longer listed
+
+
+def announce(session: Session, name: str, about: About) -> None:
+    """Say that the worker is there, and what it is like now."""
+    change = update(WorkerRow).where(WorkerRow.name == name).values(about=asdict(about), seen_at=now())
+    if session.scalar(change.returning(WorkerRow.name), execution_options=UNFETCHED) is None:
+        session.add(WorkerRow(name=name, about=asdict(about), started_at=now(), seen_at=now()))
+
+
+def gone(session: Session, name: str) -> None:
+    """The worker has ended; saying so twice is no error."""
+    session.execute(delete(WorkerRow).where(WorkerRow.name == name), execution_options=UNFETCHED)
+
+
+def forget(session: Session, unseen_seconds: float) -> int:
+    """How many workers were forgotten that were not seen for so long: they ended without a word."""
+    change = delete(WorkerRow).where(WorkerRow.seen_at < now() - unseen_seconds).returning(WorkerRow.name)
+    return len(session.scalars(change, execution_options=UNFETCHED).all())
+
+
+def alive(session: Session, heartbeat_seconds: float) -> list[Worker]:
+    """The workers seen within MISSED_BEATS heartbeats, by name."""
+    holds = and_(TaskRow.worker == WorkerRow.name, TaskRow.state == TaskState.RUNNING)
+    query = (
+        select(WorkerRow, TaskRow)
+        .outerjoin(TaskRow, holds)
+        .where(WorkerRow.seen_at > now() - MISSED_BEATS * heartbeat_seconds)
+        .order_by(WorkerRow.name)
+    )
+    return [to_worker(worker, task) for worker, task in session.execute(query)]
+
+
+def alive_by_queue(session: Session, heartbeat_seconds: float) -> Mapping[Queue, int]:
+    """How many of them serve each queue."""
+    return Counter(queue for worker in alive(session, heartbeat_seconds) for queue in worker.about.queues)

@@ -1,0 +1,4 @@
+from typing import Any
+
+class Worker:
+    def prepare_args(self, **options: Any) -> dict[str, Any]: ...

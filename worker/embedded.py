@@ -1,0 +1,44 @@
+"""The embedded worker: a child process of `dapple up` that polls the database for tasks."""
+
+import os
+import signal
+import sys
+import threading
+
+from app.db.session import Database
+from app.log import configure
+from app.queue.choice import queue_for
+from app.settings import Settings
+from worker.process import Process
+from worker.sweeper import Sweeper
+
+
+def main() -> None:
+    """Run tasks until SIGTERM, SIGINT, or the end of standard input: a child outlives no parent."""
+    settings = Settings()
+    configure(settings.log_level)
+    database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
+    with Process(settings, database, queue, name=worker_name()) as process:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: process.stopping.set())
+        for target in (_stop_with_parent, Sweeper(settings, database, queue).sweep_until):
+            threading.Thread(target=target, args=(process.stopping,), daemon=True).start()
+        while not process.stopping.is_set():
+            process.drain()
+            process.stopping.wait(settings.poll_seconds)
+    database.dispose()
+
+
+def worker_name() -> str:
+    """Unique to this process; the supervisor names its child so that it can end a dead child's leases."""
+    return f"{os.environ.get('DAPPLE_WORKER_NAME', 'worker')}:{os.getpid()}"
+
+
+def _stop_with_parent(stopping: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stopping.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What every worker process is made of, however it learns of tasks."""
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import structlog
+import torch
+
+from app.db.session import Database
+from app.domain.errors import DatabaseUnavailable
+from app.domain.job import Queue
+from app.domain.ports import TaskQueue
+from app.domain.worker import ALL_QUEUES, About
+from app.settings import Settings
+from app.storage.local import LocalArtifactStore
+from worker.announcement import Announcement
+from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
+from worker.disk_cache import DiskCache
+from worker.runner import Runner
+from worker.scratch import remove_abandoned
+from worker.stages.base import Bench
+
+log = structlog.get_logger()
+
+
+class Process:
+    """Models, data and a runner of one process, announced in the database while the block runs.
+
+    Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain` return. `on_idle_beat` is
+    called at every heartbeat while no task runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        queue: TaskQueue,
+        *,
+        name: str,
+        queues: frozenset[Queue] = ALL_QUEUES,
+        on_idle_beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        torch.set_num_threads(settings.threads)
+        self.stopping = threading.Event()
+        self._bench = bench_for(settings)
+        self._queues = queues
+        self._runner = Runner(database, self._bench, queue, name=name, queues=queues, stopping=self.stopping)
+        self._on_idle_beat = on_idle_beat
+        self._draining = threading.Lock()
+        self._announcement = Announcement(
+            database, name, self._about, heartbeat_seconds=settings.heartbeat_seconds, on_beat=self._beat
+        )
+        log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._bench.device), threads=settings.threads)
+
+    def __enter__(self) -> Self:
+        self._announcement.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stopping.set()
+        with self._draining:  # the running task ends at its next step, and with it what it needs
+            self._announcement.__exit__(kind, error, trace)
+
+    def drain(self) -> None:
+        """Run ready tasks of this process's queues until none is left, the database is away, or `stopping` is set."""
+        with self._draining:
+            try:
+                while not self.stopping.is_set() and self._runner.run_one():
+                    pass
+            except DatabaseUnavailable as error:
+                log.warning("worker.waiting", reason=str(error))
+
+    def _beat(self) -> None:
+        if not self._draining.locked():
+            self._on_idle_beat()
+
+    def _about(self) -> About:
+        device = self._bench.device
+        resident = tuple(sorted(self._bench.backbones.resident))
+        return About(tuple(sorted(self._queues)), str(device), memory_bytes_of(device), resident)
+
+
+def unique_name() -> str:
+    """Of no other process at any time: leases and rows are told apart by it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def bench_for(settings: Settings) -> Bench:
+    """What a process keeps between tasks; what killed processes left on this machine is removed."""
+    device = device_named(settings.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    store = LocalArtifactStore(settings.artifacts_dir)
+    store.sweep()
+    remove_abandoned(settings.scratch_dir)
+    backbones = BackboneRegistry(
+        settings.backbone_roots,
+        device,
+        dtype=dtype_named(settings.dtype, device),
+        compiled=settings.compile,
+        memory_bytes=settings.backbone_memory_bytes,
+    )
+    return Bench(settings, store, backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
