@@ -18,7 +18,7 @@ from app.log import configure
 from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
+from app.storage.choice import store_for
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -36,9 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.closing = Event()
-    app.state.resources = Resources(
-        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
-    )
+    app.state.resources = Resources(settings, Database(settings.sqlalchemy_url), store_for(settings), queue_for(settings))
     for routes in (jobs, events, artifacts, backbones, workers, health):
         app.include_router(routes.router)
     errors.install(app)
