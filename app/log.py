@@ -10,9 +10,10 @@ import structlog
 from structlog.typing import Processor
 
 
-def configure(level: str) -> None:
-    """Send structlog's and the standard library's records of `level` and above to stderr, in one form."""
+def configure(level: str, **always: str) -> None:
+    """Send structlog's and the standard library's records of `level` and above to stderr, in one form, with these fields."""
     shared: list[Processor] = [
+        lambda _logger, _method, line: {**always, **line},
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -27,7 +28,16 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering()))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in ("uvicorn", "uvicorn.access"):
+        _take_over(logging.getLogger(name))
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at every start that it has nothing to do
+
+
+def _take_over(logger: logging.Logger) -> None:
+    """Let a library that set up handlers of its own write in our form, with the ids; one that is silent stays so."""
+    if logger.handlers:
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 def _rendering() -> list[Processor]:

@@ -10,8 +10,11 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import errors
 from app.api.guard import Guard
+from app.api.hub import Hub
+from app.api.metrics import Metrics
+from app.api.observer import Observer
 from app.api.openapi import TAGS, describe
-from app.api.routes import artifacts, backbones, events, health, jobs, workers
+from app.api.routes import artifacts, backbones, events, health, jobs, metrics, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.log import configure
@@ -19,6 +22,7 @@ from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.choice import store_for
+from app.tracing import tracing_of
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -37,10 +41,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.closing = Event()
     app.state.resources = Resources(settings, Database(settings.sqlalchemy_url), store_for(settings), queue_for(settings))
-    for routes in (jobs, events, artifacts, backbones, workers, health):
+    app.state.hub = Hub(app.state.resources.database, app.state.closing)
+    app.state.metrics = Metrics(app.state.resources.database, settings.heartbeat_seconds)
+    app.state.tracing = tracing_of("dapple-api")
+    for routes in (jobs, events, artifacts, backbones, workers, health, metrics):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(Observer, metrics=app.state.metrics, tracing=app.state.tracing)
     describe(app)
     return app
 
@@ -57,3 +65,4 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     closing.set()
     resources.queue.close()
     resources.database.dispose()
+    app.state.tracing.close()

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         gt=0,
         description="What backbones kept for later jobs may take of the device's memory; default: half of it.",
     )
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Where a worker serves its numbers to Prometheus; default: nowhere."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address for metrics_port.")
     log_level: str = "INFO"
 
     @field_validator("dataset_roots", mode="before")

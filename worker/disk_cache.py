@@ -30,7 +30,7 @@ class DiskCache:
 
     Every method may raise OSError, for a full disk or a folder that cannot be written: callers then do without. After each
     new entry the least recently used ones go until all together have at most `limit_bytes`; the new one stays even if it
-    alone has more.
+    alone has more. `hits` and `misses` count what this process found and what it made.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
@@ -38,6 +38,8 @@ class DiskCache:
         self._unfinished = root / "unfinished"
         self._locks = root / "locks"
         self._limit_bytes = limit_bytes
+        self.hits = 0
+        self.misses = 0
 
     def get(self, key: str, make: Make, tick: Tick) -> Path:
         """The folder of the entry, as `read` finds it. Another process may evict it before it is opened; `read` is safe."""
@@ -54,11 +56,16 @@ class DiskCache:
         entry = self._path(key)
         if entry.is_dir():
             with suppress(*DAMAGE):
-                return _use(entry, opened)
+                found = _use(entry, opened)
+                self.hits += 1
+                return found
         with self._locked(key, tick):
             found, was_made = self._under_lock(entry, make, opened)
         if was_made:
+            self.misses += 1
             self._tidy(entry)
+        else:
+            self.hits += 1
         return found
 
     def _under_lock(self, entry: Path, make: Make, opened: Callable[[Path], Opened]) -> tuple[Opened, bool]:

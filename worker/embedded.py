@@ -16,7 +16,7 @@ from worker.sweeper import Sweeper
 def main() -> None:
     """Run tasks until SIGTERM, SIGINT, or the end of standard input: a child outlives no parent."""
     settings = Settings()
-    configure(settings.log_level)
+    configure(settings.log_level, worker=worker_name())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
     with Process(settings, database, queue, name=worker_name()) as process:
         for number in (signal.SIGTERM, signal.SIGINT):

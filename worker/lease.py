@@ -1,5 +1,6 @@
 """Hold a task while it runs: renew its lease, report its progress, learn that it must stop."""
 
+import contextvars
 import math
 import threading
 import time
@@ -36,7 +37,8 @@ class Holder:
         self._settings = settings
         self._stopping = stopping
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{lease.task.id}", daemon=True)
+        within = contextvars.copy_context()  # its log lines have the task's ids too
+        self._thread = threading.Thread(target=within.run, args=(self._beat,), name=f"heartbeat-{lease.task.id}", daemon=True)
         self._must_stop: DappleError | None = None
         self._renewed_at = time.monotonic()
         self._looked_at = -math.inf  # the first tick always looks

@@ -6,6 +6,7 @@ next step. A process killed in the middle of a task is made good by the task's l
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -34,6 +35,11 @@ class DappleCelery(Celery):
 
     process: Process
 
+    @cached_property
+    def process_name(self) -> str:
+        """Of this process alone; on all its log lines."""
+        return unique_name()
+
     @property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         return self.subclass_with_self(QuietWorker)
@@ -58,7 +64,7 @@ class ProcessStep(bootsteps.StartStopStep):
             settings,
             database,
             queue,
-            name=unique_name(),
+            name=app.process_name,
             queues=frozenset(map(Queue, app.amqp.queues.consume_from)),
             # Behind the messages in the pool's one thread. Should every message be lost, a task is late by a heartbeat.
             on_idle_beat=lambda: parent.pool.apply_async(app.process.drain),
@@ -120,7 +126,7 @@ def work() -> None:
 @signals.setup_logging.connect
 def log_as_everywhere(**_: Any) -> None:
     """Celery's own records go where ours go."""
-    configure(Settings().log_level)
+    configure(Settings().log_level, worker=app.process_name)
 
 
 @signals.worker_shutting_down.connect

@@ -18,12 +18,14 @@ from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
 from app.storage.choice import store_for
+from app.tracing import tracing_of
 from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.disk_cache import DiskCache
 from worker.runner import Runner
 from worker.scratch import remove_abandoned
 from worker.stages.base import Bench
+from worker.telemetry import Telemetry, serve
 
 log = structlog.get_logger()
 
@@ -49,7 +51,18 @@ class Process:
         self.stopping = threading.Event()
         self._bench = bench_for(settings)
         self._queues = queues
-        self._runner = Runner(database, self._bench, queue, name=name, queues=queues, stopping=self.stopping)
+        self._tracing = tracing_of("dapple-worker")
+        self._telemetry = Telemetry(self._bench.backbones, self._bench.cache)
+        self._runner = Runner(
+            database,
+            self._bench,
+            queue,
+            name=name,
+            queues=queues,
+            stopping=self.stopping,
+            telemetry=self._telemetry,
+            tracing=self._tracing,
+        )
         self._on_idle_beat = on_idle_beat
         self._draining = threading.Lock()
         self._announcement = Announcement(
@@ -58,6 +71,7 @@ class Process:
         log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._bench.device), threads=settings.threads)
 
     def __enter__(self) -> Self:
+        serve(self._telemetry, self._bench.settings)
         self._announcement.__enter__()
         return self
 
@@ -65,6 +79,7 @@ class Process:
         self.stopping.set()
         with self._draining:  # the running task ends at its next step, and with it what it needs
             self._announcement.__exit__(kind, error, trace)
+        self._tracing.close()
 
     def drain(self) -> None:
         """Run ready tasks of this process's queues until none is left, the database is away, or `stopping` is set."""

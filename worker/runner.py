@@ -23,10 +23,11 @@ from app.domain.errors import (
     StorageUnavailable,
     TransientError,
 )
-from app.domain.job import Failure, FailureKind, Lease, Queue, Task, TaskKind
+from app.domain.job import Failure, FailureKind, Lease, Outcome, Queue, Task, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
+from app.tracing import Tracing, Untraced
 from worker.lease import Holder, ShuttingDown
 from worker.scratch import scratch_folder
 from worker.stages.base import Bench, Done, Work
@@ -34,6 +35,10 @@ from worker.stages.evaluate import evaluate_arm
 from worker.stages.package import package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
+from worker.telemetry import Telemetry
+
+LOST = "lost"  # how an attempt ends whose lease was given to another worker meanwhile
+FAILURES = (Outcome.FAILED, LOST)
 
 log = structlog.get_logger()
 
@@ -62,6 +67,8 @@ class Runner:
         queues: frozenset[Queue] = ALL_QUEUES,
         stopping: threading.Event,
         stages: Mapping[TaskKind, Stage] = STAGES,
+        telemetry: Telemetry | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._database = database
         self._bench = bench
@@ -70,6 +77,8 @@ class Runner:
         self._queues = queues
         self._stopping = stopping
         self._stages = stages
+        self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
+        self._tracing = tracing or Untraced()
         self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
@@ -83,11 +92,27 @@ class Runner:
         if lease is None:
             return False
         task = lease.task
-        with structlog.contextvars.bound_contextvars(
-            job_id=task.job_id, task=f"{task.kind}-{task.ordinal}", attempt=task.attempt
+        with (
+            structlog.contextvars.bound_contextvars(
+                job_id=task.job_id, task_id=task.id, task=f"{task.kind}-{task.ordinal}", attempt=task.attempt, worker=self._name
+            ),
+            self._tracing.span(f"task {task.kind}", "consumer", lease.traceparent, **self._attributes(task)) as span,
         ):
-            self._run(lease)
+            started = time.monotonic()
+            outcome = self._run(lease)
+            self.telemetry.ended(task.kind, outcome, time.monotonic() - started)
+            span.note(failed=outcome in FAILURES, **{"dapple.task.outcome": outcome})
         return True
+
+    def _attributes(self, task: Task) -> dict[str, str | int]:
+        return {
+            "dapple.job.id": task.job_id,
+            "dapple.task.id": task.id,
+            "dapple.task.kind": task.kind.value,
+            "dapple.task.ordinal": task.ordinal,
+            "dapple.task.attempt": task.attempt,
+            "dapple.worker": self._name,
+        }
 
     def _claimant(self) -> Claimant:
         return Claimant(
@@ -98,7 +123,8 @@ class Runner:
             patience_seconds=self._settings.patience_seconds,
         )
 
-    def _run(self, lease: Lease) -> None:
+    def _run(self, lease: Lease) -> str:
+        """How it ended: one of Outcome, or LOST."""
         log.info("task.started")
         self._remember(lease.spec.dataset_uri)
         started = time.monotonic()
@@ -108,8 +134,11 @@ class Runner:
             log.info("task.succeeded", seconds=round(time.monotonic() - started, 2))
         except LeaseLost as error:
             log.warning("task.lease_lost", reason=str(error))
+            return LOST
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
-            self._end(lease, error)
+            return self._end(lease, error)
+        self.telemetry.sampled(done.samples)
+        return Outcome.SUCCEEDED
 
     def _remember(self, dataset_uri: str) -> None:
         if dataset_uri in self._datasets:
@@ -121,7 +150,8 @@ class Runner:
             scratch_folder(self._settings.scratch_dir) as scratch,
             Holder(self._database, lease, self._settings, self._stopping) as holder,
         ):
-            work = Work(lease, self._earlier(lease.task), scratch, holder.tick)
+            tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
+            work = Work(lease, self._earlier(lease.task), scratch, tick)
             return self._stages[lease.task.kind](work, self._bench)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:
@@ -143,32 +173,37 @@ class Runner:
         for queue, count in Counter(task.kind.queue for task in ready).items():
             self._queue.wake(queue, count)
 
-    def _end(self, lease: Lease, error: Exception) -> None:
-        """Record why the attempt ended, then drop what it stored.
+    def _end(self, lease: Lease, error: Exception) -> str:
+        """Record why the attempt ended, then drop what it stored; how it ended is returned, as by `_run`.
 
         Only while the lease is still held: if not, the attempt may have been published after all.
         """
+        outcome = LOST
         try:
             with self._database.transaction() as session:
-                self._record(session, lease, error)
+                outcome = self._record(session, lease, error)
             self._bench.store.delete_prefix(lease.output_prefix)
             self._queue.wake(lease.task.kind.queue)
         except (LeaseLost, StorageUnavailable) as trouble:
             log.warning("task.not_cleaned_up", reason=str(trouble))
+        return outcome
 
-    def _record(self, session: Session, lease: Lease, error: Exception) -> None:
+    def _record(self, session: Session, lease: Lease, error: Exception) -> Outcome:
         match error:
             case ShuttingDown():
                 log.info("task.released")
                 tasks.release(session, lease)
+                return Outcome.RELEASED
             case Cancelled():
                 log.info("task.cancelled")
                 tasks.cancelled(session, lease)
+                return Outcome.CANCELLED
             case _:
                 failure, again = verdict(error)
                 unforeseen = None if isinstance(error, DappleError) else error
                 log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
                 tasks.fail(session, lease, failure, backoff_seconds=self._settings.retry_backoff_seconds if again else None)
+                return Outcome.FAILED
 
 
 def verdict(error: Exception) -> tuple[Failure, bool]:

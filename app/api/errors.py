@@ -146,4 +146,5 @@ def _methods_here(request: Request) -> list[str]:
 
 def _on_bug(request: Request, error: Exception) -> Response:
     log.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
-    return problem(INTERNAL, request.url.path)
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return problem(INTERNAL, request.url.path, headers={"X-Request-ID": request_id} if request_id else None)

@@ -7,7 +7,9 @@ import typer
 from app.cli.console import ExitCode, complain
 from app.cli.demo import demo
 from app.cli.distil import distil
+from app.cli.doctor import doctor
 from app.cli.jobs import backbones, download, jobs, workers
+from app.cli.migrate import migrate
 from app.cli.plugins import add_installed_commands
 from app.cli.up import up
 from app.cli.version import version
@@ -15,7 +17,7 @@ from app.client import ApiError, Client, ServiceUnreachable
 from app.domain.errors import DappleError, InvalidSpec
 
 app = typer.Typer(name="dapple", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (up, demo, distil, download, backbones, workers, version):
+for command in (up, demo, distil, download, backbones, workers, migrate, doctor, version):
     app.command()(command)
 app.add_typer(jobs)
 add_installed_commands(app)

@@ -80,7 +80,7 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
             task = ready.take(session, job, claimant, lease_seconds)
             if task is not None:
                 attempts.begin(session, job, task, claimant.name)
-                return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token)
+                return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token, job.traceparent)
             held.rollback()
     return None
 

@@ -185,11 +185,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to run one task until it expires; `token` fences every write made under it."""
+    """The right to run one task until it expires; `token` fences every write made under it.
+
+    `traceparent` is the W3C trace context of the job's submission, if that was traced.
+    """
 
     task: Task
     spec: DistillationSpec
     token: int
+    traceparent: str | None = None
 
     @property
     def output_prefix(self) -> str:

@@ -14,8 +14,10 @@ from app.services import validation
 from app.services.resources import Resources
 
 
-def submit(resources: Resources, spec: DistillationSpec, idempotency_key: str | None = None) -> Job:
-    """The new job, or the one that an earlier request with the same key made.
+def submit(
+    resources: Resources, spec: DistillationSpec, idempotency_key: str | None = None, *, traceparent: str | None = None
+) -> Job:
+    """The new job, or the one that an earlier request with the same key made; its tasks continue the trace `traceparent`.
 
     Raises InvalidSpec, BackboneUnavailable, or IdempotencyKeyReused if the key came before with another spec.
     """
@@ -28,7 +30,7 @@ def submit(resources: Resources, spec: DistillationSpec, idempotency_key: str | 
         earlier = _earlier(session, spec, idempotency_key)
         if earlier is not None:
             return earlier
-        row = jobs.insert(session, str(ULID()), spec)
+        row = jobs.insert(session, str(ULID()), spec, traceparent=traceparent)
         job, task = to_job(row), tasks.insert(session, row, [first_task()], TaskState.READY)[0]
         if idempotency_key is not None:
             jobs.remember_key(session, idempotency_key, KeyUse(spec.digest, job.id))

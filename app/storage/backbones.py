@@ -9,7 +9,7 @@ from app.domain.model import Family
 from app.storage.folder import BackboneFolder
 from app.storage.pipelines import INDEX, read
 
-__all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all"]
+__all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all", "list_broken"]
 
 Roots = Sequence[tuple[str, Path]]
 
@@ -30,6 +30,17 @@ def find(roots: Roots, name: str) -> BackboneFolder:
 def list_all(roots: Roots) -> list[BackboneFolder]:
     """Every backbone that can be used, by name; `find` says what is wrong with one that is missing here."""
     return [folder for name, path in sorted(_folders(roots)) if (folder := _read_usable(name, path))]
+
+
+def list_broken(roots: Roots) -> list[tuple[str, str]]:
+    """Name and fault of every backbone whose folder cannot be used."""
+    broken: list[tuple[str, str]] = []
+    for name, path in sorted(_folders(roots)):
+        try:
+            read(name, path)
+        except BackboneUnavailable as error:
+            broken.append((name, str(error)))
+    return broken
 
 
 def _folders(roots: Roots) -> Iterator[tuple[str, Path]]:

@@ -2,10 +2,11 @@ import subprocess
 import sys
 
 BLOCKED = ("torch", "diffusers", "transformers", "numpy", "sklearn", "PIL", "pyarrow", "celery", "worker")
+OPTIONAL = ("opentelemetry.sdk", "opentelemetry.exporter", "psycopg", "obstore", "redis", "kombu")
 
 PROGRAM = f"""
 import sys
-for name in {BLOCKED!r}:
+for name in {BLOCKED + OPTIONAL!r}:
     sys.modules[name] = None
 import app.main
 app.main.create_app()

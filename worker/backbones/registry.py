@@ -41,12 +41,18 @@ class BackboneRegistry:
         self._dtype = dtype
         self._compiled = compiled
         self._memory_bytes = memory_bytes_of(device) // 2 if memory_bytes is None else memory_bytes
+        self.loads = 0  # since the process began
         self._resident: OrderedDict[str, DiffusionBackbone] = OrderedDict()  # by name, the least recently used first
 
     @property
     def resident(self) -> frozenset[str]:
         """Names of the models in memory."""
         return frozenset(self._resident)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the models that are kept."""
+        return sum(one.memory_bytes for one in tuple(self._resident.values()))
 
     def get(self, name: str) -> Backbone:
         """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a broken folder."""
@@ -62,12 +68,13 @@ class BackboneRegistry:
 
     def _load(self, folder: BackboneFolder) -> DiffusionBackbone:
         loaded = ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype)
+        self.loads += 1
         if self._compiled:
             loaded.compile()
         return loaded
 
     def _make_room(self, needed_bytes: int) -> None:
-        while self._resident and needed_bytes + sum(one.memory_bytes for one in self._resident.values()) > self._memory_bytes:
+        while self._resident and needed_bytes + self.resident_bytes > self._memory_bytes:
             self._resident.popitem(last=False)
 
 

@@ -78,11 +78,15 @@ class Publication:
 
 @dataclass(frozen=True)
 class Done:
-    """A stage's result: a JSON-able output, the tasks that follow, and for the last stage what is published."""
+    """A stage's result: a JSON-able output, the tasks that follow, and for the last stage what is published.
+
+    `samples` counts the images that were sampled.
+    """
 
     output: Mapping[str, Any]
     then: Sequence[NewTask] = ()
     publication: Publication | None = None
+    samples: int = 0
 
 
 def output_of(task: Task) -> Mapping[str, Any]:

@@ -49,7 +49,8 @@ def sample_classes(work: Work, bench: Bench) -> Done:
             "estimator_errors": sampled.estimator_errors,
             "references": sampled.references,
             "computed": computed(bench),
-        }
+        },
+        samples=len(labels),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from app.api.conditional import is_known, quoted
-from app.api.dependencies import JobId, Res
+from app.api.dependencies import JobId, Res, Traceparent
 from app.api.errors import documented
 from app.api.rendering import job_detail, job_view, job_views, location
 from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
@@ -37,6 +37,7 @@ def submit_job(
     spec: DistillationSpec,
     response: Response,
     resources: Res,
+    traceparent: Traceparent,
     validate_only: Annotated[bool, Query(description="Check the job and fill in defaults, but store nothing.")] = False,
     idempotency_key: Annotated[
         str | None,
@@ -56,7 +57,7 @@ def submit_job(
         validation.check(spec, resources.settings)
         response.status_code = 200
         return ValidationView(spec=spec)
-    job = submit(resources, spec, idempotency_key)
+    job = submit(resources, spec, idempotency_key, traceparent=traceparent)
     response.headers["Location"] = location(job.id)
     response.headers["Retry-After"] = POLL_AFTER_SECONDS
     return _view(resources, job)

@@ -30,3 +30,15 @@ def test_an_error_is_written_with_its_trace(capsys: pytest.CaptureFixture[str]) 
     configure("info")
     structlog.get_logger("ours").error("request.failed", exc_info=ZeroDivisionError("by zero"))
     assert "ZeroDivisionError" in json.loads(capsys.readouterr().err)["exception"]
+
+
+def test_what_the_server_writes_has_the_same_form_unless_it_was_silenced(capsys: pytest.CaptureFixture[str]) -> None:
+    access, server = logging.getLogger("uvicorn.access"), logging.getLogger("uvicorn")
+    access.propagate, server.handlers = False, [logging.StreamHandler()]
+    server.setLevel(logging.INFO)
+    configure("info")
+    server.info("started")
+    access.info("GET /livez")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "started"
+    access.propagate = True

@@ -22,6 +22,7 @@ OPERATIONS = {
     "list_workers",
     "get_liveness",
     "get_readiness",
+    "get_service_metrics",
 }
 
 

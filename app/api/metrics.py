@@ -1,0 +1,85 @@
+"""What Prometheus is told of this process's requests, and of the jobs, tasks and workers in the database."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.db import census
+from app.db.census import Census
+from app.db.session import Database
+from app.domain.errors import DatabaseUnavailable
+
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Metrics:
+    """The numbers of one application; nothing is global, so two in one process do not mix."""
+
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+        """`heartbeat_seconds`: how often workers say that they are there."""
+        self._registry = CollectorRegistry()
+        self._registry.register(Counted(database, heartbeat_seconds))
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "dapple_http_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "dapple_http_request_duration_seconds",
+            "Time until the head of the answer was sent.",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is its template, never a URL of somebody's choosing."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def exposed(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class Counted(Collector):
+    """Reads the database at each scrape, so that every replica of the API tells the same, whoever did the work."""
+
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+        self._database = database
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """The names only: asked for when the collector is registered, before there is a database."""
+        return iter((GaugeMetricFamily("dapple_database_up", ""),))
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Without the database there is `dapple_database_up 0` and none of what is in it."""
+        try:
+            with self._database.reading() as session:
+                taken = census.take(session, self._heartbeat_seconds)
+        except DatabaseUnavailable:
+            yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 0)
+        else:
+            yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 1)
+            yield from _gauges(taken)
+
+
+def _gauges(taken: Census) -> Iterator[GaugeMetricFamily]:
+    jobs = GaugeMetricFamily("dapple_jobs", "Jobs by state.", labels=("state",))
+    for state, count in taken.jobs.items():
+        jobs.add_metric((state,), count)
+    ready = GaugeMetricFamily("dapple_queue_ready_tasks", "Tasks that wait for a worker.", labels=("queue",))
+    running = GaugeMetricFamily("dapple_queue_running_tasks", "Tasks that a worker holds.", labels=("queue",))
+    oldest = GaugeMetricFamily(
+        "dapple_queue_oldest_ready_seconds", "For how long the first task has been ready; 0 if none is.", labels=("queue",)
+    )
+    workers = GaugeMetricFamily("dapple_queue_workers", "Live workers that consume the queue.", labels=("queue",))
+    for queue, found in taken.queues.items():
+        ready.add_metric((queue,), found.ready)
+        running.add_metric((queue,), found.running)
+        oldest.add_metric((queue,), found.oldest_ready_seconds)
+        workers.add_metric((queue,), found.workers)
+    yield from (jobs, ready, running, oldest, workers)
+    yield GaugeMetricFamily("dapple_workers", "Live workers, each once.", taken.workers)

@@ -1,0 +1,16 @@
+"""`dapple migrate`."""
+
+from app.cli.console import answers
+from app.db.session import Database
+from app.settings import Settings
+
+
+def migrate() -> None:
+    """Bring the database's tables to this version and exit; of several at once, one does it and the others wait."""
+    settings = Settings()
+    if settings.database_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    database.dispose()
+    answers.print("the tables are those of this version")

@@ -1,0 +1,145 @@
+"""Traces of requests and tasks, sent where OTEL_EXPORTER_OTLP_ENDPOINT says; without it, or without the packages, nothing is.
+
+What ties the parts of a trace together is the W3C `traceparent`, a short text: a request brings it or gets it, the job keeps
+it, and every attempt at a task goes on from there. https://www.w3.org/TR/trace-context/#traceparent-header
+"""
+
+import os
+import re
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from threading import Thread
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import structlog
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span as RecordedSpan
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+FLUSH_SECONDS = 3.0  # at the end, for what was not yet sent; a collector that is down must not hold up a shutdown
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+Attribute = str | int | float | bool
+Kind = Literal["server", "consumer"]
+
+log = structlog.get_logger()
+
+
+class Span(Protocol):
+    """One request or attempt while it runs."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """What continues this span elsewhere; None where there is no trace."""
+        ...
+
+    def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
+        """Add what became known meanwhile."""
+        ...
+
+
+class Tracing(Protocol):
+    """Makes spans. Safe to share between threads; nothing it does can fail what is traced."""
+
+    def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> AbstractContextManager[Span]:
+        """A span around the block; on its log lines are `trace_id` and `span_id`. `parent`: a traceparent, checked here."""
+        ...
+
+    def close(self) -> None:
+        """Send what was not yet sent, waiting for a few seconds at most."""
+        ...
+
+
+class Untraced:
+    """Hands on the trace of whoever asked, and adds nothing to it."""
+
+    @contextmanager
+    def span(self, _name: str, _kind: Kind, parent: str | None, /, **_attributes: Attribute) -> Generator[Span]:
+        yield _Passing(checked(parent))
+
+    def close(self) -> None:
+        """There is nothing to send."""
+
+
+class _Passing:
+    def __init__(self, traceparent: str | None) -> None:
+        self.traceparent = traceparent
+
+    def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
+        """Nobody reads it."""
+
+
+def checked(traceparent: str | None) -> str | None:
+    """The traceparent if it is one; a malformed one begins no trace and breaks none."""
+    return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
+
+
+def tracing_of(service: str) -> Tracing:
+    """What the environment asks for: the variables of OpenTelemetry. `service` is the default of OTEL_SERVICE_NAME."""
+    if not os.environ.get(ENDPOINT):
+        return Untraced()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ModuleNotFoundError as error:
+        reason = f"{ENDPOINT} is set, but {error.name} is not installed: pip install 'dapple[otel]'"
+        log.warning("tracing.off", reason=reason)
+        return Untraced()
+    return OpenTelemetry(os.environ.get("OTEL_SERVICE_NAME", service), OTLPSpanExporter(timeout=FLUSH_SECONDS))
+
+
+class OpenTelemetry:
+    """Spans of OpenTelemetry, sent in batches from a thread by `exporter`. Nothing global is set."""
+
+    def __init__(self, service: str, exporter: "SpanExporter") -> None:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        resource = Resource.create({"service.name": service, "service.version": version("dapple")})
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("dapple")
+
+    @contextmanager
+    def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> Generator[Span]:
+        from opentelemetry.context import Context
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier = {"traceparent": parent} if parent is not None and checked(parent) else {}
+        before = TraceContextTextMapPropagator().extract(carrier, context=Context())
+        kinds = {"server": SpanKind.SERVER, "consumer": SpanKind.CONSUMER}
+        with self._tracer.start_as_current_span(name, before, kinds[kind], attributes, record_exception=False) as current:
+            recorded = _Recorded(current)
+            with structlog.contextvars.bound_contextvars(**recorded.ids):
+                yield recorded
+
+    def close(self) -> None:
+        """Send what was not yet sent, waiting for a few seconds at most."""
+        closing = Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(FLUSH_SECONDS)
+
+
+class _Recorded:
+    def __init__(self, span: "RecordedSpan") -> None:
+        self._span = span
+
+    @property
+    def ids(self) -> dict[str, str]:
+        context = self._span.get_span_context()
+        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+    @property
+    def traceparent(self) -> str:
+        return "00-{trace_id}-{span_id}-".format_map(self.ids) + f"{self._span.get_span_context().trace_flags:02x}"
+
+    def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
+        from opentelemetry.trace import StatusCode
+
+        self._span.set_attributes(attributes)
+        if failed:
+            self._span.set_status(StatusCode.ERROR)

@@ -1,0 +1,173 @@
+"""`dapple doctor` on real folders, databases and sockets."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.cli import main
+from app.db.session import Database, now
+from app.db.tables import WorkerRow
+from app.domain.diagnosis import Finding, Verdict, is_sound
+from app.domain.errors import StorageUnavailable
+from app.domain.job import Queue
+from app.domain.ports import ArtifactStore
+from app.domain.worker import About
+from app.services.checks import PATIENCE_SECONDS
+from app.services.diagnosis import diagnose
+from app.settings import Settings
+from app.storage.local import LocalArtifactStore
+
+
+def local(settings: Settings) -> ArtifactStore:
+    return LocalArtifactStore(settings.artifacts_dir)
+
+
+def look(settings: Settings, environ: dict[str, str] | None = None) -> dict[str, Finding]:
+    """The last finding about each subject."""
+    return {finding.subject: finding for finding in diagnose(settings, local, environ or {})}
+
+
+@pytest.fixture
+def migrated(settings: Settings) -> Settings:
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    database.dispose()
+    return settings
+
+
+@pytest.fixture
+def silent_port() -> Generator[int]:
+    """Accepts connections and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_sound_installation_without_workers_is_warned_about_its_queues_only(migrated: Settings) -> None:
+    found = diagnose(migrated, local, {})
+    assert is_sound(found)
+    assert [f.subject for f in found if f.verdict is not Verdict.OK] == ["queue gpu", "queue cpu"]
+
+
+def test_a_live_worker_satisfies_its_queues(migrated: Settings) -> None:
+    database = Database(migrated.sqlalchemy_url)
+    with database.transaction() as session:
+        session.add(WorkerRow(name="w", about=asdict(About((Queue.CPU,), "cpu", 1, ())), started_at=now(), seen_at=now()))
+    database.dispose()
+    found = look(migrated)
+    assert (found["queue cpu"].verdict, found["queue gpu"].verdict) == (Verdict.OK, Verdict.WARN)
+
+
+def test_a_misspelt_setting_is_told_with_the_nearest_name(migrated: Settings) -> None:
+    found = diagnose(migrated, local, {"DAPPLE_BROKR_URL": "x", "DAPPLE_URL": "y"})
+    warned = next(f for f in found if f.subject == "settings" and f.verdict is Verdict.WARN)
+    assert "DAPPLE_BROKR_URL" in warned.message
+    assert "DAPPLE_BROKER_URL" in warned.advice
+
+
+def test_older_tables_fail_and_the_command_is_named(settings: Settings, bare_url: str) -> None:
+    settings = settings.model_copy(update={"database_url": bare_url})
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    with database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    database.dispose()
+    finding = look(settings)["database"]
+    assert (finding.verdict, "dapple migrate" in finding.advice) == (Verdict.FAIL, True)
+
+
+def test_a_clock_that_is_off_is_a_warning(migrated: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 600)
+    assert "600 s ahead" in look(migrated)["clock"].message
+
+
+def test_nothing_waits_for_what_never_answers(migrated: Settings, silent_port: int) -> None:
+    began = time.monotonic()
+    urls = {
+        "broker_url": f"redis://127.0.0.1:{silent_port}/0",
+        "database_url": f"postgresql+psycopg://127.0.0.1:{silent_port}/x",
+    }
+    found = look(migrated.model_copy(update=urls))
+    assert time.monotonic() - began < PATIENCE_SECONDS + 2
+    assert (found["broker"].verdict, found["database"].verdict) == (Verdict.FAIL, Verdict.FAIL)
+
+
+def _answering(reply: bytes) -> str:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with listener, connection:
+            connection.recv(1024)
+            connection.sendall(reply)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reply", "verdict"),
+    [
+        ("redis", b"+PONG\r\n", Verdict.OK),
+        ("redis", b"-NOAUTH Authentication required.\r\n", Verdict.FAIL),
+        ("amqp", b"\x01\x00\x00\x00\x00", Verdict.OK),
+        ("amqp", b"HTTP/1.1 400 Bad Request\r\n", Verdict.FAIL),
+    ],
+)
+def test_a_broker_is_known_by_what_it_answers(migrated: Settings, scheme: str, reply: bytes, verdict: Verdict) -> None:
+    finding = look(migrated.model_copy(update={"broker_url": f"{scheme}://{_answering(reply)}"}))["broker"]
+    assert finding.verdict is verdict, finding
+
+
+def test_a_broken_backbone_is_told_with_its_reason(migrated: Settings) -> None:
+    (migrated.data_dir / "backbones" / "tiny" / "transformer" / "config.json").write_text("{")
+    found = diagnose(migrated, local, {})
+    broken = next(f for f in found if f.subject == "backbones" and f.verdict is Verdict.WARN)
+    assert broken.message.startswith("tiny cannot be used: ")
+    assert "config.json" in broken.message
+
+
+def test_a_store_that_cannot_be_written_fails_in_its_own_words(migrated: Settings) -> None:
+    def unwritable(_: Settings) -> ArtifactStore:
+        raise StorageUnavailable("the artifact store cannot be written: no bucket 'x'")
+
+    finding = next(f for f in diagnose(migrated, unwritable, {}) if f.subject == "artifacts")
+    assert (finding.verdict, "no bucket" in finding.message) == (Verdict.FAIL, True)
+
+
+def test_a_missing_folder_of_datasets_is_a_warning(migrated: Settings, tmp_path: Path) -> None:
+    assert look(migrated.model_copy(update={"dataset_roots": (tmp_path / "no",)}))["datasets"].verdict is Verdict.WARN
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_fails(migrated: Settings) -> None:
+    assert look(migrated.model_copy(update={"device": "cuda:7"}))["device"].verdict in (Verdict.FAIL, Verdict.WARN)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_the_command_prints_json_and_its_exit_code_says_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAPPLE_DATA_DIR", str(tmp_path))
+    assert run("migrate") == 0
+    capsys.readouterr()
+    assert run("doctor", "--json") == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert found[0].keys() == {"subject", "verdict", "message", "advice"}
+    monkeypatch.setenv("DAPPLE_THREADS", "0")
+    assert run("doctor") == 1
+    assert "DAPPLE_THREADS" in capsys.readouterr().out
