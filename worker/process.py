@@ -17,7 +17,7 @@ from app.domain.job import Queue
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
+from app.storage.choice import store_for
 from app.tracing import tracing_of
 from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
@@ -110,7 +110,7 @@ def bench_for(settings: Settings) -> Bench:
     device = device_named(settings.device)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    store = LocalArtifactStore(settings.artifacts_dir)
+    store = store_for(settings)
     store.sweep()
     remove_abandoned(settings.scratch_dir)
     backbones = BackboneRegistry(

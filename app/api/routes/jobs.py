@@ -13,6 +13,8 @@ from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.db import jobs
 from app.db.jobs import Filters
 from app.domain.job import Job, JobState
+from app.domain.plan import first_task
+from app.domain.progress import untouched
 from app.domain.spec import DistillationSpec
 from app.services import validation
 from app.services.cancel import cancel
@@ -124,5 +126,7 @@ def delete_job(job_id: JobId, resources: Res) -> None:
 
 
 def _view(resources: Resources, job: Job) -> JobView:
+    if job.state is JobState.QUEUED:  # nothing of it has begun, so there is nothing to ask
+        return job_view(job, [untouched(first_task())])
     with resources.database.reading() as session:
         return job_view(job, jobs.progress(session, [job.id])[job.id])
