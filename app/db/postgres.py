@@ -1,5 +1,6 @@
 """Postgres through psycopg 3: nobody waits for ever, neither for a lock nor for a server that has gone silent."""
 
+import math
 import time
 from typing import Any
 
@@ -10,7 +11,6 @@ from sqlalchemy import URL, NullPool, create_engine, event
 
 from app.db.engines import Engines
 
-SILENCE_SECONDS = 30.0  # longer than any wait for a lock, so that it means what it says
 CONNECTIONS = 40  # as many as the API has threads; a worker uses two or three of them
 CONNECT = {
     "connect_timeout": 5,
@@ -26,7 +26,7 @@ LIMITS = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=20s"
 POOL_SECONDS = 10.0
 
 
-def engines(url: URL) -> Engines:
+def engines(url: URL, silence_seconds: float) -> Engines:
     """Options in the URL come before ours. A migration may take as long as it needs."""
     url = url.set(drivername="postgresql+psycopg")
     connect = {name: value for name, value in CONNECT.items() if name not in url.query}
@@ -38,7 +38,13 @@ def engines(url: URL) -> Engines:
         pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
     )
-    event.listen(writing, "do_connect", _connect)
+
+    def connect_impatiently(_dialect: object, _record: object, arguments: Any, options: Any) -> Connection:
+        connection = Connection.connect(*arguments, **options)
+        connection.silence_seconds = silence_seconds
+        return connection
+
+    event.listen(writing, "do_connect", connect_impatiently)
     return Engines(
         writing=writing,
         reading=writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
@@ -46,15 +52,13 @@ def engines(url: URL) -> Engines:
     )
 
 
-def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> "Connection":
-    return Connection.connect(*arguments, **options)
-
-
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when its server has sent nothing for SILENCE_SECONDS of a statement.
+    """A connection that is closed when its server has sent nothing for `silence_seconds` of a statement.
 
     libpq notices a peer that is gone, not one whose network accepts bytes and never answers.
     """
+
+    silence_seconds = math.inf
 
     def wait(self, gen: PQGen[RV], *args: Any, **options: Any) -> RV:
         return super().wait(self._unless_silent(gen), *args, **options)
@@ -67,9 +71,9 @@ class Connection(psycopg.Connection[Any]):
                 ready = yield wanted  # psycopg resumes us several times a second, with nothing ready if nothing came
                 if ready & Ready.R:
                     heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > SILENCE_SECONDS:
+                elif time.monotonic() - heard_at > self.silence_seconds:
                     self.close()
-                    raise psycopg.OperationalError(f"the server has been silent for {SILENCE_SECONDS:g} s")
+                    raise psycopg.OperationalError(f"the server has been silent for {self.silence_seconds:g} s")
                 wanted = gen.send(ready)
         except StopIteration as end:
             return end.value

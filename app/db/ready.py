@@ -3,13 +3,13 @@
 Every query here names states as literals: a partial index is used only where its condition stands in the query.
 """
 
-from sqlalchemy import ColumnElement, Label, Subquery, and_, case, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Label, Subquery, and_, case, func, literal_column, or_, select, union_all, update
 from sqlalchemy.orm import Session, aliased
 
 from app.db.session import now
 from app.db.tables import JobRow, TaskRow
 from app.domain.job import JobState, Queue, TaskState
-from app.domain.worker import ALL_QUEUES, Claimant
+from app.domain.worker import Claimant
 
 WINDOW = 64  # how many tasks are compared: a claim costs the same however many are ready
 COUNTED = 10_000
@@ -37,7 +37,7 @@ def take(session: Session, job: JobRow, claimant: Claimant, lease_seconds: float
     """The held job's first ready task of the claimant's queues, now running; None if others have taken them all."""
     task = aliased(TaskRow)
     unfinished = task.state != literal_column("'succeeded'")  # the index is a partial one; SQLite cannot infer it
-    of_job = (task.job_id == job.id, unfinished, _ready(task), *_of_queues(task, claimant))
+    of_job = (task.job_id == job.id, unfinished, _ready(task), task.queue.in_(sorted(claimant.queues)))
     first = select(task.id).where(*of_job).order_by(task.id).limit(1).scalar_subquery()
     change = (
         update(TaskRow)
@@ -60,7 +60,7 @@ def counts(session: Session) -> dict[Queue, int]:
 
 
 def _some_of(queue: Queue) -> Subquery:
-    return select(TaskRow.id).where(*_claimable(), TaskRow.queue == queue.value).limit(COUNTED).subquery()
+    return select(TaskRow.id).where(*_claimable(queue)).limit(COUNTED).subquery()
 
 
 def _ranked(claimant: Claimant) -> Subquery:
@@ -68,13 +68,7 @@ def _ranked(claimant: Claimant) -> Subquery:
 
     What has waited longer than the claimant's patience comes first, the longest first, so that nothing starves.
     """
-    near = (
-        select(TaskRow.id, TaskRow.job_id, TaskRow.rank, TaskRow.ready_at, JobRow.backbone, JobRow.dataset_uri)
-        .where(*_claimable(), *_of_queues(TaskRow, claimant))
-        .order_by(TaskRow.rank, TaskRow.id)
-        .limit(WINDOW)
-        .subquery("near")
-    )
+    near = union_all(*(select(_window(queue)) for queue in sorted(claimant.queues))).subquery("near")
     overdue = near.c.ready_at <= now() - claimant.patience_seconds
     holds_backbone = near.c.backbone.in_(claimant.backbones)
     holds_dataset = near.c.dataset_uri.in_(claimant.dataset_uris)
@@ -84,17 +78,23 @@ def _ranked(claimant: Claimant) -> Subquery:
     return select(near.c.id, near.c.job_id, place, overdue_since).subquery("best")
 
 
-def _claimable() -> tuple[ColumnElement[bool], ...]:
+def _window(queue: Queue) -> Subquery:
+    return (
+        select(TaskRow.id, TaskRow.job_id, TaskRow.rank, TaskRow.ready_at, JobRow.backbone, JobRow.dataset_uri)
+        .where(*_claimable(queue))
+        .order_by(TaskRow.rank, TaskRow.id)
+        .limit(WINDOW)
+        .with_hint(TaskRow, "INDEXED BY tasks_ready", "sqlite")  # it would rather sort all tasks of all open jobs
+        .subquery()
+    )
+
+
+def _claimable(queue: Queue) -> tuple[ColumnElement[bool], ...]:
     """Ready tasks, joined with their jobs, of jobs that may run: a queued job past its deadline is left to `expire`."""
     in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
     open_job = or_(JobRow.state == JobState.RUNNING, and_(JobRow.state == JobState.QUEUED, in_time))
-    return JobRow.id == TaskRow.job_id, _ready(TaskRow), open_job
+    return JobRow.id == TaskRow.job_id, TaskRow.queue == queue.value, _ready(TaskRow), open_job
 
 
 def _ready(task: type[TaskRow]) -> ColumnElement[bool]:
     return and_(task.state == literal_column("'ready'"), task.not_before <= now())
-
-
-def _of_queues(task: type[TaskRow], claimant: Claimant) -> tuple[ColumnElement[bool], ...]:
-    """No condition for who takes everything: then one index has all tasks in order."""
-    return () if claimant.queues >= ALL_QUEUES else (task.queue.in_(sorted(claimant.queues)),)

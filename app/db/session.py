@@ -20,6 +20,7 @@ from app.domain.errors import DatabaseUnavailable, PermanentError
 from app.settings import INSTALLED_AT
 
 MIGRATIONS = INSTALLED_AT / "migrations"
+SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which is no silence of the server's
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 _MIGRATION_LOCK = 0x6461_7070_6C65
 
@@ -45,11 +46,12 @@ class Database:
     """One database and its pool of connections; safe to share between threads.
 
     `url` is sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Raises PermanentError for what is neither, or where
-    Postgres is asked for and its driver is not installed.
+    Postgres is asked for and its driver is not installed. A Postgres server that sends nothing for `silence_seconds` of a
+    statement counts as gone.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engines = _engines(url)
+    def __init__(self, url: str, *, silence_seconds: float = SILENCE_SECONDS) -> None:
+        self._engines = _engines(url, silence_seconds)
 
     @contextmanager
     def transaction(self) -> Generator[Session]:
@@ -98,7 +100,7 @@ class Database:
         self._engines.dispose()
 
 
-def _engines(url: str) -> Engines:
+def _engines(url: str, silence_seconds: float) -> Engines:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite.engines(parsed)
@@ -108,7 +110,7 @@ def _engines(url: str) -> Engines:
         from app.db import postgres
     except ImportError as error:
         raise PermanentError("a postgresql:// database needs psycopg: pip install 'dapple[postgres]'") from error
-    return postgres.engines(parsed)
+    return postgres.engines(parsed, silence_seconds)
 
 
 @contextmanager

@@ -45,8 +45,7 @@ class JobRow(Base):
 class TaskRow(Base):
     __tablename__ = "tasks"
     __table_args__ = (
-        Index("tasks_ready", "rank", "id", **_where("state = 'ready'")),
-        Index("tasks_ready_of_queue", "queue", "rank", "id", **_where("state = 'ready'")),
+        Index("tasks_ready", "queue", "rank", "id", **_where("state = 'ready'")),
         Index("tasks_running", "id", **_where("state = 'running'")),  # not the lease: a renewal then touches no index
         Index("tasks_unfinished", "job_id", "id", **_where("state <> 'succeeded'")),
         Index("tasks_of_job", "job_id", "kind", "ordinal", unique=True),

@@ -131,14 +131,15 @@ def _copy(source: Path, target: Path) -> tuple[str, int]:
 def _files(folder: Path) -> Iterator[Path]:
     """Every file below, in the order of their whole paths; what vanishes meanwhile is left out."""
     try:
-        found = sorted(folder.iterdir(), key=lambda path: path.name + "/" * path.is_dir())
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_dir()) for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for path in found:
-        if path.is_dir():
-            yield from _files(path)
+    for name, is_folder in found:
+        if is_folder:
+            yield from _files(folder / name)
         else:
-            yield path
+            yield folder / name
 
 
 def _make_folders(root: Path, folder: Path) -> None:

@@ -30,8 +30,7 @@ def upgrade() -> None:
     op.drop_index("tasks_claimable", "tasks")
     _describe_tasks()
     _collate_keys("C")
-    _index("tasks_ready", ["rank", "id"], READY)
-    _index("tasks_ready_of_queue", ["queue", "rank", "id"], READY)
+    _index("tasks_ready", ["queue", "rank", "id"], READY)
     _index("tasks_running", ["id"], RUNNING)
     _index("tasks_unfinished", ["job_id", "id"], UNFINISHED)
     op.create_table(
@@ -45,7 +44,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("workers")
-    for index in ("tasks_ready", "tasks_ready_of_queue", "tasks_running", "tasks_unfinished"):
+    for index in ("tasks_ready", "tasks_running", "tasks_unfinished"):
         op.drop_index(index, "tasks")
     _collate_keys("default")
     with op.batch_alter_table("tasks") as tasks:

@@ -41,8 +41,8 @@ class Mischief:
 
     def run(self, until: float) -> None:
         weights = {
-            self.submit: 2, self.claim: 14, self.renew: 8, self.finish: 8, self.fail: 1, self.release: 1,
-            self.cancel: 1, self.delete: 1, self.expire: 1, self.forget: 1,
+            self.submit: 2, self.claim: 30, self.renew: 8, self.finish: 20, self.fail: 2, self.release: 2,
+            self.cancel: 2, self.delete: 1, self.expire: 2, self.forget: 1,
         }  # fmt: skip
         actions = list(weights)
         while time.monotonic() < until:
@@ -81,7 +81,7 @@ class Mischief:
 
     def cancel(self) -> None:
         if self._job_ids:
-            self._call(jobs.request_cancel, self._random.choice(self._job_ids))
+            self._call(jobs.request_cancel, self._random.choice(self._job_ids[-3:]))
 
     def delete(self) -> None:
         if self._job_ids:

@@ -3,21 +3,12 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
 
 from app.domain.errors import ArtifactNotReady, StorageUnavailable
 from app.domain.ports import ArtifactStore
-from app.storage.local import LocalArtifactStore
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    if request.param == "folder":
-        return LocalArtifactStore(tmp_path / "artifacts")
-    return cast(ArtifactStore, request.getfixturevalue("s3"))
 
 
 def content(store: ArtifactStore, key: str) -> bytes:

@@ -239,14 +239,15 @@ def damaging_proxy(endpoint: str, found: bytes) -> Generator[str]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-MEASURED = """
-import json, resource, sys
+MEASURED = '''
+import json, re, sys
 from pathlib import Path
 from app.settings import Settings
 from app.storage.choice import store_for
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    """In megabytes; ru_maxrss would begin with the parent's."""
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
 
 store = store_for(Settings())
 store.check()
@@ -258,7 +259,7 @@ with store.open("huge") as stream:
     while chunk := stream.read(1 << 20):
         size += len(chunk)
 print(json.dumps({"put": after_put - before, "read": peak() - before, "size": size}))
-"""
+'''
 
 
 @pytest.mark.slow
@@ -271,7 +272,7 @@ def test_a_file_of_300_megabytes_goes_through_little_memory(bucket: Bucket, tmp_
     done = subprocess.run(command, env=os.environ | bucket.environment, capture_output=True, check=True)
     measured = json.loads(done.stdout)
     assert measured["size"] == 300 << 20
-    assert max(measured["put"], measured["read"]) < 80, measured
+    assert max(measured["put"], measured["read"]) < 48, measured
     new_store(bucket).delete(["huge"])
 
 

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def test_an_unreachable_database_is_named_as_such(tmp_path: Path) -> None:
 def test_only_databases_that_are_tested_are_taken(url: str) -> None:
     with pytest.raises(PermanentError, match=r"must be sqlite:// or postgresql://"):
         Database(url)
+
+
+def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("app.db.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "app.db.postgres", None)
+    with pytest.raises(PermanentError, match=r"pip install 'dapple\[postgres\]'"):
+        Database("postgresql://h/d")
 
 
 def test_migrations_are_found_beside_the_package() -> None:

@@ -1,0 +1,29 @@
+"""Which stored objects the rows name."""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from app.db.rows import to_artifact
+from app.db.session import now
+from app.db.tables import JobRow
+from app.domain.job import JobState
+
+ENDED = [state for state in JobState if state.terminal]
+
+
+def kept(session: Session, job_ids: Collection[str], grace_seconds: float) -> Mapping[str, frozenset[str] | None]:
+    """What each of these jobs keeps, by job; one that does not exist is missing.
+
+    A job that ended more than `grace_seconds` ago keeps the keys of its archive and its preview: nothing reads what its tasks
+    made once it has ended. None: the job keeps everything.
+    """
+    ended = and_(JobRow.state.in_(ENDED), JobRow.finished_at <= now() - grace_seconds)
+    query = select(JobRow.id, JobRow.archive, JobRow.preview, ended).where(JobRow.id.in_(job_ids))
+    return {job_id: _keys(archive, preview) if over else None for job_id, archive, preview, over in session.execute(query)}
+
+
+def _keys(*stored: Mapping[str, object] | None) -> frozenset[str]:
+    artifacts = map(to_artifact, stored)
+    return frozenset(artifact.key for artifact in artifacts if artifact is not None)

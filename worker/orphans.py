@@ -1,0 +1,44 @@
+"""Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of jobs deleted by half."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import structlog
+
+from app.db import artifacts
+from app.db.session import Database
+from app.domain.ports import ArtifactStore
+
+JOBS = "jobs/"
+PAGE_KEYS = 250
+GRACE_SECONDS = 3600.0
+
+log = structlog.get_logger()
+
+
+def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float = GRACE_SECONDS) -> int:
+    """How many objects were removed. Raises StorageUnavailable, DatabaseUnavailable.
+
+    Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended more than `grace_seconds`
+    ago. Several may sweep at once, and jobs be submitted meanwhile: a job's row is there before its first object is, and rows
+    are read after objects were listed. So a store belongs to one database: another's objects would be orphans.
+    """
+    removed = store.sweep()
+    keys = store.keys(JOBS)
+    while page := list(islice(keys, PAGE_KEYS)):
+        orphans = _orphans(database, page, grace_seconds)
+        store.delete(orphans)
+        removed += len(orphans)
+    if removed:
+        log.info("orphans.removed", count=removed)
+    return removed
+
+
+def _orphans(database: Database, keys: Sequence[str], grace_seconds: float) -> list[str]:
+    with database.reading() as session:
+        kept = artifacts.kept(session, {_job_of(key) for key in keys}, grace_seconds)
+    return [key for key in keys if (named := kept.get(_job_of(key), frozenset())) is not None and key not in named]
+
+
+def _job_of(key: str) -> str:
+    return key.split("/")[1]
