@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from worker.orphans import sweep_orphans
 
 from app.client import Client
 from app.db.session import Database
@@ -20,6 +19,7 @@ from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running
 from tests.faults.processes import until
 from tests.faults.schedule import schedule
+from worker.orphans import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
 SHORT = {
