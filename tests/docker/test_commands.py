@@ -40,7 +40,8 @@ class Stack:
         }
 
     def environment(self, name: str) -> Mapping[str, str]:
-        ours: dict[str, str] = {key: self._moved.get(key, value) for key, value in self.services[name]["environment"].items()}
+        wanted: dict[str, str] = self.services[name]["environment"]
+        ours = wanted | {key: value for key, value in self._moved.items() if key in wanted}
         del ours["DAPPLE_ARTIFACTS_URL"]  # no such store runs here: a folder is its stand-in
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {key: os.environ[key] for key in ("PYTHONPATH", "HOME", "OMP_NUM_THREADS") if key in os.environ}
