@@ -19,7 +19,8 @@ class Settings(BaseSettings):
     `dataset_roots` is a list of folders separated by `:` in the environment, or a JSON list if a name has a `:`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid")
+    # What was given is no part of errors: it may be a URL with a password.
+    model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("dapple"))
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")

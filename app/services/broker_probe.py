@@ -18,7 +18,10 @@ def answers(url: str, seconds: float) -> str:
     To Redis the password is told as well; to RabbitMQ it is not, as it asks only after a longer greeting.
     """
     parts = urlsplit(url)
-    where = f"{parts.scheme.rstrip('s')} at {parts.hostname}:{parts.port or PORTS.get(parts.scheme)}"
+    try:
+        where = f"{parts.scheme.rstrip('s')} at {parts.hostname}:{parts.port or PORTS.get(parts.scheme)}"
+    except ValueError as error:  # its text quotes what stands where a port should, which is a part of such a password
+        raise BrokerSilent("the URL has no valid port; write / @ : # in a password as %2F %40 %3A %23") from error
     if parts.scheme not in PORTS:
         raise BrokerSilent(f"{parts.scheme}:// is no broker that is known here; use redis:// or amqp://")
     try:

@@ -129,6 +129,13 @@ def test_a_broker_is_known_by_what_it_answers(migrated: Settings, scheme: str, r
     assert finding.verdict is verdict, finding
 
 
+def test_a_password_that_breaks_the_url_is_not_told(migrated: Settings) -> None:
+    finding = look(migrated.model_copy(update={"broker_url": "redis://:secret/1@broker/0"}))["broker"]
+    assert finding.verdict is Verdict.FAIL
+    assert "%2F" in finding.message
+    assert "secret" not in finding.message
+
+
 def test_a_broken_backbone_is_told_with_its_reason(migrated: Settings) -> None:
     (migrated.data_dir / "backbones" / "tiny" / "transformer" / "config.json").write_text("{")
     found = diagnose(migrated, local, {})

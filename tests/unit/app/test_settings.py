@@ -65,3 +65,10 @@ def test_the_cache_lies_in_the_data_folder(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert settings.cache_dir == tmp_path / "cache"
     assert settings.cache_bytes == 20 * 2**30
+
+
+def test_an_error_tells_no_password() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings(lease_seconds=10, heartbeat_seconds=10, database_url="postgresql://dapple:secret@db/dapple")
+    assert "heartbeat_seconds" in str(raised.value)
+    assert "secret" not in str(raised.value)
