@@ -193,7 +193,7 @@ class Runner:
             return ()
 
     def _end(self, lease: Lease, error: Exception) -> str:
-        """Record why the attempt ended, then drop what it stored; how it ended is returned, as by `_run`.
+        """Record why the attempt ended, wake who may go on, then drop what was stored; how it ended, as `_run` says it.
 
         Only while the lease is still held: if not, the attempt may have been published after all.
         """
@@ -201,8 +201,8 @@ class Runner:
         try:
             with self._database.transaction() as session:
                 outcome = self._record(session, lease, error)
+            self._queue.wake(lease.task.kind.queue)  # first: a store that is away takes its time, and then raises
             self._bench.store.delete_prefix(lease.output_prefix)
-            self._queue.wake(lease.task.kind.queue)
         except (LeaseLost, StorageUnavailable) as trouble:
             log.warning("task.not_cleaned_up", reason=str(trouble))
         return outcome

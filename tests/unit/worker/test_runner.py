@@ -1,4 +1,5 @@
 import errno
+import shutil
 import threading
 from collections.abc import Callable
 
@@ -17,10 +18,9 @@ from app.domain.errors import (
     StorageUnavailable,
     TransientError,
 )
-from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, TaskKind
-from app.queue.polling import PollingQueue
+from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Queue, TaskKind
 from app.storage.local import LocalArtifactStore
-from tests.unit.app.stored import SPEC, job_of, states_of, submitted
+from tests.unit.app.stored import SPEC, RecordingQueue, job_of, states_of, submitted
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner, verdict
@@ -57,6 +57,7 @@ class Service:
     def __init__(self, database, settings):
         self.database = database
         self.store = LocalArtifactStore(settings.artifacts_dir)
+        self.queue = RecordingQueue()
         self.stages = Stages()
         self.stopping = threading.Event()
         device = torch.device("cpu")
@@ -69,7 +70,7 @@ class Service:
 
     def _runner(self, bench: Bench, name: str, stages: Stages) -> Runner:
         every = dict.fromkeys(TaskKind, stages.run)
-        return Runner(self.database, bench, PollingQueue(), name=name, stopping=self.stopping, stages=every)
+        return Runner(self.database, bench, self.queue, name=name, stopping=self.stopping, stages=every)
 
     def drain(self):
         while self.runner.run_one():
@@ -207,6 +208,20 @@ def test_a_failed_attempt_leaves_no_artifact(service):
     job = job_of(service.database, job_id)
     assert (job.state, job.archive, job.preview, job.metrics) == (JobState.FAILED, None, None, None)
     assert list(service.store.keys(service.stages.seen[-1].lease.output_prefix)) == []
+
+
+def test_the_next_worker_is_woken_though_the_store_is_away(service):
+    submitted(service.database)
+
+    def take_the_store_away(work: Work) -> None:
+        folder = service.store.local_path(work.lease.output_prefix + "file").parent
+        shutil.rmtree(folder)
+        folder.touch()  # what is no folder cannot be emptied
+        raise TransientError("once")
+
+    service.twist(PREPARE, take_the_store_away)
+    service.drain()
+    assert service.queue.woken[0] == (Queue.CPU, 1)
 
 
 def test_a_second_attempt_writes_under_keys_of_its_own_and_keeps_them(service):
