@@ -97,10 +97,7 @@ class LocalArtifactStore:
         with _as_unavailable("the artifact folder cannot be swept"):
             self._unfinished.mkdir(parents=True, exist_ok=True)
             before = time.time() - older_than_seconds
-            left = [copy for copy in self._unfinished.iterdir() if copy.stat().st_mtime <= before]
-            for copy in left:
-                copy.unlink(missing_ok=True)
-        return len(left)
+            return sum(_remove_if_older(copy, before) for copy in self._unfinished.iterdir())
 
     def _path(self, key: str) -> Path:
         """Where a key lies. Raises ValueError for one that is not a plain relative POSIX path."""
@@ -114,6 +111,15 @@ def _as_unavailable(what: str) -> Generator[None]:
         yield
     except OSError as error:
         raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
+
+
+def _remove_if_older(copy: Path, before: float) -> bool:
+    """Not one that has just got its key, or that another sweeper has removed."""
+    with suppress(FileNotFoundError):
+        if copy.stat().st_mtime <= before:
+            copy.unlink()
+            return True
+    return False
 
 
 def _copy(source: Path, target: Path) -> tuple[str, int]:

@@ -71,6 +71,13 @@ def test_only_copies_that_a_crash_left_are_swept(store: LocalArtifactStore, tmp_
     assert not left.exists()
 
 
+def test_copies_that_get_their_keys_meanwhile_are_no_trouble_to_a_sweep(store: LocalArtifactStore, source: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        putting = pool.submit(lambda: [store.put(f"jobs/J/{number}", source, "text/plain") for number in range(300)])
+        while not putting.done():
+            assert store.sweep(older_than_seconds=60) == 0
+
+
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageUnavailable):
