@@ -111,3 +111,11 @@ class WorkerRow(Base):
     about: Mapped[dict[str, Any]]  # queues, device, memory_bytes, backbones
     started_at: Mapped[float]
     seen_at: Mapped[float]
+
+
+class InstallationRow(Base):
+    """The one row that tells this database from any other."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(_KEY, primary_key=True)
