@@ -21,7 +21,7 @@ from app.log import configure
 from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
+from app.storage.choice import store_for
 from app.tracing import tracing_of
 
 
@@ -40,9 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.closing = Event()
-    app.state.resources = Resources(
-        settings, Database(settings.sqlalchemy_url), LocalArtifactStore(settings.artifacts_dir), queue_for(settings)
-    )
+    app.state.resources = Resources(settings, Database(settings.sqlalchemy_url), store_for(settings), queue_for(settings))
     app.state.hub = Hub(app.state.resources.database, app.state.closing)
     app.state.metrics = Metrics(app.state.resources.database, settings.heartbeat_seconds)
     app.state.tracing = tracing_of("dapple-api")

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         default=30.0, ge=0, description="How long a task may wait for a worker that holds its backbone and data already."
     )
     orphan_sweep_seconds: float = Field(default=3600.0, gt=0, description="How often objects that nobody names are removed.")
+    orphan_grace_seconds: float = Field(
+        default=3600.0, ge=0, description="How long after a job's end a worker that slept may still store something."
+    )
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
     cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")

@@ -4,11 +4,14 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 
 from app.db.session import Database
 from app.log import configure
 from app.queue.choice import queue_for
 from app.settings import Settings
+from app.storage.choice import store_for
+from worker.orphans import sweep_orphans_until
 from worker.process import Process
 from worker.sweeper import Sweeper
 
@@ -21,7 +24,8 @@ def main() -> None:
     with Process(settings, database, queue, name=worker_name()) as process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: process.stopping.set())
-        for target in (_stop_with_parent, Sweeper(settings, database, queue).sweep_until):
+        tidy = partial(sweep_orphans_until, settings=settings, database=database, store=store_for(settings))
+        for target in (_stop_with_parent, Sweeper(settings, database, queue).sweep_until, tidy):
             threading.Thread(target=target, args=(process.stopping,), daemon=True).start()
         while not process.stopping.is_set():
             process.drain()

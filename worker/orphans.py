@@ -1,5 +1,6 @@
 """Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of jobs deleted by half."""
 
+import threading
 from collections.abc import Sequence
 from itertools import islice
 
@@ -7,16 +8,27 @@ import structlog
 
 from app.db import artifacts
 from app.db.session import Database
+from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.ports import ArtifactStore
+from app.settings import Settings
 
 JOBS = "jobs/"
 PAGE_KEYS = 250
-GRACE_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
 
-def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float = GRACE_SECONDS) -> int:
+def sweep_orphans_until(stopping: threading.Event, settings: Settings, database: Database, store: ArtifactStore) -> None:
+    """Sweep now and every `orphan_sweep_seconds` until `stopping` is set; what is away is tried again the next time."""
+    while not stopping.is_set():
+        try:
+            sweep_orphans(database, store, settings.orphan_grace_seconds)
+        except (DatabaseUnavailable, StorageUnavailable) as error:
+            log.warning("orphans.postponed", reason=str(error))
+        stopping.wait(settings.orphan_sweep_seconds)
+
+
+def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float) -> int:
     """How many objects were removed. Raises StorageUnavailable, DatabaseUnavailable.
 
     Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended more than `grace_seconds`

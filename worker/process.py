@@ -1,5 +1,6 @@
 """What every worker process is made of, however it learns of tasks."""
 
+import gc
 import os
 import secrets
 import socket
@@ -17,7 +18,7 @@ from app.domain.job import Queue
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
-from app.storage.local import LocalArtifactStore
+from app.storage.choice import store_for
 from app.tracing import tracing_of
 from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
@@ -80,6 +81,7 @@ class Process:
         with self._draining:  # the running task ends at its next step, and with it what it needs
             self._announcement.__exit__(kind, error, trace)
         self._tracing.close()
+        gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
 
     def drain(self) -> None:
         """Run ready tasks of this process's queues until none is left, the database is away, or `stopping` is set."""
@@ -110,8 +112,6 @@ def bench_for(settings: Settings) -> Bench:
     device = device_named(settings.device)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    store = LocalArtifactStore(settings.artifacts_dir)
-    store.sweep()
     remove_abandoned(settings.scratch_dir)
     backbones = BackboneRegistry(
         settings.backbone_roots,
@@ -120,4 +120,4 @@ def bench_for(settings: Settings) -> Bench:
         compiled=settings.compile,
         memory_bytes=settings.backbone_memory_bytes,
     )
-    return Bench(settings, store, backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
+    return Bench(settings, store_for(settings), backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))

@@ -1,4 +1,5 @@
-"""`dapple sweep`: end what has run out of time, wake workers for what is ready, forget workers that are gone.
+"""`dapple sweep`: end what has run out of time, wake workers for what is ready, forget workers
+that are gone, remove what is stored and named by nobody.
 
 Any number of sweepers may run at once.
 """
@@ -21,6 +22,8 @@ from app.domain.ports import TaskQueue
 from app.log import configure
 from app.queue.choice import queue_for
 from app.settings import Settings
+from app.storage.choice import store_for
+from worker.orphans import sweep_orphans, sweep_orphans_until
 
 LONGEST_PAUSE_SECONDS = 2.0
 WAKE_AGAIN_SECONDS = 5.0  # for tasks that nobody has claimed meanwhile
@@ -40,10 +43,13 @@ def sweep(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
-    sweeper = Sweeper(settings, database, queue)
+    sweeper, store = Sweeper(settings, database, queue), store_for(settings)
     if once:
         sweeper.sweep()
+        sweep_orphans(database, store, settings.orphan_grace_seconds)
     else:
+        # In a thread of its own: to list a large store takes longer than a lease may wait.
+        threading.Thread(target=sweep_orphans_until, args=(stopping, settings, database, store), daemon=True).start()
         sweeper.sweep_until(stopping)
     queue.close()
     database.dispose()

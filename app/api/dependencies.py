@@ -1,4 +1,4 @@
-"""What routes ask for in their signatures."""
+"""What routes ask for in their signatures; all `async`, as each plain function would cost a thread's turn."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from app.api.hub import Hub
 from app.services.resources import Resources
 
 
-def _resources(request: Request) -> Resources:
+async def _resources(request: Request) -> Resources:
     return request.app.state.resources
 
 
-def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> Hub:
     return request.app.state.hub
 
 
-def _traceparent(request: Request) -> str | None:
+async def _traceparent(request: Request) -> str | None:
     return request.state.traceparent
 
 

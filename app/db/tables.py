@@ -21,6 +21,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 class JobRow(Base):
     __tablename__ = "jobs"
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's name; the database's clock comes back with the row
 
     id: Mapped[str] = mapped_column(_KEY, primary_key=True)  # a ULID: sorts by creation
     spec: Mapped[dict[str, Any]]

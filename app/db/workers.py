@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, delete, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.db.attempts import UNFETCHED
 from app.db.rows import to_worker
 from app.db.session import now
 from app.db.tables import TaskRow, WorkerRow
-from app.domain.job import Queue, TaskState
+from app.domain.job import Queue
 from app.domain.worker import About, Worker
 
 MISSED_BEATS = 3  # after as many a worker is no longer listed
@@ -37,7 +37,8 @@ def forget(session: Session, unseen_seconds: float) -> int:
 
 def alive(session: Session, heartbeat_seconds: float) -> list[Worker]:
     """The workers seen within MISSED_BEATS heartbeats, by name."""
-    holds = and_(TaskRow.worker == WorkerRow.name, TaskRow.state == TaskState.RUNNING)
+    running = TaskRow.state == literal_column("'running'")  # as the index of running tasks has it
+    holds = and_(TaskRow.worker == WorkerRow.name, running)
     query = (
         select(WorkerRow, TaskRow)
         .outerjoin(TaskRow, holds)

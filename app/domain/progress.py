@@ -10,7 +10,7 @@ The database keeps a task's share from falling when the task is tried again, and
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.domain.job import Phase
+from app.domain.job import NewTask, Phase
 
 PREPARING_SHARE = 0.02
 WEIGHTS: Mapping[Phase, float] = {Phase.SAMPLING: 10.0, Phase.EVALUATING: 10.0, Phase.PACKAGING: 0.5}
@@ -26,6 +26,11 @@ class PhaseTally:
     done: int
     total: int
     share: float
+
+
+def untouched(task: NewTask) -> PhaseTally:
+    """The tally of a phase whose only task has not begun."""
+    return PhaseTally(task.kind.phase, tasks_done=0, tasks_total=1, done=0, total=task.total, share=0.0)
 
 
 def fraction(tallies: Sequence[PhaseTally]) -> float:

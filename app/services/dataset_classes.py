@@ -8,6 +8,7 @@ from pathlib import Path
 from app.domain.dataset_uri import BUNDLED, FIELD, parse, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
 from app.domain.image_folder import arrange
+from app.services.folder_memory import FolderMemory
 
 MAX_DEPTH = 16  # folders; a symbolic link to a parent folder ends here
 
@@ -22,7 +23,7 @@ def class_names(uri: str, roots: Sequence[Path]) -> tuple[str, ...]:
         return BUNDLED[parsed.name]
     path = resolve_local(parsed, roots)
     try:
-        return tuple(sorted({item.class_name for item in arrange(_file_names(path))}))
+        return _memory.classes(path)
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
     except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -30,9 +31,17 @@ def class_names(uri: str, roots: Sequence[Path]) -> tuple[str, ...]:
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
 
 
+def _look(path: Path) -> tuple[tuple[str, ...], list[Path]]:
+    """The classes, and the folders walked or the file read."""
+    witnesses = [path]
+    names = list(_files_below(path, witnesses)) if path.is_dir() else _file_names(path)
+    return tuple(sorted({item.class_name for item in arrange(names)})), witnesses
+
+
+_memory = FolderMemory(_look)
+
+
 def _file_names(path: Path) -> list[str]:
-    if path.is_dir():
-        return list(_files_below(path))
     if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
         with zipfile.ZipFile(path) as archive:
             return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -40,7 +49,7 @@ def _file_names(path: Path) -> list[str]:
     raise DatasetRejected("neither a folder nor a zip file")
 
 
-def _files_below(folder: Path) -> Iterator[str]:
+def _files_below(folder: Path, walked: list[Path]) -> Iterator[str]:
     for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         depth = Path(parent).relative_to(folder)
         if len(depth.parts) > MAX_DEPTH:
@@ -48,6 +57,7 @@ def _files_below(folder: Path) -> Iterator[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             _check_inside(folder, Path(parent) / name)
+            walked.append(Path(parent) / name)
         yield from ((depth / name).as_posix() for name in files)
 
 

@@ -1,7 +1,10 @@
 """Backbones on disk: diffusers-format folders below the configured roots, read without torch."""
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
@@ -24,7 +27,7 @@ def find(roots: Roots, name: str) -> BackboneFolder:
     if name not in folders:
         nearest = get_close_matches(name, folders, n=3) or sorted(folders)
         raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
-    return read(name, folders[name])
+    return _read(name, folders[name])
 
 
 def list_all(roots: Roots) -> list[BackboneFolder]:
@@ -37,10 +40,32 @@ def list_broken(roots: Roots) -> list[tuple[str, str]]:
     broken: list[tuple[str, str]] = []
     for name, path in sorted(_folders(roots)):
         try:
-            read(name, path)
+            _read(name, path)
         except BackboneUnavailable as error:
             broken.append((name, str(error)))
     return broken
+
+
+def _read(name: str, path: Path) -> BackboneFolder:
+    return _read_as_it_was(name, path, _marks(path))
+
+
+@lru_cache(maxsize=256)
+def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> BackboneFolder:
+    """Remembered until any file changes: every job asks, and reading takes some milliseconds. A refusal is not remembered."""
+    return read(name, path)
+
+
+def _marks(path: Path) -> tuple[object, ...]:
+    """The name, size and time of every file below."""
+    found: list[object] = []
+    for parent, folders, files in os.walk(path, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            with suppress(FileNotFoundError):
+                stat = os.stat(os.path.join(parent, name))  # noqa: PTH116, PTH118 - at every request, for every file
+                found.append((parent, name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
 
 
 def _folders(roots: Roots) -> Iterator[tuple[str, Path]]:
@@ -51,6 +76,6 @@ def _folders(roots: Roots) -> Iterator[tuple[str, Path]]:
 
 def _read_usable(name: str, path: Path) -> BackboneFolder | None:
     try:
-        return read(name, path)
+        return _read(name, path)
     except BackboneUnavailable:
         return None

@@ -1,6 +1,6 @@
-"""A real `dapple up` in processes of its own, to be watched, killed and started again."""
+"""What tests do with a running service, however it is run, and how they watch jobs."""
 
-import json
+import abc
 import os
 import signal
 import subprocess
@@ -10,40 +10,49 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from app.client import Client
 from app.domain.job import JobState, Phase
-from app.domain.views import JobDetail
+from app.domain.views import JobDetail, WorkerView
 
 DAPPLE = [sys.executable, "-P", "-m", "app.cli"]
 LOOK_SECONDS = 0.05
 
+# One thread: a spinning second one would make these small jobs crawl on a busy machine. Short leases: crashes are noticed soon.
+ENVIRONMENT = {
+    "DAPPLE_THREADS": "1",
+    "DAPPLE_PROGRESS_SECONDS": "0.05",
+    "DAPPLE_LEASE_SECONDS": "6",
+    "DAPPLE_HEARTBEAT_SECONDS": "2",
+    "DAPPLE_RETRY_BACKOFF_SECONDS": "0.2",
+}
 
-class Service:
-    """One data folder and, while it runs, the service on it."""
+
+class Service(abc.ABC):
+    """One set of stored jobs and, while it runs, the service on it: real processes, to be killed and started again."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "the service was never started"
-        return self._process
+    @abc.abstractmethod
+    def url(self) -> str: ...
 
     @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+    @abc.abstractmethod
+    def running(self) -> bool: ...
 
-    @property
-    def announcement(self) -> Path:
-        return self.data_dir / "service.json"
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Start the service and return once it answers and has workers."""
 
-    @property
-    def url(self) -> str:
-        return str(json.loads(self.announcement.read_text())["url"])
+    @abc.abstractmethod
+    def terminate(self) -> int:
+        """SIGTERM to everything; 0 if every process ended in order."""
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """SIGKILL to every process, as the kernel does when memory runs out."""
 
     @property
     def client(self) -> Client:
@@ -52,46 +61,37 @@ class Service:
             self._client = Client(self.url)
         return self._client
 
-    def start(self) -> None:
-        """Start the service and return once it answers."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [*DAPPLE, "up", "--port", "0", "--data-dir", str(self.data_dir)]
-        # One thread: a spinning second one would make these small jobs crawl on a busy machine.
-        environment = os.environ | {"DAPPLE_PROGRESS_SECONDS": "0.05", "DAPPLE_THREADS": "1"}
-        with (self.data_dir / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        until(lambda: not self.running or self._announced())
-        assert self.running, (self.data_dir / "service.log").read_text()
-
-    def terminate(self) -> int:
-        """The exit code after SIGTERM."""
-        self._hang_up()
-        self.process.terminate()
-        return self.process.wait()
-
-    def runner(self) -> psutil.Process:
-        """The runner child, waiting for it to be there."""
-        found: list[psutil.Process] = []
-        until(lambda: bool(found.extend(psutil.Process(self.process.pid).children()) or found))
+    def worker_of(self, job_id: str) -> WorkerView:
+        """The worker that runs a task of the job, waiting for there to be one."""
+        found: list[WorkerView] = []
+        until(
+            lambda: bool(found.extend(one for one in self.client.workers() if one.task and one.task.job_id == job_id) or found)
+        )
         return found[0]
 
-    def kill(self, *, with_runner: bool) -> None:
-        """SIGKILL, as the kernel does when memory runs out."""
-        self._hang_up()
-        victims = [self.runner()] if with_runner else []
-        self.process.send_signal(signal.SIGKILL)
-        for victim in victims:
-            victim.kill()
-        self.process.wait()
-        psutil.wait_procs(victims)
+    def kill_worker_of(self, job_id: str) -> None:
+        """SIGKILL to the process that runs a task of the job; another takes its place."""
+        os.kill(pid_of(self.worker_of(job_id)), signal.SIGKILL)
+
+    def _spawn(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with (self.data_dir / "service.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | ENVIRONMENT | environment)
 
     def _hang_up(self) -> None:
         if self._client is not None:
             self._client.close()
         self._client = None
 
-    def _announced(self) -> bool:
-        return self.announcement.exists() and json.loads(self.announcement.read_text())["pid"] == self.process.pid
+    def log(self) -> str:
+        """What its processes have written so far."""
+        return (self.data_dir / "service.log").read_text()
+
+
+def pid_of(worker: WorkerView) -> int:
+    """A worker's name tells its process: HOST:PID:RANDOM, or embedded:NUMBER:PID."""
+    _, second, third = worker.name.split(":")
+    return int(third if worker.name.startswith("embedded:") else second)
 
 
 def in_the_middle_of_sampling(client: Client, job_id: str) -> None:

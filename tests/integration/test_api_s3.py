@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,6 @@ from fastapi.testclient import TestClient
 
 from app.client import ApiError, Client
 from app.main import create_app
-from app.storage.choice import store_for
 from tests.services.s3 import Bucket, free_port
 from tests.unit.app.stored import succeeded
 
@@ -30,10 +28,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture
 def app(bucket: Bucket, tmp_path: Path) -> FastAPI:
-    settings = bucket.settings(data_dir=tmp_path / "data")
-    app = create_app(settings)
-    app.state.resources = replace(app.state.resources, store=store_for(settings))
-    return app
+    return create_app(bucket.settings(data_dir=tmp_path / "data"))
 
 
 @pytest.fixture
@@ -87,9 +82,7 @@ def test_the_service_is_ready_when_its_bucket_can_be_written(client: TestClient)
 
 def test_a_store_that_is_away_is_a_problem_that_names_it(bucket: Bucket, tmp_path: Path) -> None:
     settings = bucket.settings(data_dir=tmp_path / "data", s3_endpoint=f"http://127.0.0.1:{free_port()}")
-    app = create_app(settings)
-    app.state.resources = replace(app.state.resources, store=store_for(settings))
-    with TestClient(app) as client:
+    with TestClient(create_app(settings)) as client:
         answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "there is no connection to http://127.0.0.1" in answer.json()["detail"]

@@ -29,6 +29,10 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> Self:
         """Return once it answers."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -50,6 +54,11 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def flush(self) -> None:
+        """Forget everything, as a restart without persistence does."""
+        with redis.Redis(port=self.port) as client:
+            client.flushall()
 
 
 def why_no_redis() -> str | None:

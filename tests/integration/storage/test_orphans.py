@@ -1,23 +1,14 @@
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
 from ulid import ULID
 
 from app.db import jobs
 from app.db.rows import from_artifact
 from app.db.session import Database
 from app.domain.ports import ArtifactStore
-from tests.unit.app.stored import new_database, prepared, submitted, succeeded
+from tests.unit.app.stored import prepared, submitted, succeeded
 from worker.orphans import PAGE_KEYS, sweep_orphans
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Generator[Database]:
-    database = new_database(tmp_path)
-    yield database
-    database.dispose()
 
 
 def put(store: ArtifactStore, source: Path, *keys: str) -> None:

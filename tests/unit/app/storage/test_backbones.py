@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.storage.backbones import find, list_all
+from app.storage.backbones import find, list_all, list_broken
 from tests.unit.app.stored import write_backbone, write_component
 
 
@@ -122,3 +122,14 @@ def test_the_revision_changes_with_weights_and_configuration_only(tmp_path: Path
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"other weights")
     revisions.append(find(roots(tmp_path), "tiny").revision())
     assert revisions[0] == revisions[1] != revisions[2]
+
+
+def test_a_change_of_any_file_is_seen_at_once(tmp_path: Path) -> None:
+    write_backbone(tmp_path / "tiny")
+    here = [("", tmp_path)]
+    assert find(here, "tiny").image_size
+    config = tmp_path / "tiny" / "transformer" / "config.json"
+    config.write_text("{")
+    with pytest.raises(BackboneUnavailable):
+        find(here, "tiny")
+    assert [name for name, _ in list_broken(here)] == ["tiny"]
