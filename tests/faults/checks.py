@@ -19,6 +19,7 @@ from tests.faults.cluster import Kill
 
 TERMINAL = tuple(state.value for state in TRANSITIONS if state.terminal)
 LOOK_SECONDS = 0.5
+RESUME_P99_SECONDS = 45.0
 
 
 @dataclass
@@ -33,11 +34,13 @@ class Findings:
     orphans: list[str] = field(default_factory=list[str])
     resumed: list[float] = field(default_factory=list[float])
     redone: list[str] = field(default_factory=list[str])
+    not_injected: list[str] = field(default_factory=list[str])
 
     @property
     def wrong(self) -> dict[str, list[str]]:
-        """Everything that is not empty and must be."""
-        return {name: value for name, value in vars(self).items() if name != "resumed" and value}
+        """Everything that is not empty and must be, and tasks that started again too late."""
+        late = self.resume_p99_s is not None and self.resume_p99_s > RESUME_P99_SECONDS
+        return {name: value for name, value in vars(self).items() if value and (late or name != "resumed")}
 
     @property
     def resume_p99_s(self) -> float | None:

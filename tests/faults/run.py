@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from worker.orphans import sweep_orphans
 
 from app.client import Client
 from app.db.session import Database
@@ -20,6 +19,7 @@ from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running
 from tests.faults.processes import until
 from tests.faults.schedule import schedule
+from worker.orphans import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
 SHORT = {
@@ -72,7 +72,8 @@ class Run:
         )
         submitter = threading.Thread(target=self._submit_all, name="submitter")
         submitter.start()
-        faults.Injector(self._cluster, self._say).inject(planned, self._permit_some)
+        injector = faults.Injector(self._cluster, self._say)
+        injector.inject(planned, self._permit_some)
         self._permits.release(self._plan.jobs)
         submitter.join()
         self._say("the faults are over")
@@ -81,7 +82,9 @@ class Run:
         store = store_for(self._cluster.product_settings())
         removed = self._sweep_orphans(store)
         self._say(f"{removed} orphans were removed")
-        return checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
+        found = checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
+        found.not_injected += injector.failed
+        return found
 
     def _undisturbed(self) -> Mapping[str, str]:
         """The archive's SHA-256 of each spec, as made before any fault."""
