@@ -40,7 +40,8 @@ class Stack:
         }
 
     def environment(self, name: str) -> Mapping[str, str]:
-        ours = {key: self._moved.get(key, value) for key, value in self.services[name]["environment"].items()}
+        wanted: dict[str, str] = self.services[name]["environment"]
+        ours = wanted | {key: value for key, value in self._moved.items() if key in wanted}
         del ours["DAPPLE_ARTIFACTS_URL"]  # no such store runs here: a folder is its stand-in
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {key: os.environ[key] for key in ("PYTHONPATH", "HOME", "OMP_NUM_THREADS") if key in os.environ}
@@ -48,7 +49,8 @@ class Stack:
 
     def command(self, name: str) -> list[str]:
         here = {"8000": str(self.port), "0.0.0.0": "127.0.0.1"}  # noqa: S104 - what the container binds
-        return [here.get(word, word) for word in self.services[name]["command"]]
+        words: list[str] = self.services[name]["command"]
+        return [here.get(word, word) for word in words]
 
     def finished(self, name: str) -> int:
         """The exit code of a service that ends by itself."""
