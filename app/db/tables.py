@@ -66,7 +66,7 @@ class TaskRow(Base):
     worker: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float]
-    ready_at: Mapped[float | None]  # since when it waits to be claimed
+    ready_at: Mapped[float | None]  # since when it has waited to be claimed, tries that ended unfinished included
     done: Mapped[int]
     total: Mapped[int]
 
