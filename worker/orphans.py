@@ -1,18 +1,21 @@
 """Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of jobs deleted by half."""
 
+import tempfile
 import threading
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 import structlog
 
 from app.db import artifacts
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable, StorageUnavailable
+from app.domain.errors import ArtifactNotReady, DatabaseUnavailable, StorageUnavailable
 from app.domain.ports import ArtifactStore
 from app.settings import Settings
 
 JOBS = "jobs/"
+OWNER = "installation"
 PAGE_KEYS = 250
 
 log = structlog.get_logger()
@@ -33,8 +36,12 @@ def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float
 
     Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended more than `grace_seconds`
     ago. Several may sweep at once, and jobs be submitted meanwhile: a job's row is there before its first object is, and rows
-    are read after objects were listed. So a store belongs to one database: another's objects would be orphans.
+    are read after objects were listed. A store belongs to the first database that sweeps it: to another all of it would be
+    orphans, so nothing is removed then.
     """
+    if not _is_ours(database, store):
+        log.warning("orphans.foreign_store", reason=f"the object {OWNER!r} names another database")
+        return 0
     removed = store.sweep()
     keys = store.keys(JOBS)
     while page := list(islice(keys, PAGE_KEYS)):
@@ -44,6 +51,20 @@ def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float
     if removed:
         log.info("orphans.removed", count=removed)
     return removed
+
+
+def _is_ours(database: Database, store: ArtifactStore) -> bool:
+    with database.reading() as session:
+        ours = artifacts.installation(session)
+    try:
+        with store.open(OWNER) as stream:
+            return stream.read().decode() == ours
+    except ArtifactNotReady:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(ours.encode())
+            file.flush()
+            store.put(OWNER, Path(file.name), "text/plain")
+        return True
 
 
 def _orphans(database: Database, keys: Sequence[str], grace_seconds: float) -> list[str]:

@@ -82,6 +82,7 @@ class Runner:
         self._stages = stages
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
+        self._claim_unanswered = False
         self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
@@ -90,8 +91,7 @@ class Runner:
 
     def run_one(self) -> bool:
         """Claim and run the oldest ready task; False if there was none."""
-        with self._database.transaction() as session:
-            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
+        lease = self._claim()
         if lease is None:
             return False
         task = lease.task
@@ -106,6 +106,16 @@ class Runner:
             self.telemetry.ended(task.kind, outcome, time.monotonic() - started)
             span.note(failed=outcome in FAILURES, **{"dapple.task.outcome": outcome})
         return True
+
+    def _claim(self) -> Lease | None:
+        """A claim that got no answer may have happened all the same: what it took is given back before the next one."""
+        unanswered, self._claim_unanswered = self._claim_unanswered, True
+        with self._database.transaction() as session:
+            if unanswered:
+                tasks.release_worker(session, self._name)
+            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
+        self._claim_unanswered = False
+        return lease
 
     def _attributes(self, task: Task) -> dict[str, str | int]:
         return {

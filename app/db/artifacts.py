@@ -1,4 +1,4 @@
-"""Which stored objects the rows name."""
+"""Which stored objects the rows name, and whose they are."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,10 +7,15 @@ from sqlalchemy.orm import Session
 
 from app.db.rows import to_artifact
 from app.db.session import now
-from app.db.tables import JobRow
+from app.db.tables import InstallationRow, JobRow
 from app.domain.job import JobState
 
 ENDED = [state for state in JobState if state.terminal]
+
+
+def installation(session: Session) -> str:
+    """What tells this database from any other; a restored copy has it too."""
+    return session.scalars(select(InstallationRow.id)).one()
 
 
 def kept(session: Session, job_ids: Collection[str], grace_seconds: float) -> Mapping[str, frozenset[str] | None]:

@@ -83,7 +83,8 @@ def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | No
 def make_ready(task: TaskRow, retry_in: float | None) -> None:
     task.state = TaskState.READY.value
     task.not_before = now() + retry_in if retry_in else 0.0
-    task.ready_at = now()
+    if task.ready_at is None:  # one that was tried before keeps its place among those that wait
+        task.ready_at = now()
 
 
 def cancel(session: Session, job: JobRow, task: TaskRow) -> None:

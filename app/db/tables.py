@@ -66,7 +66,7 @@ class TaskRow(Base):
     worker: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float]
-    ready_at: Mapped[float | None]  # since when it waits to be claimed
+    ready_at: Mapped[float | None]  # since when it has waited to be claimed, tries that ended unfinished included
     done: Mapped[int]
     total: Mapped[int]
 
@@ -111,3 +111,11 @@ class WorkerRow(Base):
     about: Mapped[dict[str, Any]]  # queues, device, memory_bytes, backbones
     started_at: Mapped[float]
     seen_at: Mapped[float]
+
+
+class InstallationRow(Base):
+    """The one row that tells this database from any other."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[str] = mapped_column(_KEY, primary_key=True)

@@ -1,5 +1,7 @@
 """many workers: queues, priorities, and who works"""
 
+from uuid import uuid4
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -40,9 +42,12 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
     )
+    installation = op.create_table("installation", sa.Column("id", KEY, primary_key=True))
+    op.bulk_insert(installation, [{"id": uuid4().hex}])
 
 
 def downgrade() -> None:
+    op.drop_table("installation")
     op.drop_table("workers")
     for index in ("tasks_ready", "tasks_running", "tasks_unfinished"):
         op.drop_index(index, "tasks")

@@ -8,8 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults import servers
+from app.log import configure
+from tests.faults import servers, stale
 from tests.faults.run import SHORT, Plan, run
+
+STALE_TRIALS = 200
 
 
 def main() -> int:
@@ -26,10 +29,16 @@ def main() -> int:
         sys.exit(f"not installed: {', '.join(missing)}")
     logs = chosen.logs or Path(tempfile.mkdtemp(prefix="dapple-faults-logs-"))
     print(f"seed {chosen.seed}, logs in {logs}", file=sys.stderr, flush=True)
+    configure("WARNING")
     started = time.monotonic()
     found = run(Plan(chosen.jobs, chosen.faults, chosen.seed, chosen.workers, logs, SHORT if chosen.short else {}))
     print(f"{time.monotonic() - started:.0f} s, {len(found.resumed)} tasks resumed after a kill", file=sys.stderr)
-    for name, which in found.wrong.items():
+    trials = stale.try_on_own_server(logs, trials=STALE_TRIALS, seed=chosen.seed)
+    print(
+        f"{trials.trials} stopped workers woke up after their lease changed hands: {len(trials.stale)} stale writes",
+        file=sys.stderr,
+    )
+    for name, which in (found.wrong | ({"stale": trials.stale} if trials.stale else {})).items():
         print(f"{name}: {which}", file=sys.stderr)
     print(f"seed {chosen.seed}, logs in {logs}", file=sys.stderr, flush=True)
     summary = {
@@ -42,7 +51,7 @@ def main() -> int:
         "resume_p99_s": found.resume_p99_s,
     }
     print(json.dumps(summary))
-    return 1 if found.wrong else 0
+    return 1 if found.wrong or trials.stale else 0
 
 
 if __name__ == "__main__":

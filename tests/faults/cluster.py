@@ -17,7 +17,7 @@ from app.settings import Settings
 from tests.faults import clock
 from tests.faults.disk import SmallDisk
 from tests.faults.processes import Process, Supervisor, free_ports, until
-from tests.faults.proxy import Proxy, running_loop
+from tests.faults.proxy import Network, Proxy, running_loop
 from tests.faults.servers import Postgres, Redis
 from tests.services.s3 import KEYS, CephServer, make_bucket
 
@@ -66,7 +66,9 @@ class Cluster:
             for service, target in self._targets().items():
                 port = next(ports)
                 self.proxies[client, service] = Proxy(loop, port, target)
+                stack.callback(self.proxies[client, service].set, Network.CUT)
                 self._proxy_ports[client, service] = port
+        stack.callback(self._supervisor.close)  # before the proxies close
         python = [sys.executable, "-P", "-m"]
         port = self.url.rpartition(":")[2]
         self.api = self._process("api", [*python, "uvicorn", "--factory", "app.main:create_app", "--port", port])

@@ -36,6 +36,7 @@ class Injector:
     def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
         self._cluster = cluster
         self._say = say
+        self.failed: list[str] = []  # faults that could not happen
         self._running: list[threading.Thread] = []
         self._store = threading.Lock()
 
@@ -54,9 +55,8 @@ class Injector:
     def _happen(self, fault: Fault) -> None:
         try:
             self._strike(fault)
-        except Exception as error:
-            self._say(f"fault {fault.number} could not happen: {error!r}")
-            raise
+        except Exception as error:  # noqa: BLE001 - the run goes on and fails in the end
+            self.failed.append(f"{fault}: {error!r}")
 
     def _strike(self, fault: Fault) -> None:
         cluster = self._cluster

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 RESTART_SECONDS = 1.0
+STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.05
 PORTS = range(20000, 32000)  # below the kernel's own choice, so that a closed port stays free
 
@@ -18,12 +19,21 @@ PORTS = range(20000, 32000)  # below the kernel's own choice, so that a closed p
 class Process:
     """One command; each of its lives appends to the same log. A supervisor starts it again while it is `wanted`."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        last_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self.name = name
         self.environment = dict(environment or {})
         self.wanted = False
         self._command = list(command)
         self._log = log
+        self._last_signal = last_signal
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -59,15 +69,15 @@ class Process:
             if self._process is not None and self._process.poll() is None:
                 os.kill(self._process.pid, number)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, patience_seconds: float = 10.0) -> None:
-        """End it for good; SIGKILL after `patience_seconds`."""
+    def stop(self) -> None:
+        """End it by its last signal, and let it stay ended."""
         self.wanted = False
         with self._lock:
+            self.send(self._last_signal)
             self.send(signal.SIGCONT)
-            self.send(number)
             if self._process is not None:
                 with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience_seconds)
+                    self._process.wait(STOP_SECONDS)
                 self.send(signal.SIGKILL)
                 self._process.wait()
 

@@ -49,7 +49,8 @@ class Proxy:
 
     def _reset_all(self) -> None:
         for writer in list(self._writers):
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            with suppress(OSError):  # closed by the other end meanwhile
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         self._writers.clear()
         self._reset.set()
@@ -59,7 +60,7 @@ class Proxy:
         self._writers.add(writer)
         if self._network is Network.HALF_OPEN:
             return  # says nothing until the network is whole again
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):  # asyncio's own callback stumbles over a cancelled one
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(far_writer)
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))

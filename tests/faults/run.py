@@ -72,7 +72,8 @@ class Run:
         )
         submitter = threading.Thread(target=self._submit_all, name="submitter")
         submitter.start()
-        faults.Injector(self._cluster, self._say).inject(planned, self._permit_some)
+        injector = faults.Injector(self._cluster, self._say)
+        injector.inject(planned, self._permit_some)
         self._permits.release(self._plan.jobs)
         submitter.join()
         self._say("the faults are over")
@@ -81,7 +82,9 @@ class Run:
         store = store_for(self._cluster.product_settings())
         removed = self._sweep_orphans(store)
         self._say(f"{removed} orphans were removed")
-        return checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
+        found = checks.examine(self._cluster.postgres.url, store, self._accepted, right, self._cluster.kills)
+        found.not_injected += injector.failed
+        return found
 
     def _undisturbed(self) -> Mapping[str, str]:
         """The archive's SHA-256 of each spec, as made before any fault."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -42,7 +43,8 @@ class Postgres:
         }
         server = [str(bin_folder / "postgres"), "-D", str(self._folder / "data")]
         server += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self.process = supervisor.start(Process("postgres", [*_as_postgres(), *server], logs / "postgres.log"))
+        process = Process("postgres", [*_as_postgres(), *server], logs / "postgres.log", last_signal=signal.SIGQUIT)
+        self.process = supervisor.start(process)
         until(self._made_database, START_SECONDS, "Postgres")
 
     def _made_database(self) -> bool:

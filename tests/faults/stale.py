@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,12 @@ from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import NewTask, TaskKind, TaskState
 from app.domain.spec import DistillationSpec
+from app.log import configure
 from app.queue.polling import PollingQueue
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
-from tests.faults.servers import DATABASE
+from tests.faults.processes import Supervisor, free_ports
+from tests.faults.servers import DATABASE, Postgres
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.runner import Runner
@@ -40,6 +42,7 @@ LEASE_SECONDS, HEARTBEAT_SECONDS, PROGRESS_SECONDS = 0.6, 0.1, 0.05
 STEPS, STEP_SECONDS = 20, 0.02
 LATEST_STOP_SECONDS = 0.6  # after the claim: the stage takes 0.4, and then the result is stored and published
 WAIT_SECONDS = 30.0
+AT_ONCE = 12  # slots
 LOOK_SECONDS = 0.05
 
 NOTE_WRITERS = """
@@ -68,6 +71,17 @@ class Trials:
     trials: int
     unstopped: int
     stale: Sequence[str]
+
+
+def try_on_own_server(logs: Path, *, trials: int, seed: int) -> Trials:
+    """Counts over AT_ONCE slots on a Postgres server started for them."""
+    with ExitStack() as stack:
+        supervisor = Supervisor()
+        stack.callback(supervisor.close)
+        server = Postgres(supervisor, logs, free_ports(1)[0])
+        stack.callback(server.remove)
+        stack.callback(supervisor.close)  # before its folder is removed
+        return try_all(server.url, logs, trials=trials, at_once=AT_ONCE, seed=seed)
 
 
 def try_all(url: str, folder: Path, *, trials: int, at_once: int, seed: int) -> Trials:
@@ -207,6 +221,7 @@ class Slot:
 
 
 def _run_one(url: str, settings: Settings, name: str) -> None:
+    configure(settings.log_level)
     database = Database(url)
     device = torch.device("cpu")
     cache = DiskCache(settings.cache_dir, settings.cache_bytes)

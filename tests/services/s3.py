@@ -141,7 +141,7 @@ def make_bucket(endpoint: str) -> Bucket:
     bucket = Bucket(endpoint, f"dapple-test-{uuid4().hex[:12]}")
     config = {"aws_endpoint_url_s3": endpoint, "region": "us-east-1"}
     store = S3Store(bucket.name, config=config, client_options={"allow_http": True})  # type: ignore[arg-type]
-    httpx.put(obstore.sign(store, "PUT", "", timedelta(minutes=1)), trust_env=False).raise_for_status()
+    httpx.put(obstore.sign(store, "PUT", "", timedelta(minutes=1)), trust_env=False, timeout=60).raise_for_status()
     return bucket
 
 

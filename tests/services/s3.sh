@@ -13,7 +13,8 @@ write_configuration() {
     local folder=$1 port=$2 mon=$3 kind=$4
     mkdir -p "$folder"/{mon,osd,rgw,run,log}
     # cephx and not `auth = none`: without it radosgw-admin does not find the cluster. Small pools, one copy, one thread per
-    # shard: a test's server, not a store. tcp_nodelay: each answer would wait 40 ms.
+    # shard: a test's server, not a store. tcp_nodelay: each answer would wait 40 ms. client watch: new buckets would wait 30 s for
+    # a gateway that was killed.
     cat >"$folder/ceph.conf" <<CONF
 [global]
 fsid = $(cat /proc/sys/kernel/random/uuid)
@@ -51,6 +52,7 @@ bluestore fsck on mount = false
 osd memory target = 939524096
 osd op num threads per shard = 1
 osd op num shards = 2
+osd client watch timeout = 2
 [client.rgw]
 keyring = $folder/keyring
 rgw frontends = beast endpoint=127.0.0.1:$port tcp_nodelay=1

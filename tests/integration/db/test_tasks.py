@@ -238,6 +238,18 @@ def test_a_failing_task_ends_its_siblings(database: Database) -> None:
     assert event_types(database, job_id)[-1] == "job.failed"
 
 
+@pytest.mark.parametrize("end", [tasks.release, lambda session, _lease: tasks.expire(session, 0)], ids=["released", "expired"])
+def test_a_task_that_is_tried_again_keeps_its_place_among_those_that_have_waited_too_long(
+    database: Database, end: Callable[[Session, Lease], object]
+) -> None:
+    first_job = submitted(database)
+    lease = claimed(database, lease_seconds=-1)
+    submitted(database)
+    call(database, end, lease)
+    again = call(database, tasks.claim, Claimant("w", patience_seconds=0), 60)
+    assert again.task.job_id == first_job
+
+
 def test_a_released_task_is_ready_at_once_and_nothing_counts_against_it(database: Database) -> None:
     job_id = submitted(database, SPEC.model_copy(update={"max_attempts": 1}))
     for _ in range(3):

@@ -8,12 +8,16 @@ from app.db.rows import from_artifact
 from app.db.session import Database
 from app.domain.ports import ArtifactStore
 from tests.unit.app.stored import prepared, submitted, succeeded
-from worker.orphans import PAGE_KEYS, sweep_orphans
+from worker.orphans import OWNER, PAGE_KEYS, sweep_orphans
 
 
 def put(store: ArtifactStore, source: Path, *keys: str) -> None:
     for key in keys:
         store.put(key, source, "text/plain")
+
+
+def stored(store: ArtifactStore) -> list[str]:
+    return [key for key in store.keys("") if key != OWNER]
 
 
 def succeeded_with_results(database: Database, store: ArtifactStore, source: Path) -> str:
@@ -32,7 +36,7 @@ def test_objects_of_jobs_that_do_not_exist_are_removed(database: Database, store
     running, gone = prepared(database), str(ULID())
     put(store, source, f"jobs/{running}/sample-0000/1/samples.npz", f"jobs/{gone}/sample-0000/1/samples.npz", "other/x")
     assert sweep_orphans(database, store, grace_seconds=0) == 1
-    assert list(store.keys("")) == [f"jobs/{running}/sample-0000/1/samples.npz", "other/x"]
+    assert stored(store) == [f"jobs/{running}/sample-0000/1/samples.npz", "other/x"]
 
 
 def test_a_job_that_has_ended_keeps_its_results_alone(database: Database, store: ArtifactStore, source: Path) -> None:
@@ -41,7 +45,7 @@ def test_a_job_that_has_ended_keeps_its_results_alone(database: Database, store:
     put(store, source, *crashed)
     assert sweep_orphans(database, store, grace_seconds=60) == 0
     assert sweep_orphans(database, store, grace_seconds=0) == 2
-    assert list(store.keys("")) == [f"jobs/{job_id}/package-0000/5/dapple.zip", f"jobs/{job_id}/package-0000/5/preview.png"]
+    assert stored(store) == [f"jobs/{job_id}/package-0000/5/dapple.zip", f"jobs/{job_id}/package-0000/5/preview.png"]
 
 
 def test_a_job_that_failed_or_was_cancelled_keeps_nothing(database: Database, store: ArtifactStore, source: Path) -> None:
@@ -50,7 +54,7 @@ def test_a_job_that_failed_or_was_cancelled_keeps_nothing(database: Database, st
     with database.transaction() as session:
         jobs.request_cancel(session, job_id)
     assert sweep_orphans(database, store, grace_seconds=0) == 1
-    assert list(store.keys("")) == []
+    assert stored(store) == []
 
 
 def test_more_objects_than_a_page_are_swept_by_several_sweepers_at_once(
@@ -63,7 +67,7 @@ def test_more_objects_than_a_page_are_swept_by_several_sweepers_at_once(
         list(pool.map(lambda key: put(store, source, key), wanted + unwanted))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: sweep_orphans(database, store, grace_seconds=0), range(4)))
-    assert list(store.keys("")) == wanted
+    assert stored(store) == wanted
 
 
 def test_jobs_that_are_submitted_during_a_sweep_lose_nothing(database: Database, store: ArtifactStore, source: Path) -> None:
@@ -76,4 +80,18 @@ def test_jobs_that_are_submitted_during_a_sweep_lose_nothing(database: Database,
         sweeping = pool.submit(lambda: [sweep_orphans(database, store, grace_seconds=0) for _ in range(10)])
         made = [work(number) for number in range(40)]
         assert sweeping.result() == [0] * 10
-    assert list(store.keys("")) == sorted(made)
+    assert stored(store) == sorted(made)
+
+
+def test_a_store_that_belongs_to_another_database_is_left_alone(
+    database: Database, store: ArtifactStore, source: Path, tmp_path: Path
+) -> None:
+    key = f"jobs/{ULID()}/package-0000/5/dapple.zip"
+    other = Database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
+    other.migrate()
+    sweep_orphans(other, store, grace_seconds=0)
+    put(store, source, key)
+    assert sweep_orphans(database, store, grace_seconds=0) == 0
+    assert stored(store) == [key]
+    assert sweep_orphans(other, store, grace_seconds=0) == 1
+    other.dispose()

@@ -2,12 +2,14 @@ import errno
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import pytest
 import torch
 from sqlalchemy import text
 
 from app.db import jobs, tasks
+from app.db.session import Database
 from app.domain.errors import (
     BackboneUnavailable,
     DatabaseUnavailable,
@@ -254,6 +256,32 @@ def test_a_cancelled_job_stops_and_publishes_nothing(service, kind, and_tick):
     assert service.outcomes(job_id, kind)[-1] is Outcome.CANCELLED
     assert list(service.store.keys(stopped.output_prefix)) == []
     assert "running" not in states_of(service.database, job_id)
+
+
+class Unanswering(Database):
+    """A database whose next answer to a commit gets lost, if `silent` is set."""
+
+    silent = False
+
+    @contextmanager
+    def transaction(self):
+        with super().transaction() as session:
+            yield session
+        if self.silent:
+            self.silent = False
+            raise DatabaseUnavailable("no answer")
+
+
+def test_a_task_whose_claim_got_no_answer_is_not_left_to_its_lease(database, settings):
+    unanswering = Unanswering(settings.sqlalchemy_url)
+    service = Service(unanswering, settings)
+    job_id = submitted(database)
+    unanswering.silent = True
+    with pytest.raises(DatabaseUnavailable):
+        service.runner.run_one()
+    assert service.runner.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.RELEASED, Outcome.SUCCEEDED]
+    unanswering.dispose()
 
 
 def test_what_was_made_outlives_a_restart_of_the_database(service):
