@@ -124,11 +124,14 @@ def provenance(work: Work) -> dict[str, Any]:
         "dataset_digest": work.prepared["dataset_digest"],
         "scheduler": work.prepared["scheduler"],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        **agreed([output_of(task)["computed"] for task in work.earlier[TaskKind.SAMPLE]]),
+        **agreed(
+            [output_of(task).get("computed", {}) for task in work.earlier[TaskKind.SAMPLE]]
+        ),  # an earlier version's lack it
     }
 
 
 def agreed(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all say of each name; where they differ, a list of what was said, in a fixed order."""
-    every = {name: sorted({one[name] for one in told}, key=str) for name in told[0]}
+    """What all say who know a name; where they differ, a list of what was said, in a fixed order."""
+    names = dict.fromkeys(name for one in told for name in one)
+    every = {name: sorted({one[name] for one in told if name in one}, key=str) for name in names}
     return {name: values[0] if len(values) == 1 else values for name, values in every.items()}

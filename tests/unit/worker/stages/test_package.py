@@ -67,6 +67,7 @@ def test_the_manifest_tells_how_the_samples_were_computed_and_not_how_they_were_
 def test_where_workers_differ_every_value_is_told_once():
     one, other = {"device": "cuda", "threads": 2}, {"device": "cpu", "threads": 2}
     assert agreed([one, other, one]) == {"device": ["cpu", "cuda"], "threads": 2}
+    assert agreed([{}, one]) == one
 
 
 def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
