@@ -57,14 +57,14 @@ def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> Backbo
 
 
 def _marks(path: Path) -> tuple[object, ...]:
-    """The name, size and time of every file below."""
+    """What changes when a file below does; of its times the one that no copy keeps from before."""
     found: list[object] = []
     for parent, folders, files in os.walk(path, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             with suppress(FileNotFoundError):
                 stat = os.stat(os.path.join(parent, name))  # noqa: PTH116, PTH118 - at every request, for every file
-                found.append((parent, name, stat.st_size, stat.st_mtime_ns))
+                found.append((parent, name, stat.st_ino, stat.st_size, stat.st_ctime_ns))
     return tuple(found)
 
 

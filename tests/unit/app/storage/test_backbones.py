@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,14 @@ def test_a_change_of_any_file_is_seen_at_once(tmp_path: Path) -> None:
     with pytest.raises(BackboneUnavailable):
         find(here, "tiny")
     assert [name for name, _ in list_broken(here)] == ["tiny"]
+
+
+def test_a_change_is_seen_though_size_and_time_are_those_of_before(tmp_path: Path) -> None:
+    write_backbone(tmp_path / "own" / "tiny")
+    assert find(roots(tmp_path), "tiny").classes[0] == "0"
+    index = tmp_path / "own" / "tiny" / "model_index.json"
+    before = index.stat()
+    index.write_text(index.read_text().replace('"0": "0"', '"0": "x"'))
+    os.utime(index, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert index.stat().st_size == before.st_size
+    assert find(roots(tmp_path), "tiny").classes[0] == "x"
