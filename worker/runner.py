@@ -110,9 +110,10 @@ class Runner:
     def _claim(self) -> Lease | None:
         """A claim that got no answer may have happened all the same: what it took is given back before the next one."""
         unanswered, self._claim_unanswered = self._claim_unanswered, True
-        with self._database.transaction() as session:
-            if unanswered:
+        if unanswered:
+            with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
                 tasks.release_worker(session, self._name)
+        with self._database.transaction() as session:
             lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
         self._claim_unanswered = False
         return lease
