@@ -1,6 +1,7 @@
 """`dapple up`: the whole service on one machine: the API in this process and a runner as its child."""
 
 import errno
+import hashlib
 import ipaddress
 import json
 import os
@@ -28,7 +29,6 @@ from app.settings import Settings
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
-WORKER = "embedded:"
 SERVICE_FILE = "service.json"
 SHUTDOWN_SECONDS = 3
 
@@ -94,14 +94,15 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     database = Database(settings.sqlalchemy_url)
-    runner = _runner(database)
+    workers = workers_of(settings.data_dir)
+    runner = _runner(database, workers)
     server = _Server(config, runner, announcement=settings.data_dir / SERVICE_FILE, url=url)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signals it caught again when it is done; by default that would end us before the clean-up.
         signal.signal(number, server.handle_exit)
     try:
         database.migrate()
-        _take_back(database)
+        _take_back(database, workers)
         runner.start()
         server.run(sockets=[listener])
     finally:
@@ -128,25 +129,31 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
-def _runner(database: Database) -> Supervisor:
+def workers_of(data_dir: Path) -> str:
+    """How the names of the runners begin that serve this folder of this machine: others may share its database."""
+    place = f"{socket.gethostname()}:{data_dir}"
+    return f"embedded:{hashlib.sha256(place.encode()).hexdigest()[:8]}:"
+
+
+def _runner(database: Database, workers: str) -> Supervisor:
     def recover(exit_code: int) -> None:
         messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
         # If the database is busy now, the lease runs out by itself and the task is taken up then.
         with suppress(DatabaseUnavailable), database.transaction() as session:
-            tasks.expire_worker(session, WORKER)
+            tasks.expire_worker(session, workers)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
     command = [sys.executable, "-P", "-m", "worker.embedded"]
-    return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{WORKER}{number}"}, recover)
+    return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{workers}{number}"}, recover)
 
 
-def _take_back(database: Database) -> None:
+def _take_back(database: Database, workers: str) -> None:
     """Free what a runner before this start held: we hold the lock of the data folder and have no child, so none may go on.
 
     One whose parent was killed may still be ending; its tokens are stale from now on.
     """
     with database.transaction() as session:
-        tasks.release_worker(session, WORKER)
+        tasks.release_worker(session, workers)
 
 
 @contextmanager

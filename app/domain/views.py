@@ -57,7 +57,7 @@ class AttemptView(View):
     kind: TaskKind = Field(description="Kind of task.", examples=[TaskKind.SAMPLE])
     ordinal: int = Field(description="The task's place among the job's tasks of this kind, from 0.", examples=[0])
     number: int = Field(description="1 for the first try.", examples=[1])
-    worker: str = Field(description="Which worker ran it.", examples=["embedded:1:4242"])
+    worker: str = Field(description="Which worker ran it.", examples=["embedded:9f86d081:1:4242"])
     started_at: datetime = Field(description="When it started (RFC 3339, UTC).", examples=[MOMENT])
     finished_at: datetime | None = Field(default=None, description="When it ended; null while it runs.", examples=[MOMENT])
     outcome: Outcome | None = Field(default=None, description="How it ended; null while it runs.", examples=[Outcome.SUCCEEDED])

@@ -89,9 +89,9 @@ class Service(abc.ABC):
 
 
 def pid_of(worker: WorkerView) -> int:
-    """A worker's name tells its process: HOST:PID:RANDOM, or embedded:NUMBER:PID."""
-    _, second, third = worker.name.split(":")
-    return int(third if worker.name.startswith("embedded:") else second)
+    """A worker's name tells its process: HOST:PID:RANDOM, or embedded:FOLDER:NUMBER:PID."""
+    parts = worker.name.split(":")
+    return int(parts[-1] if parts[0] == "embedded" else parts[1])
 
 
 def in_the_middle_of_sampling(client: Client, job_id: str) -> None:

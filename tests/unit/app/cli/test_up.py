@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.up import CannotStart, listening, only_service_of, resolved_settings
+from app.cli.up import CannotStart, listening, only_service_of, resolved_settings, workers_of
 
 
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -69,3 +69,10 @@ def test_the_service_does_not_listen_beyond_this_machine_without_keys(capsys: py
         pass
 
     assert "loopback" in capsys.readouterr().err
+
+
+def test_no_runner_is_taken_for_that_of_another_folder(tmp_path: Path) -> None:
+    here, beside = workers_of(tmp_path / "data"), workers_of(tmp_path / "data2")
+    assert here == workers_of(tmp_path / "data")
+    assert not here.startswith(beside)
+    assert not beside.startswith(here)
