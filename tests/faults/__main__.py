@@ -3,6 +3,7 @@
 import argparse
 import json
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ def main() -> int:
     logs = chosen.logs or Path(tempfile.mkdtemp(prefix="dapple-faults-logs-"))
     print(f"seed {chosen.seed}, logs in {logs}", file=sys.stderr, flush=True)
     configure("WARNING")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     started = time.monotonic()
     found = run(Plan(chosen.jobs, chosen.faults, chosen.seed, chosen.workers, logs, SHORT if chosen.short else {}))
     print(f"{time.monotonic() - started:.0f} s, {len(found.resumed)} tasks resumed after a kill", file=sys.stderr)
