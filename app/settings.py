@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         default=3600.0, ge=0, description="How long after a job's end a worker that slept may still store something."
     )
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
+    outage_backoff_seconds: float = Field(
+        default=30.0, ge=0, description="The same where the artifact store did not answer: it may be away for minutes."
+    )
     cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
     batch_size: int = Field(

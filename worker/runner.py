@@ -232,8 +232,12 @@ class Runner:
                 failure, again = verdict(error)
                 unforeseen = None if isinstance(error, DappleError) else error
                 log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
-                tasks.fail(session, lease, failure, backoff_seconds=self._settings.retry_backoff_seconds if again else None)
+                tasks.fail(session, lease, failure, backoff_seconds=self._backoff(error) if again else None)
                 return Outcome.FAILED
+
+    def _backoff(self, error: Exception) -> float:
+        outage = isinstance(error, StorageUnavailable)
+        return self._settings.outage_backoff_seconds if outage else self._settings.retry_backoff_seconds
 
 
 def verdict(error: Exception) -> tuple[Failure, bool]:

@@ -191,6 +191,15 @@ def test_after_the_last_attempt_the_job_fails_with_its_failure(service):
     assert states_of(service.database, job_id) == ["succeeded", "failed", "cancelled", "cancelled", "cancelled"]
 
 
+@pytest.mark.parametrize(("error", "waits"), [(StorageUnavailable("no answer"), True), (BackboneUnavailable("broken"), False)])
+def test_a_store_that_is_away_is_given_time_to_come_back(database, settings, error, waits):
+    service = Service(database, settings.model_copy(update={"outage_backoff_seconds": 3600.0}))
+    submitted(database)
+    service.twist(PREPARE, error)
+    assert service.runner.run_one()
+    assert service.runner.run_one() is not waits
+
+
 @pytest.mark.parametrize(
     "error", [InvalidSpec.of("classes", "no class 'cat'"), PermanentError("never"), ZeroDivisionError("x")]
 )
