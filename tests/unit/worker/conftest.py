@@ -21,7 +21,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, dataset_roots=(tmp_path,), device="cpu", retry_backoff_seconds=0, outage_backoff_seconds=0)
+    return Settings(
+        data_dir=tmp_path, dataset_roots=(tmp_path,), device="cpu", retry_backoff_seconds=0, outage_backoff_seconds=0
+    )
 
 
 @pytest.fixture
