@@ -73,7 +73,9 @@ def _gauges(taken: Census) -> Iterator[GaugeMetricFamily]:
     ready = GaugeMetricFamily("dapple_queue_ready_tasks", "Tasks that wait for a worker.", labels=("queue",))
     running = GaugeMetricFamily("dapple_queue_running_tasks", "Tasks that a worker holds.", labels=("queue",))
     oldest = GaugeMetricFamily(
-        "dapple_queue_oldest_ready_seconds", "For how long the first task has been ready; 0 if none is.", labels=("queue",)
+        "dapple_queue_oldest_ready_seconds",
+        "Time since the first of them became ready, tries that ended unfinished included; 0 if none is.",
+        labels=("queue",),
     )
     workers = GaugeMetricFamily("dapple_queue_workers", "Live workers that consume the queue.", labels=("queue",))
     for queue, found in taken.queues.items():

@@ -7,7 +7,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Double, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from app.settings import INSTALLED_AT
 MIGRATIONS = INSTALLED_AT / "migrations"
 SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which is no silence of the server's
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+UNMIGRATED = ("42P01", "42703")  # Postgres: there is no such table, or column; to SQLite that is an OperationalError
 _MIGRATION_LOCK = 0x6461_7070_6C65
 
 
@@ -77,11 +78,8 @@ class Database:
 
     def ping(self) -> None:
         """Raises DatabaseUnavailable unless the database answers and has this version's tables."""
-        try:
-            with self.reading() as session:
-                session.execute(text("SELECT traceparent FROM jobs LIMIT 1"))
-        except ProgrammingError as error:
-            raise DatabaseUnavailable("the database has not been migrated to this version") from error
+        with self.reading() as session:
+            session.execute(text("SELECT traceparent FROM jobs LIMIT 1"))
 
     def migrate(self) -> None:
         """Bring the tables to this version; of several processes that start together, one does it and the rest wait."""
@@ -120,6 +118,8 @@ def _unavailable(message: str) -> Generator[None]:
     except UNAVAILABLE as error:
         raise DatabaseUnavailable(message) from error
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in UNMIGRATED:
+            raise DatabaseUnavailable("the database has not been migrated to this version") from error
         if error.connection_invalidated:
             raise DatabaseUnavailable(message) from error
         raise

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from app.db import jobs
+from app.db import jobs, workers
 from app.db.session import Database, now
 from app.domain.errors import DatabaseUnavailable, JobNotFound
 from tests.unit.app.stored import SPEC
@@ -57,3 +57,13 @@ def test_the_clock_counts_seconds_since_the_epoch(database: Database) -> None:
         told = session.scalar(select(now()))
     assert told is not None
     assert abs(told - time.time()) < 60
+
+
+def test_tables_that_are_not_there_yet_are_waited_for_as_a_database_that_is_away(bare_url: str) -> None:
+    database = Database(bare_url)
+    with pytest.raises(DatabaseUnavailable), database.transaction() as session:
+        workers.gone(session, "w")
+    database.migrate()
+    with database.transaction() as session:
+        workers.gone(session, "w")
+    database.dispose()
