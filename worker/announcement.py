@@ -58,6 +58,8 @@ class Announcement:
                     workers.announce(session, self._name, self._about())
             except DatabaseUnavailable as error:
                 log.warning("worker.not_announced", reason=str(error))
+            except Exception:  # a worker that falls silent is taken for dead
+                log.exception("worker.not_announced")
             if self._ended.wait(self._heartbeat_seconds):
                 return
             self._on_beat()

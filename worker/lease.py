@@ -16,6 +16,7 @@ from app.domain.job import Lease, Progress
 from app.settings import Settings
 
 LOOK_SECONDS = 0.01  # quicker steps than this share one look at the database
+SILENCE_SECONDS = 0.5  # between two tries of ticks while it does not answer
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class Holder:
         self._thread = threading.Thread(target=within.run, args=(self._beat,), name=f"heartbeat-{lease.task.id}", daemon=True)
         self._must_stop: DappleError | None = None
         self._renewed_at = time.monotonic()
+        self._silent_until = -math.inf  # after a database that did not answer
         self._looked_at = -math.inf  # the first tick always looks
         self._progress: Progress | None = None
 
@@ -57,12 +59,16 @@ class Holder:
         if self._stopping.is_set():
             raise ShuttingDown("the worker is shutting down")
         self._progress = Progress(done, total)
+        if time.monotonic() >= self._silent_until:
+            self._renew_or_look()
+        if self._must_stop is not None:
+            raise self._must_stop
+
+    def _renew_or_look(self) -> None:
         if time.monotonic() - self._renewed_at >= self._settings.progress_seconds:
             self._renew()
         elif time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._look()
-        if self._must_stop is not None:
-            raise self._must_stop
 
     def _beat(self) -> None:
         while not self._ended.wait(self._settings.heartbeat_seconds):
@@ -96,5 +102,6 @@ class Holder:
 
     def _give_up_in_time(self, error: DatabaseUnavailable) -> None:
         log.warning("lease.not_renewed", reason=str(error))
+        self._silent_until = time.monotonic() + SILENCE_SECONDS
         if time.monotonic() - self._renewed_at >= self._settings.lease_seconds:
             self._must_stop = LeaseLost("the lease could not be renewed in time")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
+import structlog
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import Worker
 
@@ -21,6 +22,9 @@ from app.settings import Settings
 from worker.process import Process, unique_name
 
 ANSWER_SECONDS = 10.0  # what the broker may take for anything, and how often a silent connection is looked at
+
+
+log = structlog.get_logger()
 
 
 class QuietWorker(Worker):
@@ -67,7 +71,7 @@ class ProcessStep(bootsteps.StartStopStep):
             name=app.process_name,
             queues=frozenset(map(Queue, app.amqp.queues.consume_from)),
             # Behind the messages in the pool's one thread. Should every message be lost, a task is late by a heartbeat.
-            on_idle_beat=lambda: parent.pool.apply_async(app.process.drain),
+            on_idle_beat=lambda: parent.pool.apply_async(look, callback=forget),
         )
         self._open.enter_context(app.process)
 
@@ -121,6 +125,18 @@ app.steps["worker"].add(ProcessStep)
 def work() -> None:
     """Run tasks of this worker's queues until none is left."""
     app.process.drain()
+
+
+def look() -> None:
+    """The same without a message. Nobody reads what it raises, so that is told here."""
+    try:
+        app.process.drain()
+    except Exception:
+        log.exception("worker.look_failed")
+
+
+def forget(_result: object) -> None:
+    """What Celery's pool asks for to be told a result."""
 
 
 @signals.setup_logging.connect

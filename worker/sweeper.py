@@ -71,8 +71,14 @@ class Sweeper:
         while not stopping.wait(min(self._settings.lease_seconds / 6, LONGEST_PAUSE_SECONDS)):
             try:
                 self.sweep()
+                self._show_life()
             except DatabaseUnavailable as error:
                 log.warning("sweep.postponed", reason=str(error))
+
+    def _show_life(self) -> None:
+        """A file whose age a health check may look at."""
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        (self._settings.data_dir / "swept").touch()
 
     def sweep(self) -> int:
         """How many leases and queued jobs were ended in this round. Raises DatabaseUnavailable."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from sqlalchemy import and_, delete, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, delete, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.db.attempts import UNFETCHED
@@ -39,15 +39,18 @@ def alive(session: Session, heartbeat_seconds: float) -> list[Worker]:
     """The workers seen within MISSED_BEATS heartbeats, by name."""
     running = TaskRow.state == literal_column("'running'")  # as the index of running tasks has it
     holds = and_(TaskRow.worker == WorkerRow.name, running)
-    query = (
-        select(WorkerRow, TaskRow)
-        .outerjoin(TaskRow, holds)
-        .where(WorkerRow.seen_at > now() - MISSED_BEATS * heartbeat_seconds)
-        .order_by(WorkerRow.name)
-    )
-    return [to_worker(worker, task) for worker, task in session.execute(query)]
+    query = select(WorkerRow, TaskRow).outerjoin(TaskRow, holds).where(_seen(heartbeat_seconds)).order_by(WorkerRow.name)
+    found: dict[str, Worker] = {}
+    for worker, task in session.execute(query):
+        found.setdefault(worker.name, to_worker(worker, task))  # one whose claim got no answer may hold two for a moment
+    return list(found.values())
 
 
 def alive_by_queue(session: Session, heartbeat_seconds: float) -> Mapping[Queue, int]:
     """How many of them serve each queue."""
-    return Counter(queue for worker in alive(session, heartbeat_seconds) for queue in worker.about.queues)
+    about = session.scalars(select(WorkerRow.about).where(_seen(heartbeat_seconds)))
+    return Counter(Queue(queue) for one in about for queue in one["queues"])
+
+
+def _seen(heartbeat_seconds: float) -> ColumnElement[bool]:
+    return WorkerRow.seen_at > now() - MISSED_BEATS * heartbeat_seconds

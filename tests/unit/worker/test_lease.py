@@ -3,6 +3,7 @@ import time
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from app.db import jobs, tasks
 from app.db.tables import TaskRow
@@ -133,6 +134,15 @@ def test_a_database_that_is_away_for_less_than_a_lease_is_outlived(database, lea
         with without_table(settings.data_dir, "tasks"):
             holder.tick(1, 10)
         holder.tick(2, 10)
+
+
+@pytest.mark.parametrize("progress_seconds", [ALWAYS, NEVER])
+def test_a_database_that_is_away_is_not_asked_at_every_tick(settings, hold, progress_seconds):
+    with hold(progress_seconds=progress_seconds) as holder, without_table(settings.data_dir, "tasks"), capture_logs() as told:
+        for step in range(20):
+            holder.tick(step, 20)
+            time.sleep(0.011)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("progress_seconds", [ALWAYS, NEVER])

@@ -48,6 +48,11 @@ def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, se
     assert second.token > first.token
 
 
+def test_a_sweeper_that_lives_keeps_a_file_fresh_for_a_health_check(database, settings):
+    with sweeping(database, settings):
+        wait_until((settings.data_dir / "swept").exists)
+
+
 def test_a_lease_that_holds_is_left_alone(database, settings):
     job_id = submitted(database)
     claimed(database, lease_seconds=60)
