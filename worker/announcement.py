@@ -49,7 +49,7 @@ class Announcement:
             with self._database.transaction() as session:
                 workers.gone(session, self._name)
         except DatabaseUnavailable as error:  # the row ages, and the sweeper forgets it
-            log.warning("worker.not_taken_back", reason=str(error))
+            log.warning("worker.not_taken_back", reason=error.reason)
 
     def _announce_until_ended(self) -> None:
         while True:
@@ -57,7 +57,7 @@ class Announcement:
                 with self._database.transaction() as session:
                     workers.announce(session, self._name, self._about())
             except DatabaseUnavailable as error:
-                log.warning("worker.not_announced", reason=str(error))
+                log.warning("worker.not_announced", reason=error.reason)
             except Exception:  # a worker that falls silent is taken for dead
                 log.exception("worker.not_announced")
             if self._ended.wait(self._heartbeat_seconds):

@@ -101,7 +101,7 @@ class Holder:
             self._must_stop = Cancelled(f"job {self._lease.task.job_id} was asked to stop")
 
     def _give_up_in_time(self, error: DatabaseUnavailable) -> None:
-        log.warning("lease.not_renewed", reason=str(error))
+        log.warning("lease.not_renewed", reason=error.reason)
         self._silent_until = time.monotonic() + SILENCE_SECONDS
         if time.monotonic() - self._renewed_at >= self._settings.lease_seconds:
             self._must_stop = LeaseLost("the lease could not be renewed in time")

@@ -26,7 +26,9 @@ def sweep_orphans_until(stopping: threading.Event, settings: Settings, database:
     while not stopping.is_set():
         try:
             sweep_orphans(database, store, settings.orphan_grace_seconds)
-        except (DatabaseUnavailable, StorageUnavailable) as error:
+        except DatabaseUnavailable as error:
+            log.warning("orphans.postponed", reason=error.reason)
+        except StorageUnavailable as error:
             log.warning("orphans.postponed", reason=str(error))
         stopping.wait(settings.orphan_sweep_seconds)
 

@@ -90,7 +90,7 @@ class Process:
                 while not self.stopping.is_set() and self._runner.run_one():
                     pass
             except DatabaseUnavailable as error:
-                log.warning("worker.waiting", reason=str(error))
+                log.warning("worker.waiting", reason=error.reason)
 
     def _beat(self) -> None:
         if not self._draining.locked():

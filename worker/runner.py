@@ -190,7 +190,7 @@ class Runner:
             except DatabaseUnavailable as error:
                 if time.monotonic() >= deadline:
                     raise
-                log.warning("task.not_finished_yet", reason=str(error))
+                log.warning("task.not_finished_yet", reason=error.reason)
             time.sleep(FINISH_AGAIN_SECONDS)
 
     def _publish(self, lease: Lease, done: Done) -> Sequence[Task]:

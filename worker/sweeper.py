@@ -73,7 +73,7 @@ class Sweeper:
                 self.sweep()
                 self._show_life()
             except DatabaseUnavailable as error:
-                log.warning("sweep.postponed", reason=str(error))
+                log.warning("sweep.postponed", reason=error.reason)
 
     def _show_life(self) -> None:
         """A file whose age a health check may look at."""

@@ -109,6 +109,8 @@ def _on_dapple_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.InvalidSpec):
         faults = [FieldError(field=fault.field, message=fault.message) for fault in error.problems]
         return problem(rule, request.url.path, str(error), faults=faults)
+    if isinstance(error, errors.DatabaseUnavailable):  # its reason is for us alone
+        log.warning("request.unavailable", method=request.method, path=request.url.path, reason=error.reason)
     return problem(rule, request.url.path, str(error))
 
 

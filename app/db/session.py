@@ -7,7 +7,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Double, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -116,13 +116,18 @@ def _unavailable(message: str) -> Generator[None]:
     try:
         yield
     except UNAVAILABLE as error:
-        raise DatabaseUnavailable(message) from error
+        raise DatabaseUnavailable(message, _in_the_drivers_words(error)) from error
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in UNMIGRATED:
             raise DatabaseUnavailable("the database has not been migrated to this version") from error
         if error.connection_invalidated:
-            raise DatabaseUnavailable(message) from error
+            raise DatabaseUnavailable(message, _in_the_drivers_words(error)) from error
         raise
+
+
+def _in_the_drivers_words(error: SQLAlchemyError) -> str:
+    """On one line, without the statement."""
+    return " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
 
 
 def _exclude_other_migrations(connection: Connection) -> None:

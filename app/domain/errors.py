@@ -72,7 +72,14 @@ class StorageUnavailable(TransientError):
 
 
 class DatabaseUnavailable(TransientError):
-    """The database did not answer, stayed locked, or its disk is full."""
+    """The database did not answer, stayed locked, or its disk is full.
+
+    `reason` is for operators: in the driver's words, which may name hosts and users, though no password.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class DeviceOutOfMemory(TransientError):
