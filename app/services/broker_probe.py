@@ -5,6 +5,7 @@ import ssl
 from urllib.parse import unquote, urlsplit
 
 PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+NAMES = {"redis": "redis", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # RabbitMQ answers with Connection.Start: a frame of type 1
 
 
@@ -18,12 +19,12 @@ def answers(url: str, seconds: float) -> str:
     To Redis the password is told as well; to RabbitMQ it is not, as it asks only after a longer greeting.
     """
     parts = urlsplit(url)
-    try:
-        where = f"{parts.scheme.rstrip('s')} at {parts.hostname}:{parts.port or PORTS.get(parts.scheme)}"
-    except ValueError as error:  # its text quotes what stands where a port should, which is a part of such a password
-        raise BrokerSilent("the URL has no valid port; write / @ : # in a password as %2F %40 %3A %23") from error
     if parts.scheme not in PORTS:
         raise BrokerSilent(f"{parts.scheme}:// is no broker that is known here; use redis:// or amqp://")
+    try:
+        where = f"{NAMES[parts.scheme]} at {parts.hostname}:{parts.port or PORTS[parts.scheme]}"
+    except ValueError as error:  # its text quotes what stands where a port should, which is a part of such a password
+        raise BrokerSilent("the URL has no valid port; write / @ : # in a password as %2F %40 %3A %23") from error
     try:
         with socket.create_connection((parts.hostname or "localhost", parts.port or PORTS[parts.scheme]), seconds) as plain:
             if parts.scheme in ("rediss", "amqps"):

@@ -19,6 +19,7 @@ from app.db import census
 from app.db.schema import is_current, seconds_now
 from app.db.session import Database
 from app.domain.diagnosis import Finding, Verdict
+from app.domain.errors import DatabaseUnavailable
 from app.domain.ports import ArtifactStore
 from app.services.broker_probe import BrokerSilent, answers
 from app.settings import Settings
@@ -122,6 +123,8 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", Verdict.OK, f"{told}: answered in {(time.time() - before) * 1000:.0f} ms, tables are current")
         yield _skew(skew)
         yield from _workers(database, settings)
+    except DatabaseUnavailable as error:
+        yield Finding("database", Verdict.FAIL, f"{told}: {error.reason}", ADVICE["database"])
     finally:
         database.dispose()
 
@@ -196,7 +199,8 @@ def broker(settings: Settings) -> Iterator[Finding]:
     except BrokerSilent as error:
         yield Finding("broker", Verdict.FAIL, str(error), ADVICE["broker"])
     else:
-        yield Finding("broker", Verdict.OK, f"{name} answers")
+        unasked = "; whether it takes the password was not asked" if settings.broker_url.startswith("amqp") else ""
+        yield Finding("broker", Verdict.OK, f"{name} answers{unasked}")
 
 
 def dataset_roots(settings: Settings) -> Iterator[Finding]:

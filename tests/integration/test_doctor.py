@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from app.cli import main
 from app.db.session import Database, now
@@ -24,6 +24,7 @@ from app.services.checks import PATIENCE_SECONDS
 from app.services.diagnosis import diagnose
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
+from tests.databases import PostgresServer
 
 
 def local(settings: Settings) -> ArtifactStore:
@@ -100,6 +101,17 @@ def test_nothing_waits_for_what_never_answers(migrated: Settings, silent_port: i
     found = look(migrated.model_copy(update=urls))
     assert time.monotonic() - began < PATIENCE_SECONDS + 2
     assert (found["broker"].verdict, found["database"].verdict) == (Verdict.FAIL, Verdict.FAIL)
+
+
+@pytest.mark.postgres
+def test_a_database_that_refuses_is_told_in_its_own_words_without_the_password(
+    settings: Settings, postgres: PostgresServer
+) -> None:
+    url = make_url(postgres.migrated()).set(database="missing", password="s3cret")  # noqa: S106 - a made-up one
+    finding = look(settings.model_copy(update={"database_url": url.render_as_string(hide_password=False)}))["database"]
+    assert finding.verdict is Verdict.FAIL
+    assert 'database "missing" does not exist' in finding.message
+    assert "s3cret" not in finding.message
 
 
 def _answering(reply: bytes) -> str:
