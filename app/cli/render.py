@@ -115,7 +115,12 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
 def _table(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=heading in ("job", "accuracy"), justify="right" if heading in NUMBERS else "left")
+        table.add_column(
+            heading,
+            no_wrap=heading in ("job", "accuracy"),
+            overflow="fold",  # a name cut short is of no use
+            justify="right" if heading in NUMBERS else "left",
+        )
     return table
 
 
