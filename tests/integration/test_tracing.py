@@ -95,7 +95,7 @@ def worked_off(settings: Settings, resources: Resources, stages: Stages) -> None
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"retry_backoff_seconds": 0.0})
+    return settings.model_copy(update={"retry_backoff_seconds": 0.0, "outage_backoff_seconds": 0.0})
 
 
 def test_a_request_and_every_attempt_at_its_tasks_are_one_trace(
