@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import subprocess
 import time
 import zipfile
@@ -22,6 +23,7 @@ from tests.e2e.distributed import Distributed, why_not_distributed
 from tests.e2e.embedded import Embedded
 from tests.e2e.service import DAPPLE, Service, archive_digest, in_the_middle_of_sampling, succeeded, until
 from tests.services.brokers import skip_without
+from tests.services.s3 import ENDPOINT, Bucket, CephServer
 
 SPEC = {
     "dataset_uri": "sklearn://digits",
@@ -52,7 +54,15 @@ def new_service(request: pytest.FixtureRequest, data_dir: Path) -> Service:
         return Embedded(data_dir)
     skip_without(why_not_distributed())
     postgres: PostgresServer = request.getfixturevalue("postgres")
-    return Distributed(data_dir, postgres)
+    return Distributed(data_dir, postgres, **store_environment(request))
+
+
+def store_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """S3 where a server can be had, else a folder that all processes share."""
+    if ENDPOINT not in os.environ and CephServer.missing():
+        return {}
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return bucket.environment
 
 
 @pytest.fixture
