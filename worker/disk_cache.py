@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 POLL_SECONDS = 0.1  # between two tries of a lock that another process holds
+BEAT_SECONDS = 1.0  # between two signs of life of who holds one
+LIFELESS_SECONDS = 10.0  # without one, a holder is no longer waited for
 STRIPES = 256  # as many lock files and no more: keys share them by hash
 
 DAMAGE = (OSError, EOFError, KeyError, ValueError)  # what reading an entry raises that is not as it was made
@@ -37,6 +40,7 @@ class DiskCache:
         self._entries = root / "entries"
         self._unfinished = root / "unfinished"
         self._locks = root / "locks"
+        self._beats = root / "beats"
         self._limit_bytes = limit_bytes
         self.hits = 0
         self.misses = 0
@@ -136,14 +140,25 @@ class DiskCache:
 
     @contextmanager
     def _locked(self, key: str, tick: Tick) -> Generator[None]:
-        """Holds the key's lock, which dies with its process; calls `tick` while another has it."""
+        """Holds the key's lock, which dies with its process; calls `tick` while another has it.
+
+        Raises TimeoutError, an OSError, if the other shows no life: it was stopped, and its lock with it.
+        """
         self._locks.mkdir(parents=True, exist_ok=True)
+        self._beats.mkdir(exist_ok=True)
         lock = FileLock(self._lock_path(key), timeout=0)
+        beats = self._beats / self._lock_path(key).name  # a file of its own: who tries the lock touches that one
+        seen, seen_at = 0, time.monotonic()
         while not _acquired(lock):
             tick()
+            if (beat := _touched_at(beats)) != seen:
+                seen, seen_at = beat, time.monotonic()
+            elif time.monotonic() - seen_at >= LIFELESS_SECONDS:
+                raise TimeoutError(f"who makes {key} shows no life")
             time.sleep(POLL_SECONDS)
         try:
-            yield
+            with _showing_life(beats):
+                yield
         finally:
             lock.release()
 
@@ -162,6 +177,33 @@ def _use(entry: Path, opened: Callable[[Path], Opened]) -> Opened:
         now = time.time_ns()  # finer than the clock of the file system
         os.utime(entry, ns=(now, now))
     return opened(entry)
+
+
+@contextmanager
+def _showing_life(path: Path) -> Generator[None]:
+    """Touches the file again and again, from a thread, which stops when the process is stopped."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            with suppress(OSError):
+                path.touch()
+
+    thread = threading.Thread(target=touch, name="cache-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _touched_at(path: Path) -> int:
+    """In nanoseconds, by whatever clock the file system has; 0 if never."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _acquired(lock: FileLock) -> bool:

@@ -232,6 +232,25 @@ def test_an_entry_whose_maker_is_killed_is_made_by_the_one_who_waits(tmp_path):
     assert unfinished(tmp_path) == []
 
 
+def test_a_maker_that_was_stopped_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.disk_cache.LIFELESS_SECONDS", 0.3)
+    other = started(tmp_path, 60)
+    wait_until((tmp_path / "made").exists)
+    other.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError, match="no life"):
+        DiskCache(tmp_path, PLENTY).get("key", refuse, go_on)
+    other.kill()
+    other.communicate()
+
+
+def test_a_maker_that_takes_its_time_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.disk_cache.LIFELESS_SECONDS", 3.0)  # it shows life every second
+    other = started(tmp_path, 5)
+    wait_until((tmp_path / "made").exists)
+    DiskCache(tmp_path, PLENTY).get("key", refuse, go_on)
+    other.communicate()
+
+
 def test_what_a_killed_process_left_is_swept_when_another_entry_is_made(tmp_path):
     other = started(tmp_path, 60)
     wait_until((tmp_path / "made").exists)
