@@ -41,7 +41,7 @@ SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1, max_attempts=10)
 LEASE_SECONDS, HEARTBEAT_SECONDS, PROGRESS_SECONDS = 0.6, 0.1, 0.05
 STEPS, STEP_SECONDS = 20, 0.02
 LATEST_STOP_SECONDS = 0.6  # after the claim: the stage takes 0.4, and then the result is stored and published
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 AT_ONCE = 12  # slots
 LOOK_SECONDS = 0.05
 
@@ -155,9 +155,11 @@ class Slot:
         if self._draw.random() < 0.5:  # it wakes up beside the other, or when the other is done
             self._until(lambda: self._ended(job_id))
         os.kill(first, signal.SIGCONT)
+        if not (expired := self._wrote(job_id, "sweeper", "attempts expired")):
+            os.kill(second, signal.SIGKILL)  # the first had ended before it was stopped: nothing is left to do
         for child in (first, second):
             self._until(lambda child=child: os.waitpid(child, os.WNOHANG) != (0, 0))
-        if not self._wrote(job_id, "sweeper", "attempts expired"):
+        if not expired:
             self.unstopped += 1
             return
         self.trials += 1
@@ -241,10 +243,14 @@ def _run_one(url: str, settings: Settings, name: str) -> None:
 
     stages = dict.fromkeys(TaskKind, publish)
     runner = Runner(database, bench, PollingQueue(), name=name, stopping=threading.Event(), stages=stages)
-    deadline = time.monotonic() + WAIT_SECONDS / 2  # nothing is left for it if the other had ended before it was stopped
+    deadline = time.monotonic() + WAIT_SECONDS
+    answered = True
     while not begun.is_set() and time.monotonic() < deadline:
-        with suppress(DatabaseUnavailable):  # also what hides from a worker how its task ended
-            runner.run_one()
+        try:
+            if not runner.run_one() and not answered:
+                return  # what it had claimed was lost with its connection while it was stopped
+        except DatabaseUnavailable:
+            answered = False
         time.sleep(LOOK_SECONDS)
 
 
