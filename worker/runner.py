@@ -82,7 +82,7 @@ class Runner:
         self._stages = stages
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
-        self._claim_unanswered = False
+        self._unanswered = False  # the database, when it was last told of a claim or of a task's end
         self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
@@ -90,10 +90,22 @@ class Runner:
         return self._bench.settings
 
     def run_one(self) -> bool:
-        """Claim and run the oldest ready task; False if there was none."""
-        lease = self._claim()
-        if lease is None:
-            return False
+        """Claim and run the task that suits best; False if there was none.
+
+        Whoever got no answer from the database may hold a task all the same: it is given back before the next claim.
+        """
+        unanswered, self._unanswered = self._unanswered, True
+        if unanswered:
+            with self._database.transaction() as session:
+                tasks.release_worker(session, self._name)
+        with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
+            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
+        if lease is not None:
+            self._run_traced(lease)
+        self._unanswered = False
+        return lease is not None
+
+    def _run_traced(self, lease: Lease) -> None:
         task = lease.task
         with (
             structlog.contextvars.bound_contextvars(
@@ -105,18 +117,6 @@ class Runner:
             outcome = self._run(lease)
             self.telemetry.ended(task.kind, outcome, time.monotonic() - started)
             span.note(failed=outcome in FAILURES, **{"dapple.task.outcome": outcome})
-        return True
-
-    def _claim(self) -> Lease | None:
-        """A claim that got no answer may have happened all the same: what it took is given back before the next one."""
-        unanswered, self._claim_unanswered = self._claim_unanswered, True
-        if unanswered:
-            with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
-                tasks.release_worker(session, self._name)
-        with self._database.transaction() as session:
-            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
-        self._claim_unanswered = False
-        return lease
 
     def _attributes(self, task: Task) -> dict[str, str | int]:
         return {

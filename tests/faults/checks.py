@@ -33,6 +33,7 @@ class Findings:
     sha_mismatch: list[str] = field(default_factory=list[str])
     orphans: list[str] = field(default_factory=list[str])
     resumed: list[float] = field(default_factory=list[float])
+    redone: list[str] = field(default_factory=list[str])
     not_injected: list[str] = field(default_factory=list[str])
 
     @property
@@ -142,10 +143,13 @@ def canonical(spec: Mapping[str, Any]) -> str:
 
 
 def _examine_kills(found: Findings, attempts: Sequence[Mapping[str, Any]], kills: Sequence[Kill]) -> None:
-    """How long each task waited that ran when its worker was killed: of those its worker held, the one claimed last."""
+    """Each kill ends at most one try; how long its task waited: of those the worker held, the one claimed last."""
     started_at = {(one["task_id"], one["number"]): one["started_at"] for one in attempts}
     for kill in kills:
         held = [one for one in attempts if f":{kill.pid}:" in one["worker"] and one["started_at"] <= kill.at]
+        ended = [one for one in held if one["outcome"] == "expired" and one["finished_at"] >= kill.at]
+        if len(ended) > 1:
+            found.redone.append(f"the kill of {kill.pid} ended {len(ended)} tasks")
         last = max(held, key=lambda one: one["started_at"], default=None)
         if last is not None and last["outcome"] == "expired" and last["finished_at"] >= kill.at:
             again = started_at.get((last["task_id"], last["number"] + 1))

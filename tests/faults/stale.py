@@ -41,7 +41,7 @@ SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1, max_attempts=10)
 LEASE_SECONDS, HEARTBEAT_SECONDS, PROGRESS_SECONDS = 0.6, 0.1, 0.05
 STEPS, STEP_SECONDS = 20, 0.02
 LATEST_STOP_SECONDS = 0.6  # after the claim: the stage takes 0.4, and then the result is stored and published
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 30.0
 AT_ONCE = 12  # slots
 LOOK_SECONDS = 0.05
 

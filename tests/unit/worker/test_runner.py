@@ -293,16 +293,33 @@ def test_a_task_whose_claim_got_no_answer_is_not_left_to_its_lease(database, set
     unanswering.dispose()
 
 
+def rename(database: Database, before: str, after: str) -> None:
+    """Every statement on the table `before` fails from now on, as on a database that is away."""
+    with database.transaction() as session:
+        session.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+
+
+def test_a_task_whose_end_got_no_answer_is_not_left_to_its_lease(service):
+    job_id = submitted(service.database)
+
+    def fail_without_a_database(_work: Work) -> None:
+        rename(service.database, "attempts", "away")
+        raise TransientError("for as long as it lasts")
+
+    service.twist(PREPARE, fail_without_a_database)
+    with pytest.raises(DatabaseUnavailable):
+        service.runner.run_one()
+    rename(service.database, "away", "attempts")
+    assert service.runner.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.RELEASED, Outcome.SUCCEEDED]
+
+
 def test_what_was_made_outlives_a_restart_of_the_database(service):
     job_id = submitted(service.database)
 
-    def rename(before: str, after: str) -> None:
-        with service.database.transaction() as session:
-            session.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
-
     def take_the_database_away(_work: Work) -> None:
-        rename("events", "away")
-        threading.Timer(FINISH_AGAIN_SECONDS, rename, ("away", "events")).start()
+        rename(service.database, "events", "away")
+        threading.Timer(FINISH_AGAIN_SECONDS, rename, (service.database, "away", "events")).start()
 
     service.twist(PREPARE, take_the_database_away)
     assert service.runner.run_one()
