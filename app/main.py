@@ -20,14 +20,17 @@ from app.db.session import Database
 from app.log import configure
 from app.queue.choice import queue_for
 from app.services.resources import Resources
-from app.settings import Settings
+from app.settings import Settings, settings_from
+from app.starting import ending_in_words
 from app.storage.choice import store_for
 from app.tracing import tracing_of
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service; settings come from the environment unless given."""
-    settings = settings or Settings()
+    if settings is None:
+        with ending_in_words():
+            settings = settings_from()
     configure(settings.log_level)
     app = FastAPIOffline(  # its /docs loads nothing from other sites
         redoc_url=None,
@@ -59,7 +62,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     closing: Event = app.state.closing
     closing.clear()
     resources.settings.data_dir.mkdir(parents=True, exist_ok=True)
-    resources.database.migrate()
+    with ending_in_words():
+        resources.database.migrate()
     with noticing_signals(closing):
         yield
     closing.set()

@@ -3,11 +3,13 @@
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.errors import WrongSettings
 
 INSTALLED_AT = Path(__file__).parents[1]
 EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
@@ -62,7 +64,9 @@ class Settings(BaseSettings):
     )
     retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
     outage_backoff_seconds: float = Field(
-        default=30.0, ge=0, description="The same where the artifact store did not answer: it may be away for minutes."
+        default=30.0,
+        ge=0,
+        description="The same where the artifact store did not answer, and how long an answer of it is trusted.",
     )
     cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
     threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
@@ -150,3 +154,16 @@ class Settings(BaseSettings):
             "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
         }
         return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists
+
+
+def settings_from(**given: Any) -> Settings:
+    """What is given, and the environment for the rest. Raises WrongSettings."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        faults = error.errors(include_input=False)
+        raise WrongSettings([(_variable(fault["loc"]), fault["msg"]) for fault in faults]) from error
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return f"DAPPLE_{str(place[0]).upper()}" if place else "DAPPLE_*"

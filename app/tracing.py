@@ -1,4 +1,4 @@
-"""Traces of requests and tasks, sent where OTEL_EXPORTER_OTLP_ENDPOINT says; without it, or without the packages, nothing is.
+"""Traces of requests and tasks, sent where OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) says; else nothing is sent.
 
 What ties the parts of a trace together is the W3C `traceparent`, a short text: a request brings it or gets it, the job keeps
 it, and every attempt at a task goes on from there. https://www.w3.org/TR/trace-context/#traceparent-header
@@ -6,7 +6,7 @@ it, and every attempt at a task goes on from there. https://www.w3.org/TR/trace-
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from threading import Thread
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span as RecordedSpan
 
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 FLUSH_SECONDS = 3.0  # at the end, for what was not yet sent; a collector that is down must not hold up a shutdown
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -79,15 +79,21 @@ def checked(traceparent: str | None) -> str | None:
 
 def tracing_of(service: str) -> Tracing:
     """What the environment asks for: the variables of OpenTelemetry. `service` is the default of OTEL_SERVICE_NAME."""
-    if not os.environ.get(ENDPOINT):
+    endpoint = asked_for(os.environ)
+    if endpoint is None:
         return Untraced()
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ModuleNotFoundError as error:
-        reason = f"{ENDPOINT} is set, but {error.name} is not installed: pip install 'dapple[otel]'"
+        reason = f"{endpoint} is set, but {error.name} is not installed: pip install 'dapple[otel]'"
         log.warning("tracing.off", reason=reason)
         return Untraced()
     return OpenTelemetry(os.environ.get("OTEL_SERVICE_NAME", service), OTLPSpanExporter(timeout=FLUSH_SECONDS))
+
+
+def asked_for(environ: Mapping[str, str]) -> str | None:
+    """The variable that says where traces go, if one does."""
+    return next((name for name in ENDPOINTS if environ.get(name)), None)
 
 
 class OpenTelemetry:

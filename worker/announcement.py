@@ -60,6 +60,6 @@ class Announcement:
                 log.warning("worker.not_announced", reason=error.reason)
             except Exception:  # a worker that falls silent is taken for dead
                 log.exception("worker.not_announced")
+            self._on_beat()
             if self._ended.wait(self._heartbeat_seconds):
                 return
-            self._on_beat()

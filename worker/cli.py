@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.domain.dataset_uri import parse, uri_of
 from app.domain.errors import InvalidSpec
 from app.domain.spec import HOLDOUT_FRACTION
-from app.settings import Settings
+from app.settings import settings_from
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset
 from worker.datasets.load import load
@@ -52,7 +52,7 @@ def train(
     command goes on where it stopped.
     """
     torch.set_num_threads(threads)
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_from() if data_dir is None else settings_from(data_dir=data_dir)
     folder = new_folder(settings.data_dir / "backbones", name)
     if channels == 2:
         raise InvalidSpec.of("channels", "images have 1 channel (grey) or 3 (colour)")

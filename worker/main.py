@@ -18,7 +18,8 @@ from app.domain.errors import PermanentError
 from app.domain.job import Queue
 from app.log import configure
 from app.queue.celery import TASK, CeleryQueue, is_redis, shared
-from app.settings import Settings
+from app.settings import Settings, settings_from
+from app.starting import ending_in_words
 from worker.process import Process, unique_name
 
 ANSWER_SECONDS = 10.0  # what the broker may take for anything, and how often a silent connection is looked at
@@ -81,7 +82,8 @@ class ProcessStep(bootsteps.StartStopStep):
 
 def configuration() -> Mapping[str, Any]:
     """Celery's settings of a worker."""
-    broker_url = broker_url_of(Settings())
+    with ending_in_words():
+        broker_url = broker_url_of(settings_from())
     redis = {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,

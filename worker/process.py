@@ -13,7 +13,7 @@ import structlog
 import torch
 
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.job import Queue
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
@@ -28,6 +28,8 @@ from worker.scratch import remove_abandoned
 from worker.stages.base import Bench
 from worker.telemetry import Telemetry, serve
 
+STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
+
 log = structlog.get_logger()
 
 
@@ -35,7 +37,7 @@ class Process:
     """Models, data and a runner of one process, announced in the database while the block runs.
 
     Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain` return. `on_idle_beat` is
-    called at every heartbeat while no task runs.
+    called at the start and at every heartbeat while no task runs.
     """
 
     def __init__(
@@ -84,13 +86,16 @@ class Process:
         gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
 
     def drain(self) -> None:
-        """Run ready tasks of this process's queues until none is left, the database is away, or `stopping` is set."""
+        """Run ready tasks of this process's queues until none is left, a service is away, or `stopping` is set."""
         with self._draining:
             try:
                 while not self.stopping.is_set() and self._runner.run_one():
                     pass
             except DatabaseUnavailable as error:
                 log.warning("worker.waiting", reason=error.reason)
+            except StorageUnavailable as error:
+                log.warning("worker.waiting", reason=str(error))
+                self.stopping.wait(STORE_AGAIN_SECONDS)
 
     def _beat(self) -> None:
         if not self._draining.locked():

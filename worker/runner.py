@@ -1,5 +1,6 @@
 """Claim a task, run it, store what it made, finish it; and decide what an exception means."""
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -83,6 +84,7 @@ class Runner:
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
         self._unanswered = False  # the database, when it was last told of a claim or of a task's end
+        self._store_answered_at = -math.inf
         self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
     @property
@@ -93,17 +95,26 @@ class Runner:
         """Claim and run the task that suits best; False if there was none.
 
         Whoever got no answer from the database may hold a task all the same: it is given back before the next claim.
+        Raises StorageUnavailable, having claimed nothing, while the store does not answer: no task is worth starting whose
+        result cannot be kept.
         """
         unanswered, self._unanswered = self._unanswered, True
         if unanswered:
             with self._database.transaction() as session:
                 tasks.release_worker(session, self._name)
+        self._require_store()
         with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
             lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
         if lease is not None:
             self._run_traced(lease)
         self._unanswered = False
         return lease is not None
+
+    def _require_store(self) -> None:
+        """An answer is good for as long as a task waits that met an outage, so whoever takes that one has looked again."""
+        if time.monotonic() - self._store_answered_at >= self._settings.outage_backoff_seconds:
+            self._bench.store.check()
+            self._store_answered_at = time.monotonic()
 
     def _run_traced(self, lease: Lease) -> None:
         task = lease.task
@@ -151,6 +162,7 @@ class Runner:
             return LOST
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
             return self._end(lease, error)
+        self._store_answered_at = time.monotonic()
         self.telemetry.sampled(done.samples)
         return Outcome.SUCCEEDED
 
@@ -209,6 +221,8 @@ class Runner:
         Only while the lease is still held: if not, the attempt may have been published after all.
         """
         outcome = LOST
+        if isinstance(error, StorageUnavailable):
+            self._store_answered_at = -math.inf
         try:
             with self._database.transaction() as session:
                 outcome = self._record(session, lease, error)

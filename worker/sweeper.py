@@ -21,7 +21,7 @@ from app.domain.job import Queue
 from app.domain.ports import TaskQueue
 from app.log import configure
 from app.queue.choice import queue_for
-from app.settings import Settings
+from app.settings import Settings, settings_from
 from app.storage.choice import store_for
 from worker.orphans import sweep_orphans, sweep_orphans_until
 
@@ -37,7 +37,7 @@ def sweep(
     once: Annotated[bool, typer.Option("--once", help="One round only, as for cron.")] = False,
 ) -> None:
     """Keep the distributed service going: one such process must run, more do no harm. SIGTERM ends it."""
-    settings = Settings()
+    settings = settings_from()
     configure(settings.log_level)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ from app.cli.plugins import add_installed_commands
 from app.cli.up import up
 from app.cli.version import version
 from app.client import ApiError, Client, ServiceUnreachable
-from app.domain.errors import DappleError, InvalidSpec
+from app.domain.errors import DappleError, InvalidSpec, WrongSettings
 
 app = typer.Typer(name="dapple", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (up, demo, distil, download, backbones, workers, migrate, doctor, version):
@@ -40,5 +40,5 @@ def main(arguments: Sequence[str] | None = None, connect: Callable[[str], Client
 def _exit_code(error: DappleError) -> ExitCode:
     if isinstance(error, ServiceUnreachable):
         return ExitCode.UNREACHABLE
-    rejected = isinstance(error, InvalidSpec) or (isinstance(error, ApiError) and error.problem.status < 500)
+    rejected = isinstance(error, InvalidSpec | WrongSettings) or (isinstance(error, ApiError) and error.problem.status < 500)
     return ExitCode.USAGE if rejected else ExitCode.FAILED

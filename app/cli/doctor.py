@@ -3,13 +3,13 @@
 from dataclasses import asdict
 
 import typer
-from pydantic import ValidationError
 from rich.text import Text
 
 from app.cli.console import AsJson, ExitCode, answers, print_json
 from app.domain.diagnosis import Finding, Verdict, is_sound
+from app.domain.errors import WrongSettings
 from app.services.diagnosis import diagnose
-from app.settings import Settings
+from app.settings import settings_from
 from app.storage.choice import store_for
 
 STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
@@ -31,14 +31,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _findings() -> list[Finding]:
     try:
-        settings = Settings()
-    except ValidationError as error:
-        return [
-            Finding(
-                "settings", Verdict.FAIL, f"DAPPLE_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}", "correct it"
-            )
-            for fault in error.errors(include_input=False)
-        ]
+        settings = settings_from()
+    except WrongSettings as error:
+        return [Finding("settings", Verdict.FAIL, f"{name}: {fault}", "correct it") for name, fault in error.faults]
     return diagnose(settings, store_for)
 
 

@@ -2,12 +2,12 @@
 
 from app.cli.console import answers
 from app.db.session import Database
-from app.settings import Settings
+from app.settings import settings_from
 
 
 def migrate() -> None:
     """Bring the database's tables to this version and exit; of several at once, one does it and the others wait."""
-    settings = Settings()
+    settings = settings_from()
     if settings.database_url is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)

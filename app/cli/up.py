@@ -18,14 +18,13 @@ from typing import Annotated, Any, Literal
 import typer
 import uvicorn
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from app.cli.console import ExitCode, answers, complain, messages
 from app.cli.supervisor import Supervisor
 from app.db import tasks
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
-from app.settings import Settings
+from app.settings import Settings, settings_from
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -70,12 +69,8 @@ def up(
 
 
 def resolved_settings(**options: Any) -> Settings:
-    """Settings from the options given and the environment, with absolute paths."""
-    try:
-        settings = Settings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise CannotStart(f"settings: {'; '.join(faults)}") from error
+    """Settings from the options given and the environment, with absolute paths. Raises WrongSettings."""
+    settings = settings_from(**{name: value for name, value in options.items() if value is not None})
     roots = tuple(root.expanduser().resolve() for root in settings.dataset_roots)
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve(), "dataset_roots": roots})
 

@@ -88,3 +88,11 @@ class DeviceOutOfMemory(TransientError):
 
 class PermanentError(DappleError):
     """Will fail the same way again; never retried."""
+
+
+class WrongSettings(PermanentError):
+    """The environment sets something that cannot be; `faults` are pairs of a variable and what is wrong with it."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(f"{variable}: {fault}" for variable, fault in self.faults))

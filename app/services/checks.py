@@ -15,6 +15,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import make_url
 
+from app import tracing
 from app.db import census
 from app.db.schema import is_current, seconds_now
 from app.db.session import Database
@@ -65,7 +66,7 @@ def packages(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding
         "psycopg": settings.sqlalchemy_url.startswith("postgresql"),
         "obstore": settings.artifacts_url is not None,
         "celery": settings.broker_url is not None,
-        "opentelemetry.sdk": bool(environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")),
+        "opentelemetry.sdk": tracing.asked_for(environ) is not None,
     }
     missing = [name for name, wanted in needed.items() if wanted and not _is_installed(name)]
     for name in missing:

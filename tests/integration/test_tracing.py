@@ -158,6 +158,16 @@ def test_log_lines_within_a_span_have_its_ids(collector: Collector) -> None:
     tracing.close()
 
 
+def test_an_endpoint_for_traces_alone_is_enough(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://127.0.0.1:{collector.server_address[1]}/v1/traces")
+    tracing = tracing_of("x")
+    with tracing.span("a", "server", None):
+        pass
+    tracing.close()
+    assert collector.named("a")
+
+
 def test_a_collector_that_is_down_costs_seconds_at_the_end_and_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     tracing = tracing_of("x")

@@ -32,6 +32,12 @@ def test_each_beat_tells_what_the_worker_holds_by_then(database):
         wait_until(lambda: listed(database) == [("embedded/digits",)])
 
 
+def test_the_first_beat_comes_at_once(database):
+    beats = threading.Semaphore(0)
+    with Announcement(database, "w", about, heartbeat_seconds=60, on_beat=beats.release):
+        assert beats.acquire(timeout=20)
+
+
 def test_announcing_goes_on_after_the_database_was_away(database, settings):
     beats = threading.Semaphore(0)
     with Announcement(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=beats.release):

@@ -293,6 +293,40 @@ def test_a_task_whose_claim_got_no_answer_is_not_left_to_its_lease(database, set
     unanswering.dispose()
 
 
+def test_a_worker_that_cannot_store_anything_claims_nothing(service, settings):
+    job_id = submitted(service.database)
+    settings.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    settings.artifacts_dir.rename(settings.data_dir / "away")
+    settings.artifacts_dir.touch()  # where the folder was
+    with pytest.raises(StorageUnavailable, match="cannot be written"):
+        service.runner.run_one()
+    assert states_of(service.database, job_id) == ["ready"]
+
+    settings.artifacts_dir.unlink()
+    assert service.runner.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.SUCCEEDED]
+
+
+def test_an_outage_of_the_store_costs_one_try_however_long_it_is(service, settings):
+    job_id = submitted(service.database)
+    away = settings.data_dir / "away"
+
+    def take_the_store_away(_work: Work) -> None:
+        settings.artifacts_dir.rename(away)
+        settings.artifacts_dir.touch()
+        raise StorageUnavailable("for as long as it lasts")
+
+    service.twist(PREPARE, take_the_store_away)
+    assert service.runner.run_one()
+    for _ in range(5):
+        with pytest.raises(StorageUnavailable):
+            service.runner.run_one()
+    settings.artifacts_dir.unlink()
+    away.rename(settings.artifacts_dir)
+    assert service.runner.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.FAILED, Outcome.SUCCEEDED]
+
+
 def rename(database: Database, before: str, after: str) -> None:
     """Every statement on the table `before` fails from now on, as on a database that is away."""
     with database.transaction() as session:
