@@ -11,12 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,9 @@ from worker.backbones.dit import DiTBackbone
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset, Split
 from worker.disk_cache import DiskCache
-from worker.sampling.guide import guide_for
+from worker.sampling.direction import Target
+from worker.sampling.guide import Guide, tap_of
+from worker.sampling.kernel_direction import KernelDirection
 from worker.sampling.sampler import initial_noise, sample
 from worker.sampling.targets import Preparing, targets_for
 from worker.seeds import generator
@@ -39,6 +40,7 @@ CFG_SCALE = 4.0
 IPC = 10
 TASK = 30  # images; a sample task has about so many: see app/domain/plan.py
 SIZES = (64, 1_000, 10_000, 100_000)
+REFERENCES = 64
 NAIVE_IMAGES = 1_000
 NAIVE_BATCH = 100
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "linear", "clip_sample": False}
@@ -57,6 +59,13 @@ class Shape:
 SHAPES = {"mid": Shape(16, 4, 64, (8,)), "dit-xl-2": Shape(32, 16, 72, (128, 256, 512, 512))}
 
 
+class EveryOther(Guide):
+    """Guides every other step, so that each has an unguided one beside it."""
+
+    def active(self, step: int, steps: int) -> bool:
+        return step % 2 == 0
+
+
 class Bench:
     """One backbone, one cache, and what is done with them."""
 
@@ -64,7 +73,7 @@ class Bench:
         self.steps = options.steps
         self.transformer, self.vae, self.backbone = backbone(options)
         self.cache = DiskCache(cache, limit_bytes=1 << 40)
-        self._targets: dict[tuple[int, int], list[Any]] = {}
+        self._targets: dict[tuple[int, int], Sequence[Target]] = {}
 
     def spec(self, ipc: int, *, guided: bool) -> DistillationSpec:
         body = {
@@ -73,7 +82,7 @@ class Bench:
             "kernel_bandwidth": "median",
             "guidance": {"objective": "mmd" if guided else "none", "tap": TAP, "scale": 0.1},
             "sampling": {"scheduler": "ddim", "steps": self.steps, "cfg_scale": CFG_SCALE},
-            "reference": {"count": 64},
+            "reference": {"count": REFERENCES},
         }
         return DistillationSpec.model_validate(body)
 
@@ -87,9 +96,12 @@ class Bench:
         return time.perf_counter() - began
 
     def steps_of(self, images: int | None, ipc: int, *, first: int = 0) -> list[float]:
-        """Seconds of each step of sampling a class, guided by so many real images or by none."""
+        """Seconds of each step of sampling a class; with real images, they guide every other one, from the first."""
         spec = self.spec(ipc, guided=images is not None)
-        guide = None if images is None else guide_for(self.backbone, spec, self._targets[images, ipc])
+        guide = None
+        if images is not None:
+            direction = KernelDirection(spec, tap_of(spec, self.backbone), self._targets[images, ipc])
+            guide = EveryOther(direction, spec.guidance)
         conditions = self.backbone.conditions([0] * ipc)
         ends = [time.perf_counter()]
 
@@ -101,8 +113,16 @@ class Bench:
         return [end - start for start, end in pairwise(ends)]
 
     def step(self, images: int | None, ipc: int, *, first: int = 0) -> float:
-        """Seconds of a step: the median, for the three of a job that also measure what the references are worth are dearer."""
-        return statistics.median(self.steps_of(images, ipc, first=first))
+        """Seconds of a step, guided or not: the median, as those that also measure what the references are worth are dearer."""
+        return statistics.median(self.steps_of(images, ipc, first=first)[::2])
+
+    def ratios(self, images: int, ipc: int) -> tuple[list[float], list[bool]]:
+        """Guided step / the unguided one after it, of each two of a run, as the machine's speed drifts; which of them probe."""
+        steps = self.steps_of(images, ipc)
+        (target,) = self._targets[images, ipc]
+        timesteps = self.backbone.scheduler(self.spec(ipc, guided=True).sampling).timesteps
+        probing = [target.reference.probe_at(t) is not None for t in timesteps[::2]]
+        return [guided / unguided for guided, unguided in zip(steps[::2], steps[1::2], strict=True)], probing
 
     def naive_step(self, ipc: int, *, leave_at_tap: bool = False) -> float:
         """Seconds of one step of Algorithm 1 as it is written: features of all real images, the whole pass on the graph.
@@ -219,22 +239,7 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
             told["second_over_first_prepare"] = again / first
     for ipc in (IPC, 50):
         bench.prepare(NAIVE_IMAGES, ipc)
-    told |= rounds(
-        options.rounds,
-        {"unguided": lambda: bench.step(None, TASK), **{f"n{n}": lambda n=n: bench.step(n, TASK) for n in SIZES}},
-        {f"guided_over_unguided_n{n}": (f"n{n}", "unguided") for n in SIZES},
-    )
-    told |= rounds(
-        options.rounds,
-        {"unguided": lambda: bench.step(None, IPC), "guided": lambda: bench.step(NAIVE_IMAGES, IPC)},
-        {f"guided_over_unguided_n{NAIVE_IMAGES}_ipc{IPC}": ("guided", "unguided")},
-    )
-    told |= rounds(
-        1,
-        {"unguided": lambda: bench.step(None, TASK), "probe": lambda: max(bench.steps_of(NAIVE_IMAGES, TASK))},
-        {f"probe_step_over_unguided_n{NAIVE_IMAGES}": ("probe", "unguided")},
-        warm_up=False,
-    )
+    told |= guided_ratios(bench, options.rounds)
     for ipc in (IPC, 50):
         told |= rounds(
             1,
@@ -247,7 +252,6 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
                 f"naive_over_ours_n{NAIVE_IMAGES}_ipc{ipc}": ("naive", "ours"),
                 f"naive_to_tap_over_ours_n{NAIVE_IMAGES}_ipc{ipc}": ("naive, real images to the tap", "ours"),
             },
-            warm_up=False,
         )
     for count, suffix in ((IPC, ""), (TASK, "_task")):
         told |= rounds(
@@ -268,12 +272,23 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
     return told
 
 
-def rounds(
-    count: int, arms: dict[str, Callable[[], float]], ratios: dict[str, tuple[str, str]], *, warm_up: bool = True
-) -> dict[str, float]:
-    """The medians over rounds of one arm's seconds over another's; in each round every arm runs once, after one to warm up."""
-    for arm in arms.values() if warm_up else ():
-        arm()
+def guided_ratios(bench: Bench, count: int) -> dict[str, float]:
+    """Guided over unguided steps: the medians of all pairs, and of those that also measure what the references are worth."""
+    cases = [(images, TASK, "") for images in SIZES] + [(NAIVE_IMAGES, IPC, f"_ipc{IPC}")]
+    bench.step(None, TASK)
+    found: dict[str, list[float]] = {}
+    for _ in range(count):
+        for images, ipc, suffix in cases:
+            ratios, probing = bench.ratios(images, ipc)
+            progress(f"N = {images}, {ipc} images, guided over unguided: " + "  ".join(f"{ratio:.3f}" for ratio in ratios))
+            found.setdefault(f"guided_over_unguided_n{images}{suffix}", []).extend(ratios)
+            if images > REFERENCES:
+                found.setdefault(f"probe_over_unguided_n{images}{suffix}", []).extend(compress(ratios, probing))
+    return {name: statistics.median(ratios) for name, ratios in found.items()}
+
+
+def rounds(count: int, arms: dict[str, Callable[[], float]], ratios: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """The medians over rounds of one arm's seconds over another's; in each round every arm runs once."""
     seconds = []
     for _ in range(count):
         seconds.append({name: arm() for name, arm in arms.items()})
@@ -322,7 +337,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", choices=SHAPES, default="mid")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=8, help="of a run; an even number")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write {name: number} here")

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from app.client import Client
 from app.domain.job import JobState
 from tests.databases import PostgresServer
 from tests.docker.compose import SECRETS, project
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
@@ -80,11 +80,6 @@ class Stack:
             process.kill()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def stack(tmp_path: Path, postgres: PostgresServer, free_ports: list[int]) -> Stack:
     return Stack(tmp_path, postgres.new(), "redis://127.0.0.1:6379/7", *free_ports)
@@ -97,7 +92,7 @@ def test_the_commands_of_the_containers_make_a_dataset(stack: Stack, tmp_path: P
     with ExitStack() as started:
         for name in ("api", "worker", "sweeper"):
             started.enter_context(stack.running(name))
-        until(lambda: stack.healthy("api"))
+        wait_until(lambda: stack.healthy("api"))
         with Client(f"http://127.0.0.1:{stack.port}") as client:
             job = client.wait(client.submit(SPEC).id)
             assert job.state is JobState.SUCCEEDED, job.failure

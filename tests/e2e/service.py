@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.client import Client
 from app.domain.job import JobState, Phase
 from app.domain.views import JobDetail, WorkerView
+from tests.waiting import wait_until
 
 DAPPLE = [sys.executable, "-P", "-m", "app.cli"]
 LOOK_SECONDS = 0.05
@@ -64,7 +64,7 @@ class Service(abc.ABC):
     def worker_of(self, job_id: str) -> WorkerView:
         """The worker that runs a task of the job, waiting for there to be one."""
         found: list[WorkerView] = []
-        until(
+        wait_until(
             lambda: bool(found.extend(one for one in self.client.workers() if one.task and one.task.job_id == job_id) or found)
         )
         return found[0]
@@ -102,7 +102,7 @@ def in_the_middle_of_sampling(client: Client, job_id: str) -> None:
         assert not job.state.terminal, f"the job was {job.state} before it could be disturbed: {job.failure}"
         return any(part.phase is Phase.SAMPLING and 0 < part.done < part.total for part in job.progress.phases)
 
-    until(halfway)
+    wait_until(halfway)
 
 
 def succeeded(client: Client, job_id: str) -> JobDetail:
@@ -117,9 +117,3 @@ def archive_digest(client: Client, spec: Mapping[str, Any]) -> str:
     archive = succeeded(client, client.submit(spec).id).archive
     assert archive is not None
     return archive.sha256
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return once the condition holds; the test's own timeout ends what never does."""
-    while not condition():
-        time.sleep(LOOK_SECONDS)

@@ -11,9 +11,10 @@ import pytest
 from app.domain.job import JobState, Outcome, TaskKind
 from tests.databases import PostgresServer
 from tests.e2e.distributed import Distributed, why_not_distributed
-from tests.e2e.service import archive_digest, in_the_middle_of_sampling, pid_of, succeeded, until
+from tests.e2e.service import archive_digest, in_the_middle_of_sampling, pid_of, succeeded
 from tests.e2e.test_service import ENDLESS, SPEC, STEP_SECONDS
 from tests.services.brokers import skip_without
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
@@ -65,7 +66,7 @@ def test_one_two_and_four_workers_make_the_same_bytes(new: NewService):
 def test_a_worker_takes_only_tasks_of_the_queues_it_was_started_with(new: NewService):
     service = new("cpu")
     job = service.client.submit(SPEC)
-    until(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.get(job.id).tasks))
+    wait_until(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.get(job.id).tasks))
     small = service.client.workers()[0].name
     assert [attempt.kind for attempt in service.client.get(job.id).attempts] == [TaskKind.PREPARE]
 
@@ -90,7 +91,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_task_to_another_within_seconds(
     process.wait(timeout=30)
     assert time.monotonic() - asked < STEP_SECONDS + 5
     assert stopped.name not in {worker.name for worker in service.client.workers()}
-    until(lambda: service.worker_of(job.id).name != stopped.name)
+    wait_until(lambda: service.worker_of(job.id).name != stopped.name)
     first, *rest = [one for one in service.client.get(job.id).attempts if one.kind is TaskKind.SAMPLE]
     assert (first.outcome, len(rest)) == (Outcome.RELEASED, 1)
     service.client.cancel(job.id)
@@ -106,7 +107,7 @@ def test_without_redis_jobs_are_taken_and_start_after_its_return(new: NewService
     assert time.monotonic() - asked < 2
     service.redis.start()
     returned = time.monotonic()
-    until(lambda: service.client.get(job.id).state is not JobState.QUEUED)
+    wait_until(lambda: service.client.get(job.id).state is not JobState.QUEUED)
     assert time.monotonic() - returned < 60
     succeeded(service.client, job.id)
 

@@ -21,9 +21,10 @@ from app.domain.job import JobState, Outcome
 from tests.databases import PostgresServer
 from tests.e2e.distributed import Distributed, why_not_distributed
 from tests.e2e.embedded import Embedded
-from tests.e2e.service import DAPPLE, Service, archive_digest, in_the_middle_of_sampling, succeeded, until
+from tests.e2e.service import DAPPLE, Service, archive_digest, in_the_middle_of_sampling, succeeded
 from tests.services.brokers import skip_without
 from tests.services.s3 import ENDPOINT, Bucket, CephServer
+from tests.waiting import wait_until
 
 SPEC = {
     "dataset_uri": "sklearn://digits",
@@ -188,7 +189,7 @@ def test_a_running_job_stops_within_a_step_and_two_seconds(client: Client):
 
     client.cancel(job.id)
 
-    until(lambda: client.get(job.id).state is JobState.CANCELLED)
+    wait_until(lambda: client.get(job.id).state is JobState.CANCELLED)
     assert time.monotonic() - asked < STEP_SECONDS + 2
 
 

@@ -16,10 +16,11 @@ import httpx
 from app.settings import Settings
 from tests.faults import clock
 from tests.faults.disk import SmallDisk
-from tests.faults.processes import Process, Supervisor, free_ports, until
+from tests.faults.processes import Process, Supervisor, free_ports
 from tests.faults.proxy import Network, Proxy, running_loop
 from tests.faults.servers import Postgres, Redis
 from tests.services.s3 import KEYS, CephServer, make_bucket
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("postgres", "redis", "store")
@@ -81,7 +82,7 @@ class Cluster:
     def start(self) -> None:
         """Start everything that is not a service, and return once the API is ready."""
         self._supervisor.start(self.api)
-        until(self.ready, START_SECONDS, "the API")
+        wait_until(self.ready, START_SECONDS, "the API")
         for process in (self.sweeper, *self.workers):
             self._supervisor.start(process)
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,12 +131,3 @@ def answers(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Return once the condition holds. Raises TimeoutError naming `what`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"{what} not within {seconds:g} s")
-        time.sleep(LOOK_SECONDS)

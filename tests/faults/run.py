@@ -17,8 +17,8 @@ from app.storage.choice import store_for
 from tests.faults import checks, faults, jobs
 from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running
-from tests.faults.processes import until
 from tests.faults.schedule import schedule
+from tests.waiting import wait_until
 from worker.orphans import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
@@ -109,7 +109,7 @@ class Run:
 
     def _permit_some(self) -> None:
         """Before each fault: its share of the jobs may be submitted, once there are not too many open ones."""
-        until(self._few_unfinished, 600, f"fewer than {MOST_UNFINISHED} open jobs")
+        wait_until(self._few_unfinished, 600, f"fewer than {MOST_UNFINISHED} open jobs")
         self._permits.release(max(1, self._plan.jobs // max(1, self._plan.faults)))
 
     def _few_unfinished(self) -> bool:
@@ -119,7 +119,7 @@ class Run:
             return False
 
     def _wait(self) -> None:
-        until(self._cluster.ready, 60, "the API after the faults")
+        wait_until(self._cluster.ready, 60, "the API after the faults")
         checks.wait_until_all_ended(self._cluster.postgres.url, 300, self._say)
 
     def _sweep_orphans(self, store: ArtifactStore) -> int:

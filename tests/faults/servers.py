@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.faults.processes import Process, Supervisor, answers, until
+from tests.faults.processes import Process, Supervisor, answers
+from tests.waiting import wait_until
 
 DATABASE = "dapple"
 START_SECONDS = 30.0
@@ -45,7 +46,7 @@ class Postgres:
         server += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         process = Process("postgres", [*_as_postgres(), *server], logs / "postgres.log", last_signal=signal.SIGQUIT)
         self.process = supervisor.start(process)
-        until(self._made_database, START_SECONDS, "Postgres")
+        wait_until(self._made_database, START_SECONDS, "Postgres")
 
     def _made_database(self) -> bool:
         """False while the server is starting up."""
@@ -67,7 +68,7 @@ class Redis:
         self.port = port
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = supervisor.start(Process("redis", command, logs / "redis.log"))
-        until(lambda: answers(port), START_SECONDS, "Redis")
+        wait_until(lambda: answers(port), START_SECONDS, "Redis")
 
     def flush(self) -> None:
         """Forget everything. Raises OSError if the server is down."""

@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from app.domain.job import Queue
 from app.queue import celery
 from app.queue.celery import MOST, TASK, CeleryQueue
 from tests.services.brokers import RedisServer, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
 
@@ -51,13 +52,6 @@ def purge(broker_url: str) -> None:
             connection.default_channel.queue_purge(queue.value)
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def queue(broker_url: str) -> Iterator[CeleryQueue]:
     queue = CeleryQueue(broker_url)
@@ -85,7 +79,7 @@ def test_a_message_names_the_task_and_carries_nothing(queue: CeleryQueue, broker
 def test_messages_that_nobody_takes_do_not_pile_up(queue: CeleryQueue, broker_url: str):
     for _ in range(3):
         queue.wake(Queue.CPU, 10 * MOST)
-        until(lambda: waiting(broker_url, Queue.CPU) == MOST)
+        wait_until(lambda: waiting(broker_url, Queue.CPU) == MOST)
     queue.close()
     assert waiting(broker_url, Queue.CPU) == MOST
     purge(broker_url)
@@ -95,14 +89,14 @@ def test_messages_that_nobody_takes_do_not_pile_up(queue: CeleryQueue, broker_ur
 def test_what_could_not_be_sent_is_sent_once_the_broker_answers_again(redis: RedisServer):
     queue = CeleryQueue(redis.url)
     queue.wake(Queue.CPU)
-    until(lambda: waiting(redis.url, Queue.CPU) == 1)
+    wait_until(lambda: waiting(redis.url, Queue.CPU) == 1)
     redis.stop()
     queue.wake(Queue.CPU, 2)
     time.sleep(0.5)
 
     redis.start()
 
-    until(lambda: waiting(redis.url, Queue.CPU) == 2)
+    wait_until(lambda: waiting(redis.url, Queue.CPU) == 2)
     queue.close()
 
 
@@ -110,7 +104,7 @@ def test_what_could_not_be_sent_is_sent_once_the_broker_answers_again(redis: Red
 def test_a_restart_of_the_broker_between_two_messages_loses_no_more_than_the_first(redis: RedisServer):
     queue = CeleryQueue(redis.url)
     queue.wake(Queue.CPU)
-    until(lambda: waiting(redis.url, Queue.CPU) == 1)
+    wait_until(lambda: waiting(redis.url, Queue.CPU) == 1)
     redis.stop()
     redis.start()
 

@@ -3,7 +3,8 @@ import threading
 from app.db import workers
 from app.domain.job import Queue
 from app.domain.worker import About
-from tests.unit.worker.waiting import wait_until, without_table
+from tests.unit.worker.waiting import without_table
+from tests.waiting import wait_until
 from worker.announcement import Announcement
 
 BEAT_SECONDS = 0.02

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from tests.unit.worker.file_limit import no_file_longer_than
-from tests.unit.worker.waiting import wait_until
+from tests.waiting import wait_until
 from worker.disk_cache import STRIPES, DiskCache
 
 ROOT = Path(__file__).parents[3]

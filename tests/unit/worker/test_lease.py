@@ -9,7 +9,8 @@ from app.db import jobs, tasks
 from app.db.tables import TaskRow
 from app.domain.errors import Cancelled, LeaseLost
 from tests.unit.app.stored import claimed, submitted
-from tests.unit.worker.waiting import wait_until, without_table
+from tests.unit.worker.waiting import without_table
+from tests.waiting import wait_until
 from worker.lease import LOOK_SECONDS, Holder, ShuttingDown
 
 ALWAYS, NEVER = 1e-6, 1e6

@@ -11,7 +11,8 @@ from app.domain.job import JobState, Queue
 from app.domain.worker import About
 from app.settings import Settings
 from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, prepared, states_of, submitted
-from tests.unit.worker.waiting import PATIENCE_SECONDS, wait_until, without_table
+from tests.unit.worker.waiting import PATIENCE_SECONDS, without_table
+from tests.waiting import wait_until
 from worker.sweeper import Sweeper
 
 LAPSED = -1.0

@@ -1,20 +1,11 @@
 """Wait for what another thread does, and take the database away for a while."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 PATIENCE_SECONDS = 20.0
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Returns once `holds()` does; fails the test if it never does."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 @contextmanager
