@@ -43,6 +43,7 @@ SIZES = (64, 1_000, 10_000, 100_000)
 REFERENCES = 64
 NAIVE_IMAGES = 1_000
 NAIVE_BATCH = 100
+ROUNDS = 3
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "linear", "clip_sample": False}
 
 
@@ -255,12 +256,12 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, float]:
         )
     for count, suffix in ((IPC, ""), (TASK, "_task")):
         told |= rounds(
-            options.rounds,
+            ROUNDS,
             {"ours": lambda count=count: bench.by_us(count), "diffusers": lambda count=count: bench.by_pipeline(count)},
             {f"unguided_over_diffusers{suffix}": ("ours", "diffusers")},
         )
     told |= rounds(
-        options.rounds,
+        ROUNDS,
         {
             "batched": lambda: bench.step(None, IPC),
             "single": lambda: sum(bench.step(None, 1, first=i) for i in range(IPC)),
@@ -338,7 +339,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--steps", type=int, default=8, help="of a run; an even number")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4, help="of runs with every other step guided")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write {name: number} here")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
