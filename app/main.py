@@ -26,11 +26,10 @@ from app.storage.choice import store_for
 from app.tracing import tracing_of
 
 
+@ending_in_words()
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service; settings come from the environment unless given."""
-    if settings is None:
-        with ending_in_words():
-            settings = settings_from()
+    settings = settings or settings_from()
     configure(settings.log_level)
     app = FastAPIOffline(  # its /docs loads nothing from other sites
         redoc_url=None,

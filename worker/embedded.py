@@ -10,12 +10,14 @@ from app.db.session import Database
 from app.log import configure
 from app.queue.choice import queue_for
 from app.settings import Settings
+from app.starting import ending_in_words
 from app.storage.choice import store_for
 from worker.orphans import sweep_orphans_until
 from worker.process import Process
 from worker.sweeper import Sweeper
 
 
+@ending_in_words()
 def main() -> None:
     """Run tasks until SIGTERM, SIGINT, or the end of standard input: a child outlives no parent."""
     settings = Settings()

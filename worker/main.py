@@ -59,6 +59,7 @@ class ProcessStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._open = ExitStack()
 
+    @ending_in_words()
     def start(self, parent: Any) -> None:
         settings = Settings()
         database = Database(settings.sqlalchemy_url)
@@ -80,10 +81,10 @@ class ProcessStep(bootsteps.StartStopStep):
         self._open.close()
 
 
+@ending_in_words()
 def configuration() -> Mapping[str, Any]:
     """Celery's settings of a worker."""
-    with ending_in_words():
-        broker_url = broker_url_of(settings_from())
+    broker_url = broker_url_of(settings_from())
     redis = {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,

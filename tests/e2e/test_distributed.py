@@ -23,7 +23,7 @@ WIDE = SPEC | {
     "ipc": 20,
     "classes": ["0", "1", "2", "3"],
     "sampling": {"steps": 4},
-    "evaluation": {"training_seeds": 1, "arms": ["guided", "unguided", "random_real"]},
+    "evaluation": {"training_seeds": 1, "arms": ["guided", "random_real"]},
 }
 DEFAULT_LEASE = {"DAPPLE_LEASE_SECONDS": "30", "DAPPLE_HEARTBEAT_SECONDS": "10"}
 

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 import torch
 
+from app.domain.errors import PermanentError
 from app.storage.backbones import BackboneFolder, Family, Roots, find
 from worker.backbones.base import Backbone
 from worker.backbones.diffusion import DiffusionBackbone
@@ -79,10 +80,13 @@ class BackboneRegistry:
 
 
 def device_named(name: str) -> torch.device:
-    """The device for "auto" (the first GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+    """The device for "auto" (the first GPU if there is one), "cpu", "cuda" or "cuda:1". Raises PermanentError without it."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise PermanentError(f"there is no device {name}: torch {torch.__version__} finds {torch.cuda.device_count()} GPUs")
+    return device
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:

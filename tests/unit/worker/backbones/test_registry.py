@@ -4,7 +4,7 @@ import psutil
 import pytest
 import torch
 
-from app.domain.errors import BackboneUnavailable, InvalidSpec
+from app.domain.errors import BackboneUnavailable, InvalidSpec, PermanentError
 from tests.unit.worker import tiny
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
@@ -84,7 +84,11 @@ def test_what_is_not_on_the_list_is_refused_naming_the_field(registry, name):
 def test_auto_is_the_gpu_if_there_is_one():
     assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert device_named("cpu") == CPU
-    assert device_named("cuda:1") == torch.device("cuda", 1)
+
+
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(PermanentError, match=r"no device cuda:99: torch .* finds [0-9]+ GPUs"):
+        device_named("cuda:99")
 
 
 def test_a_dtype_is_named_and_auto_is_float32_on_a_cpu():
