@@ -6,7 +6,7 @@ import os
 # Set here because OpenMP reads it once, when torch is imported. Threads that spin while they wait slow each other down
 # where cores are busy: on 2 cores under load, 60 sampling steps took 56 s spinning and 2.8 s sleeping, same bytes. Ten thousand
 # turns before they sleep, half a millisecond, are the compromise: against a thousand, a pass of a small model takes 0.72 of the
-# time on idle cores and 1.4 of it where three processes share two, one of a mid-sized model 0.94 and 1.05.
+# time on idle cores, but 1.9 beside one busy process and 1.6 where three such share two cores; a mid-sized one 0.94, 1.1, 1.04.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -162,7 +162,6 @@ class Runner:
             return LOST
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
             return self._end(lease, error)
-        self._store_answered_at = time.monotonic()
         self.telemetry.sampled(done.samples)
         return Outcome.SUCCEEDED
 

@@ -16,7 +16,7 @@ from app.client import Client
 from app.domain.job import JobState
 from tests.databases import PostgresServer
 from tests.docker.compose import SECRETS, project
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
@@ -92,7 +92,7 @@ def test_the_commands_of_the_containers_make_a_dataset(stack: Stack, tmp_path: P
     with ExitStack() as started:
         for name in ("api", "worker", "sweeper"):
             started.enter_context(stack.running(name))
-        wait_until(lambda: stack.healthy("api"))
+        wait_long(lambda: stack.healthy("api"))
         with Client(f"http://127.0.0.1:{stack.port}") as client:
             job = client.wait(client.submit(SPEC).id)
             assert job.state is JobState.SUCCEEDED, job.failure

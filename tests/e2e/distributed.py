@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.databases import PostgresServer, why_no_postgres
 from tests.e2e.service import DAPPLE, Service, pid_of
 from tests.services.brokers import RedisServer, free_port, why_no_redis
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 API = [sys.executable, "-P", "-m", "uvicorn", "--factory", "app.main:create_app"]
 QUIET = ["--no-access-log", "--timeout-graceful-shutdown", "3"]
@@ -50,7 +50,7 @@ class Distributed(Service):
         if not self.redis.running:
             self.redis.start()
         self._begin([*API, *QUIET, "--port", str(self._port)])
-        wait_until(lambda: self._alive(self._processes[0]) and self.client.ready())
+        wait_long(lambda: self._alive(self._processes[0]) and self.client.ready())
         self._begin([*DAPPLE, "sweep"])
         for queues in self._queues:
             self.add_worker(queues)
@@ -64,7 +64,7 @@ class Distributed(Service):
     def wait_for_workers(self, count: int) -> None:
         """Return once as many processes of this service have announced themselves, and live."""
         pids = {process.pid for process in self._processes}
-        wait_until(lambda: len([one for one in self.client.workers() if pid_of(one) in pids]) >= count)
+        wait_long(lambda: len([one for one in self.client.workers() if pid_of(one) in pids]) >= count)
 
     def kill_worker_of(self, job_id: str) -> None:
         super().kill_worker_of(job_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.e2e.service import DAPPLE, Service
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 
 class Embedded(Service):
@@ -37,7 +37,7 @@ class Embedded(Service):
 
     def start(self) -> None:
         self._process = self._spawn([*DAPPLE, "up", "--port", "0", "--data-dir", str(self.data_dir)])
-        wait_until(lambda: not self.running or self._announced())
+        wait_long(lambda: not self.running or self._announced())
         assert self.running, self.log()
 
     def terminate(self) -> int:
@@ -48,7 +48,7 @@ class Embedded(Service):
     def worker(self) -> psutil.Process:
         """The worker child, waiting for it to be there."""
         found: list[psutil.Process] = []
-        wait_until(lambda: bool(found.extend(psutil.Process(self.process.pid).children()) or found))
+        wait_long(lambda: bool(found.extend(psutil.Process(self.process.pid).children()) or found))
         return found[0]
 
     def kill(self) -> None:

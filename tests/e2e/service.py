@@ -12,7 +12,7 @@ from typing import Any
 from app.client import Client
 from app.domain.job import JobState, Phase
 from app.domain.views import JobDetail, WorkerView
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 DAPPLE = [sys.executable, "-P", "-m", "app.cli"]
 LOOK_SECONDS = 0.05
@@ -64,7 +64,7 @@ class Service(abc.ABC):
     def worker_of(self, job_id: str) -> WorkerView:
         """The worker that runs a task of the job, waiting for there to be one."""
         found: list[WorkerView] = []
-        wait_until(
+        wait_long(
             lambda: bool(found.extend(one for one in self.client.workers() if one.task and one.task.job_id == job_id) or found)
         )
         return found[0]
@@ -102,7 +102,7 @@ def in_the_middle_of_sampling(client: Client, job_id: str) -> None:
         assert not job.state.terminal, f"the job was {job.state} before it could be disturbed: {job.failure}"
         return any(part.phase is Phase.SAMPLING and 0 < part.done < part.total for part in job.progress.phases)
 
-    wait_until(halfway)
+    wait_long(halfway)
 
 
 def succeeded(client: Client, job_id: str) -> JobDetail:

@@ -14,7 +14,7 @@ from tests.e2e.distributed import Distributed, why_not_distributed
 from tests.e2e.service import archive_digest, in_the_middle_of_sampling, pid_of, succeeded
 from tests.e2e.test_service import ENDLESS, SPEC, STEP_SECONDS
 from tests.services.brokers import skip_without
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
@@ -23,7 +23,7 @@ WIDE = SPEC | {
     "ipc": 20,
     "classes": ["0", "1", "2", "3"],
     "sampling": {"steps": 4},
-    "evaluation": {"training_seeds": 1, "arms": ["guided", "random_real"]},
+    "evaluation": {"training_seeds": 1, "arms": ["guided", "unguided", "random_real"]},
 }
 DEFAULT_LEASE = {"DAPPLE_LEASE_SECONDS": "30", "DAPPLE_HEARTBEAT_SECONDS": "10"}
 
@@ -66,7 +66,7 @@ def test_one_two_and_four_workers_make_the_same_bytes(new: NewService):
 def test_a_worker_takes_only_tasks_of_the_queues_it_was_started_with(new: NewService):
     service = new("cpu")
     job = service.client.submit(SPEC)
-    wait_until(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.get(job.id).tasks))
+    wait_long(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.get(job.id).tasks))
     small = service.client.workers()[0].name
     assert [attempt.kind for attempt in service.client.get(job.id).attempts] == [TaskKind.PREPARE]
 
@@ -91,7 +91,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_task_to_another_within_seconds(
     process.wait(timeout=30)
     assert time.monotonic() - asked < STEP_SECONDS + 5
     assert stopped.name not in {worker.name for worker in service.client.workers()}
-    wait_until(lambda: service.worker_of(job.id).name != stopped.name)
+    wait_long(lambda: service.worker_of(job.id).name != stopped.name)
     first, *rest = [one for one in service.client.get(job.id).attempts if one.kind is TaskKind.SAMPLE]
     assert (first.outcome, len(rest)) == (Outcome.RELEASED, 1)
     service.client.cancel(job.id)
@@ -107,7 +107,7 @@ def test_without_redis_jobs_are_taken_and_start_after_its_return(new: NewService
     assert time.monotonic() - asked < 2
     service.redis.start()
     returned = time.monotonic()
-    wait_until(lambda: service.client.get(job.id).state is not JobState.QUEUED)
+    wait_long(lambda: service.client.get(job.id).state is not JobState.QUEUED)
     assert time.monotonic() - returned < 60
     succeeded(service.client, job.id)
 

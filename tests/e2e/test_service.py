@@ -24,7 +24,7 @@ from tests.e2e.embedded import Embedded
 from tests.e2e.service import DAPPLE, Service, archive_digest, in_the_middle_of_sampling, succeeded
 from tests.services.brokers import skip_without
 from tests.services.s3 import ENDPOINT, Bucket, CephServer
-from tests.waiting import wait_until
+from tests.waiting import wait_long
 
 SPEC = {
     "dataset_uri": "sklearn://digits",
@@ -189,7 +189,7 @@ def test_a_running_job_stops_within_a_step_and_two_seconds(client: Client):
 
     client.cancel(job.id)
 
-    wait_until(lambda: client.get(job.id).state is JobState.CANCELLED)
+    wait_long(lambda: client.get(job.id).state is JobState.CANCELLED)
     assert time.monotonic() - asked < STEP_SECONDS + 2
 
 
