@@ -207,10 +207,16 @@ class Runner:
     def _publish(self, lease: Lease, done: Done) -> Sequence[Task]:
         with self._database.transaction() as session:
             if done.publication is None:
-                return tasks.finish(session, lease, done.output, then=done.then)
+                return tasks.finish(session, lease, done.output, then=done.then, warnings=done.warnings)
             published = done.publication
             tasks.complete(
-                session, lease, done.output, archive=published.archive, preview=published.preview, metrics=published.metrics
+                session,
+                lease,
+                done.output,
+                archive=published.archive,
+                preview=published.preview,
+                metrics=published.metrics,
+                warnings=done.warnings,
             )
             return ()
 

@@ -19,6 +19,7 @@ from app.domain.views import (
     PhaseProgress,
     ProgressView,
     TaskView,
+    WarningView,
 )
 
 
@@ -51,6 +52,7 @@ def job_view(job: Job, tallies: Sequence[PhaseTally]) -> JobView:
         finished_at=None if job.finished_at is None else moment(job.finished_at),
         progress=progress_view(tallies),
         failure=_failure_view(job.failure),
+        warnings=tuple(WarningView(code=one.code, message=one.message) for one in job.warnings),
         archive=_archive_view(job.archive),
         links=_links(job),
     )

@@ -124,6 +124,8 @@ def conclude(client: Client, job: JobDetail, *, as_json: bool) -> None:
         print_json(document(job, metrics))
     else:
         answers.print(f"job {job.id} {job.state}", *measurements(metrics), sep="\n")
+    for warning in job.warnings:
+        complain(f"warning: {warning.message}")
     if job.state is not JobState.SUCCEEDED:
         complain(f"job {job.id} {job.state}" + (f": {job.failure.message}" if job.failure else ""))
         raise typer.Exit(ExitCode.FAILED)

@@ -99,6 +99,8 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
     yield "state", f"{job.state}, {job.phase} ({job.progress.fraction:.0%})" if job.phase else str(job.state)
     if job.failure:
         yield "failure", f"{job.failure.kind}: {job.failure.message}"
+    for warning in job.warnings:
+        yield "warning", warning.message
     yield "spec", json.dumps(job.spec.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
     yield "created", _local(job.created_at)
     if job.finished_at:

@@ -1,16 +1,17 @@
 """How an attempt begins and ends, and what that does to its task and its job. Only app.db.tasks calls this."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.db import events, jobs
+from app.db.rows import from_warnings
 from app.db.session import now
 from app.db.tables import AttemptRow, JobRow, TaskRow
 from app.domain.errors import JobNotFound, LeaseLost
-from app.domain.job import Failure, FailureKind, JobState, Lease, Outcome, TaskKind, TaskState
+from app.domain.job import Failure, FailureKind, JobState, JobWarning, Lease, Outcome, TaskKind, TaskState
 
 UNFETCHED = {"synchronize_session": False}
 
@@ -49,12 +50,17 @@ def begin(session: Session, job: JobRow, task: TaskRow, worker: str) -> None:
     record(session, task, "task.started", {"worker": worker})
 
 
-def succeed(session: Session, task: TaskRow, output: Mapping[str, Any]) -> None:
+def succeed(
+    session: Session, job: JobRow, task: TaskRow, output: Mapping[str, Any], warnings: Sequence[JobWarning] = ()
+) -> None:
+    """Store the task as succeeded; its job gets those of the warnings that it does not have yet."""
     end(session, task, Outcome.SUCCEEDED)
     task.state = TaskState.SUCCEEDED.value
     task.output = dict(output)
+    task.warnings = from_warnings(warnings)
     task.done = task.total
     record(session, task, "task.succeeded")
+    jobs.warn(session, job, warnings)
 
 
 def release(session: Session, job: JobRow, task: TaskRow) -> None:

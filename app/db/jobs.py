@@ -8,11 +8,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import events
-from app.db.rows import to_job
+from app.db.rows import from_warnings, to_job, to_warnings
 from app.db.session import now
 from app.db.tables import IdempotencyRow, JobRow, TaskRow
 from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
-from app.domain.job import Failure, Job, JobState, TaskKind, TaskState, check_transition
+from app.domain.job import Failure, Job, JobState, JobWarning, TaskKind, TaskState, check_transition
 from app.domain.progress import PhaseTally
 from app.domain.spec import DistillationSpec
 
@@ -115,6 +115,18 @@ def move(session: Session, row: JobRow, after: JobState, failure: Failure | None
         row.failure_kind = failure.kind.value
         row.failure_message = failure.message
     events.append(session, row.id, f"job.{after.value}", {"failure": told(failure)} if failure else {})
+
+
+def warn(session: Session, row: JobRow, warnings: Sequence[JobWarning]) -> None:
+    """Add to a held job those warnings that it does not have yet, with an event for each."""
+    known = to_warnings(row.warnings)
+    new = [one for one in dict.fromkeys(warnings) if one not in known]
+    if not new:
+        return
+    row.warnings = from_warnings([*known, *new])
+    row.version += 1
+    for body in from_warnings(new):
+        events.append(session, row.id, "job.warning", body)
 
 
 def told(failure: Failure) -> dict[str, str]:

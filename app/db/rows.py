@@ -1,6 +1,6 @@
 """Rows as the frozen values of the domain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.domain.job import (
     FailureKind,
     Job,
     JobState,
+    JobWarning,
     Outcome,
     Phase,
     Progress,
@@ -19,6 +20,7 @@ from app.domain.job import (
     Task,
     TaskKind,
     TaskState,
+    WarningCode,
 )
 from app.domain.spec import DistillationSpec
 from app.domain.worker import About, Worker
@@ -38,6 +40,7 @@ def to_job(row: JobRow) -> Job:
         archive=to_artifact(row.archive),
         preview=to_artifact(row.preview),
         metrics=row.metrics,
+        warnings=to_warnings(row.warnings),
     )
 
 
@@ -52,6 +55,7 @@ def to_task(row: TaskRow) -> Task:
         input=row.input,
         progress=Progress(row.done, row.total),
         output=row.output,
+        warnings=to_warnings(row.warnings),
     )
 
 
@@ -79,6 +83,14 @@ def to_worker(row: WorkerRow, task: TaskRow | None) -> Worker:
 
 def to_failure(kind: str | None, message: str | None) -> Failure | None:
     return Failure(FailureKind(kind), message or "") if kind else None
+
+
+def to_warnings(stored: Sequence[Mapping[str, str]] | None) -> tuple[JobWarning, ...]:
+    return tuple(JobWarning(WarningCode(one["code"]), one["message"]) for one in stored or ())
+
+
+def from_warnings(warnings: Sequence[JobWarning]) -> list[dict[str, str]]:
+    return [{"code": one.code.value, "message": one.message} for one in warnings]
 
 
 def to_artifact(stored: Mapping[str, Any] | None) -> Artifact | None:

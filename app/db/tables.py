@@ -7,7 +7,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON(none_as_null=True), float: Double, str: String(255)}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, str]]: JSON(none_as_null=True),
+        float: Double,
+        str: String(255),
+    }
 
 
 # A key sorts the same under every collation of the server.
@@ -39,6 +44,7 @@ class JobRow(Base):
     archive: Mapped[dict[str, Any] | None]
     preview: Mapped[dict[str, Any] | None]
     metrics: Mapped[dict[str, Any] | None]
+    warnings: Mapped[list[dict[str, str]] | None]  # those of its finished tasks, each once
     traceparent: Mapped[str | None]  # W3C trace context of the submission: every task continues it
 
 
@@ -60,6 +66,7 @@ class TaskRow(Base):
     state: Mapped[str]
     input: Mapped[dict[str, Any]]
     output: Mapped[dict[str, Any] | None]
+    warnings: Mapped[list[dict[str, str]] | None]  # found by the attempt that succeeded
     attempt: Mapped[int]  # claims so far
     failures: Mapped[int]  # attempts that count against max_attempts
     token: Mapped[int]  # fencing token: grows with every claim and every expiry

@@ -24,6 +24,7 @@ from app.domain.job import (
     Failure,
     FailureKind,
     JobState,
+    JobWarning,
     Lease,
     NewTask,
     Outcome,
@@ -116,13 +117,21 @@ def cancel_requested(session: Session, lease: Lease) -> bool:
     return state == JobState.CANCELLING
 
 
-def finish(session: Session, lease: Lease, output: Mapping[str, Any], *, then: Sequence[NewTask] = ()) -> list[Task]:
+def finish(
+    session: Session,
+    lease: Lease,
+    output: Mapping[str, Any],
+    *,
+    then: Sequence[NewTask] = (),
+    warnings: Sequence[JobWarning] = (),
+) -> list[Task]:
     """The tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
 
-    Stores the task as succeeded and inserts `then` as waiting. Raises LeaseLost, or Cancelled without changing anything.
+    Stores the task as succeeded, adds its warnings to the job's, and inserts `then` as waiting.
+    Raises LeaseLost, or Cancelled without changing anything.
     """
     job, task = _publishable(session, lease)
-    attempts.succeed(session, task, output)
+    attempts.succeed(session, job, task, output, warnings)
     insert(session, job, then, TaskState.WAITING)
     return [to_task(row) for row in attempts.promote(session, job.id, TaskKind(task.kind))]
 
@@ -135,10 +144,11 @@ def complete(
     archive: Artifact,
     preview: Artifact,
     metrics: Mapping[str, Any],
+    warnings: Sequence[JobWarning] = (),
 ) -> None:
     """Finish the last task and with it the job. Raises LeaseLost, or Cancelled without changing anything."""
     job, task = _publishable(session, lease)
-    attempts.succeed(session, task, output)
+    attempts.succeed(session, job, task, output, warnings)
     job.archive = from_artifact(archive)
     job.preview = from_artifact(preview)
     job.metrics = dict(metrics)

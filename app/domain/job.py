@@ -82,6 +82,22 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
 
 
+class WarningCode(StrEnum):
+    """What a warning of a job is about. The job goes on; its user should look at the result with this in mind."""
+
+    GUIDANCE_VANISHED = "guidance_vanished"  # most guided steps had no gradient: the set is hardly guided
+    LOW_COVERAGE = "low_coverage"  # the images lie far from the real ones, as noise does
+    DATASET_LEFT_OUT = "dataset_left_out"  # files or folders of the dataset that were not read, and why
+    DATASET_DOUBTFUL = "dataset_doubtful"  # how the dataset was understood, where it could be read otherwise
+    EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies do not speak of every class
+    CACHE_TOO_SMALL = "cache_too_small"  # the features of the real images do not fit into the worker's cache
+
+    @property
+    def is_about_the_worker(self) -> bool:
+        """Whether another machine might not warn: such a warning is no part of the archive."""
+        return self is WarningCode.CACHE_TOO_SMALL
+
+
 _PHASES = dict(zip(TaskKind, Phase, strict=True))
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
@@ -110,6 +126,14 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class JobWarning:
+    """What the user of a job should know beside its result; `message` is meant for them."""
+
+    code: WarningCode
+    message: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Work units done of those planned; a unit is one sampling step, one training iteration, one file."""
 
@@ -133,6 +157,7 @@ class Job:
     archive: Artifact | None = None
     preview: Artifact | None = None
     metrics: Mapping[str, Any] | None = None
+    warnings: tuple[JobWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +183,7 @@ class Task:
     input: Mapping[str, Any]
     progress: Progress
     output: Mapping[str, Any] | None = None
+    warnings: tuple[JobWarning, ...] = ()
 
 
 @dataclass(frozen=True)

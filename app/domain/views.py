@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.job import FailureKind, JobState, Outcome, Phase, Queue, TaskKind, TaskState
+from app.domain.job import FailureKind, JobState, Outcome, Phase, Queue, TaskKind, TaskState, WarningCode
 from app.domain.model import Family
 from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec, Scheduler
 
@@ -41,6 +41,13 @@ class FailureView(View):
 
     kind: FailureKind = Field(description="What sort of fault.", examples=[FailureKind.INVALID_INPUT])
     message: str = Field(description="What went wrong, in words.", examples=["class 'cat' is not in the dataset"])
+
+
+class WarningView(View):
+    """What the user should know beside the result."""
+
+    code: WarningCode = Field(description="What it is about.", examples=[WarningCode.GUIDANCE_VANISHED])
+    message: str = Field(description="What was found, in words.", examples=["48 of 50 guided steps had no gradient"])
 
 
 class ArchiveView(View):
@@ -103,6 +110,9 @@ class JobView(View):
     finished_at: datetime | None = Field(default=None, description="When it ended, in whatever way.", examples=[MOMENT])
     progress: ProgressView = Field(description="How far it is.")
     failure: FailureView | None = Field(default=None, description="Why a failed or expired job came to nothing.")
+    warnings: tuple[WarningView, ...] = Field(
+        default=(), description="What to know beside the result; also a `job.warning` event each."
+    )
     archive: ArchiveView | None = Field(default=None, description="The result; null until the job has succeeded.")
     links: Links = Field(description="Where the rest of it is.")
 

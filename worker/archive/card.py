@@ -58,7 +58,8 @@ LIMITS = """\
 
 def card(contents: ArchiveContents, classes: Sequence[str]) -> str:
     """The README, with the YAML header that dataset hubs read; `classes` in the order of their labels."""
-    return "\n".join([_header(contents), _what(contents, classes), _report(contents.summary), LOADING, LIMITS])
+    parts = [_header(contents), _what(contents, classes), *_warnings(contents.warnings), _report(contents.summary)]
+    return "\n".join([*parts, LOADING, LIMITS])
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -67,6 +68,10 @@ def table(summary: Mapping[str, Any]) -> str:
     rows = ["| Training set | Images | Accuracy | 95 % interval | Guided is ahead by |", "|---|---:|---:|---:|---:|"]
     rows += [_row(arm, ahead.get(arm["arm"])) for arm in summary["arms"]]
     return "\n".join([*rows, "", summary["verdict"]])
+
+
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return ["\n".join(["## Warnings", "", *(f"- {warning}" for warning in warnings), ""])] if warnings else []
 
 
 def _header(contents: ArchiveContents) -> str:

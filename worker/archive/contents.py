@@ -1,6 +1,6 @@
 """What goes into an archive."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ class ArchiveContents:
     `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks` order them within their
     class (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
     evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, scheduler, versions,
-    kind of device. Nothing here may differ between two runs of one spec: no times, no job id.
+    kind of device. `warnings` are what a user should know beside the images.
+    Nothing here may differ between two runs of one spec: no times, no job id.
     """
 
     spec: DistillationSpec
@@ -30,6 +31,7 @@ class ArchiveContents:
     distances: Mapping[str, np.ndarray]
     summary: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
+    warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         columns = {"labels": self.labels, "indices": self.indices, "seeds": self.seeds, "ranks": self.ranks, **self.distances}

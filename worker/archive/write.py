@@ -107,6 +107,7 @@ def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
         "provenance": dict(contents.provenance),
         "classes": classes,
         "evaluation": contents.summary,
+        "warnings": list(contents.warnings),
         "files": {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} for name, content in files.items()
         },

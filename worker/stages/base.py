@@ -9,7 +9,7 @@ import torch
 
 from app.domain.artifact import Artifact
 from app.domain.errors import InvalidSpec
-from app.domain.job import Lease, NewTask, Task, TaskKind
+from app.domain.job import JobWarning, Lease, NewTask, Task, TaskKind
 from app.domain.ports import ArtifactStore
 from app.domain.spec import DistillationSpec
 from app.settings import Settings
@@ -59,6 +59,11 @@ class Work:
         """The output of the job's `prepare` task."""
         return output_of(self.earlier[TaskKind.PREPARE][0])
 
+    @property
+    def warnings(self) -> tuple[JobWarning, ...]:
+        """Those of the tasks before this one, in the order of the graph, each once."""
+        return tuple(dict.fromkeys(one for tasks in self.earlier.values() for task in tasks for one in task.warnings))
+
     def backbone(self, bench: Bench) -> Backbone:
         """The job's backbone. Raises InvalidSpec if it is no longer the one that `prepare` saw."""
         backbone = bench.backbones.get(self.spec.backbone)
@@ -80,13 +85,14 @@ class Publication:
 class Done:
     """A stage's result: a JSON-able output, the tasks that follow, and for the last stage what is published.
 
-    `samples` counts the images that were sampled.
+    `samples` counts the images that were sampled. `warnings` are added to the job's, each once.
     """
 
     output: Mapping[str, Any]
     then: Sequence[NewTask] = ()
     publication: Publication | None = None
     samples: int = 0
+    warnings: Sequence[JobWarning] = ()
 
 
 def output_of(task: Task) -> Mapping[str, Any]:

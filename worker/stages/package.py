@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +27,7 @@ def package(work: Work, bench: Bench) -> Done:
     dataset = dataset_of(work, bench)
     samples = read_samples(bench, work.earlier[TaskKind.SAMPLE], Arm.GUIDED)
     report = report_of(work)
+    warnings = work.warnings
     contents = ArchiveContents(
         spec=work.spec,
         classes=dataset.classes,
@@ -37,6 +39,7 @@ def package(work: Work, bench: Bench) -> Done:
         distances={"distance": samples["distance"]},
         summary=report,
         provenance=provenance(work),
+        warnings=[one.message for one in warnings if not one.code.is_about_the_worker],
     )
     archive, picture = work.scratch / f"dapple-{work.lease.task.job_id}.zip", work.scratch / "preview.png"
     write(archive, contents)
@@ -64,6 +67,7 @@ def metrics_of(
     """All numbers of the job: evaluation, set metrics on pixels, guidance strength per step, seconds per phase."""
     guided = [output_of(task) for task in work.earlier[TaskKind.SAMPLE] if output_of(task)["arm"] == Arm.GUIDED]
     return {
+        "warnings": [asdict(one) for one in work.warnings],
         "evaluation": report,
         "set": set_metrics(samples["images"], samples["label"], partial(_real_images, dataset)),
         "guidance": {

@@ -95,7 +95,8 @@ def get_preview(
 def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
     """The numbers of a finished job.
 
-    `evaluation` of every arm; `set`: how the images lie among the real ones; `timings` in seconds. `guidance`: the length of
+    `warnings`: what to know beside the result. `evaluation` of every arm; `set`: how the images lie among the real ones;
+    `timings` in seconds. `guidance`: the length of
     guidance over that of the scheduler's step, per step; `references`: the real images that stood for their classes, added up,
     and the relative error of their projected distances; `estimator_error`: at a few timesteps, how far guidance by them is
     from guidance by the whole class (empty where they are the whole class).

@@ -9,7 +9,19 @@ from app.db import events, jobs, tasks
 from app.db.session import Database
 from app.db.tables import JobRow, TaskRow
 from app.domain.errors import Cancelled, LeaseLost
-from app.domain.job import Failure, FailureKind, JobState, Lease, NewTask, Outcome, Phase, Progress, TaskKind
+from app.domain.job import (
+    Failure,
+    FailureKind,
+    JobState,
+    JobWarning,
+    Lease,
+    NewTask,
+    Outcome,
+    Phase,
+    Progress,
+    TaskKind,
+    WarningCode,
+)
 from app.domain.worker import Claimant
 from tests.unit.app.stored import ARTIFACT, SPEC, claimed, job_of, prepared, states_of, submitted, succeeded
 
@@ -354,3 +366,19 @@ def test_progress_does_not_change_the_version_but_state_does(database: Database)
     call(database, tasks.renew, lease, 60, Progress(1, 2))
     versions.append(job_of(database, job_id).version)
     assert versions[0] < versions[1] == versions[2]
+
+
+def test_a_jobs_warnings_are_those_of_its_tasks_each_once_with_an_event(database: Database) -> None:
+    job_id = submitted(database)
+    left_out = JobWarning(WarningCode.DATASET_LEFT_OUT, "2 files were left out")
+    doubtful = JobWarning(WarningCode.DATASET_DOUBTFUL, "read as one class")
+    lease = claimed(database)
+    call(database, tasks.finish, lease, {}, then=[NewTask(TaskKind.PACKAGE, 0, {})], warnings=[left_out, left_out])
+    assert job_of(database, job_id).warnings == (left_out,)
+    with database.reading() as session:
+        assert [task.warnings for task in tasks.task_outputs(session, job_id, TaskKind.PREPARE)] == [(left_out, left_out)]
+    lease = claimed(database)
+    with database.transaction() as session:
+        tasks.complete(session, lease, {}, archive=ARTIFACT, preview=ARTIFACT, metrics={}, warnings=[left_out, doubtful])
+    assert job_of(database, job_id).warnings == (left_out, doubtful)
+    assert event_types(database, job_id).count("job.warning") == 2

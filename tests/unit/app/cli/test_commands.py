@@ -286,3 +286,12 @@ def test_a_download_without_a_name_is_called_after_the_job(tmp_path: Path, monke
 
     assert run(service, "download", "J1") == 0
     assert (tmp_path / "dapple-J1.zip").read_bytes() == ARCHIVE
+
+
+def test_warnings_are_shown_with_the_job_and_when_it_ends(capsys: pytest.CaptureFixture[str]):
+    message = "48 of 50 guided steps had no gradient"
+    service = ended_service(warnings=[{"code": "guidance_vanished", "message": message}])
+    assert run(service, "jobs", "show", "J1") == 0
+    assert f"warning  {message}" in capsys.readouterr().out
+    assert run(service, "jobs", "watch", "J1") == 0
+    assert f"warning: {message}" in capsys.readouterr().err

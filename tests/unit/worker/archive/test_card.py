@@ -59,3 +59,10 @@ def test_the_card_says_what_guided_the_images_and_what_ranked_them(contents, fie
 @pytest.mark.parametrize("objective", Objective)
 def test_the_card_says_how_every_objective_steers(contents, objective):
     assert STEERING[objective] in card(contents(spec=tiny.spec(guidance={"objective": objective})), ("a",))
+
+
+def test_warnings_stand_before_the_report(contents):
+    assert "## Warnings" not in card(contents(), ("a",))
+    text = card(contents(warnings=["48 of 50 guided steps had no gradient"]), ("a",))
+    assert "\n\n## Warnings\n\n- 48 of 50 guided steps had no gradient\n\n" in text
+    assert text.index("## Warnings") < text.index("95 % interval")
