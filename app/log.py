@@ -5,6 +5,7 @@ Ids are bound once per task or request with `structlog.contextvars.bound_context
 
 import logging
 import sys
+from types import TracebackType
 
 import structlog
 from structlog.typing import Processor
@@ -30,7 +31,17 @@ def configure(level: str, **always: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("uvicorn", "uvicorn.access"):
         _take_over(logging.getLogger(name))
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at every start that it has nothing to do
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what ends the process, in the same form as everything else; Ctrl-C is no fault."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger(__name__).critical("process.failed", exc_info=(kind, error, trace))
 
 
 def _take_over(logger: logging.Logger) -> None:

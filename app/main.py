@@ -17,6 +17,7 @@ from app.api.openapi import TAGS, describe
 from app.api.routes import artifacts, backbones, events, health, jobs, metrics, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
+from app.distribution import DISTRIBUTION
 from app.log import configure
 from app.queue.choice import queue_for
 from app.services.resources import Resources
@@ -34,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(  # its /docs loads nothing from other sites
         redoc_url=None,
         title="Dapple",
-        version=version("dapple"),
+        version=version(DISTRIBUTION),
         description="Distil a labelled image dataset into a few synthetic images per class that train almost as well.",
         openapi_tags=TAGS,
         lifespan=_lifespan,

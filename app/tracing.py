@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import structlog
 
+from app.distribution import DISTRIBUTION, install_extra
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span as RecordedSpan
@@ -85,7 +87,7 @@ def tracing_of(service: str) -> Tracing:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ModuleNotFoundError as error:
-        reason = f"{endpoint} is set, but {error.name} is not installed: pip install 'dapple[otel]'"
+        reason = f"{endpoint} is set, but {error.name} is not installed; {install_extra('otel')}"
         log.warning("tracing.off", reason=reason)
         return Untraced()
     return OpenTelemetry(os.environ.get("OTEL_SERVICE_NAME", service), OTLPSpanExporter(timeout=FLUSH_SECONDS))
@@ -104,7 +106,7 @@ class OpenTelemetry:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        resource = Resource.create({"service.name": service, "service.version": version("dapple")})
+        resource = Resource.create({"service.name": service, "service.version": version(DISTRIBUTION)})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("dapple")

@@ -21,4 +21,4 @@ ENV PATH=/opt/dapple/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DAPP
 WORKDIR /data
 USER 10001:10001
 EXPOSE 8000
-CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["dapple", "serve", "--host", "0.0.0.0"]

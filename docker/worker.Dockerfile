@@ -26,4 +26,4 @@ ENV PATH=/opt/dapple/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DAPP
 WORKDIR /data
 USER 10001:10001
 EXPOSE 9100
-CMD ["celery", "-A", "worker.main", "worker", "-Q", "gpu,cpu"]
+CMD ["dapple", "work"]

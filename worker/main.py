@@ -1,4 +1,4 @@
-"""The Celery worker, started as `celery -A worker.main worker -Q gpu,cpu`: every setting but the queues is here.
+"""The Celery worker, started as `dapple work -Q gpu,cpu`: every setting but the queues is here.
 
 The pool is one thread: the models live in this process once, and SIGTERM reaches the running task through an event, at its
 next step. A process killed in the middle of a task is made good by the task's lease, so messages are acknowledged early.

@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from app.distribution import install_extra
+
 GROUP = "dapple.commands"
 
 
@@ -36,5 +38,5 @@ def _loaded(entry: EntryPoint) -> Callable[..., None]:
         return entry.load()
     except ModuleNotFoundError as error:
         raise typer.BadParameter(
-            f"`{entry.name}` needs {error.name}, which is not installed: pip install 'dapple[worker]'"
+            f"`{entry.name}` needs {error.name}, which is not installed; {install_extra('worker')}"
         ) from error

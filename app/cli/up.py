@@ -23,6 +23,7 @@ from app.cli.console import ExitCode, answers, complain, messages
 from app.cli.supervisor import Supervisor
 from app.db import tasks
 from app.db.session import Database
+from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable
 from app.settings import Settings, settings_from
 
@@ -59,7 +60,7 @@ def up(
     """
     settings = resolved_settings(data_dir=data_dir, dataset_roots=dataset_root, log_level=log_level)
     if find_spec("torch") is None:
-        raise CannotStart("the runner needs more packages: pip install 'dapple[worker]'")
+        raise CannotStart("the runner needs torch; " + install_extra("worker"))
     with ExitStack() as stack:
         stack.enter_context(only_service_of(settings.data_dir))
         listener = stack.enter_context(listening(host, port))

@@ -4,7 +4,9 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from app.distribution import DISTRIBUTION
+
 
 def version() -> None:
     """Print the version."""
-    typer.echo(f"dapple {installed_version('dapple')}")
+    typer.echo(f"dapple {installed_version(DISTRIBUTION)}")

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.db import sqlite
 from app.db.engines import Engines
+from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable, PermanentError
 from app.settings import INSTALLED_AT
 
@@ -107,7 +108,7 @@ def _engines(url: str, silence_seconds: float) -> Engines:
     try:
         from app.db import postgres
     except ImportError as error:
-        raise PermanentError("a postgresql:// database needs psycopg: pip install 'dapple[postgres]'") from error
+        raise PermanentError("a postgresql:// database needs psycopg; " + install_extra("postgres")) from error
     return postgres.engines(parsed, silence_seconds)
 
 

@@ -1,5 +1,6 @@
 """Which queue the settings ask for."""
 
+from app.distribution import install_extra
 from app.domain.errors import PermanentError
 from app.domain.ports import TaskQueue
 from app.queue.polling import PollingQueue
@@ -13,5 +14,5 @@ def queue_for(settings: Settings) -> TaskQueue:
     try:
         from app.queue.celery import CeleryQueue
     except ModuleNotFoundError as error:
-        raise PermanentError(f"DAPPLE_BROKER_URL is set, which needs {error.name}: pip install 'dapple[celery]'") from error
+        raise PermanentError(f"DAPPLE_BROKER_URL is set, which needs {error.name}; {install_extra('celery')}") from error
     return CeleryQueue(settings.broker_url)

@@ -19,6 +19,7 @@ from app import tracing
 from app.db import census
 from app.db.schema import is_current, seconds_now
 from app.db.session import Database
+from app.distribution import install_extra
 from app.domain.diagnosis import Finding, Verdict
 from app.domain.errors import DatabaseUnavailable
 from app.domain.ports import ArtifactStore
@@ -84,7 +85,7 @@ def _is_installed(name: str) -> bool:
 
 def install_command(name: str) -> str:
     """What installs a package, by the extra that has it."""
-    return f"pip install 'dapple[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
+    return install_extra(EXTRAS[name]) if name in EXTRAS else f"pip install {name}"
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
@@ -146,7 +147,7 @@ def _workers(database: Database, settings: Settings) -> Iterator[Finding]:
         if found.workers:
             yield Finding(f"queue {queue}", Verdict.OK, f"{found.workers} live workers{waiting}")
         else:
-            advice = "start `dapple up`" if settings.broker_url is None else f"start `celery -A worker.main worker -Q {queue}`"
+            advice = "start `dapple up`" if settings.broker_url is None else f"start `dapple work -Q {queue}`"
             yield Finding(f"queue {queue}", Verdict.WARN, f"no live worker consumes it{waiting}", advice)
 
 

@@ -1,5 +1,6 @@
 """Where this installation keeps its artifacts."""
 
+from app.distribution import install_extra
 from app.domain.errors import PermanentError
 from app.domain.ports import ArtifactStore
 from app.settings import Settings
@@ -17,6 +18,6 @@ def store_for(settings: Settings) -> ArtifactStore:
         from app.storage.s3 import S3ArtifactStore
     except ModuleNotFoundError as error:
         raise PermanentError(
-            f"DAPPLE_ARTIFACTS_URL is {settings.artifacts_url}, and S3 needs one more library: pip install 'dapple[s3]'"
+            f"DAPPLE_ARTIFACTS_URL is {settings.artifacts_url}, which needs {error.name}; {install_extra('s3')}"
         ) from error
     return S3ArtifactStore(settings, settings.artifacts_url)

@@ -1,8 +1,7 @@
-"""The processes of a distributed service, as containers would run them: uvicorn, `dapple sweep`, Celery workers."""
+"""The processes of a distributed service, as containers would run them: `dapple serve`, `dapple sweep`, `dapple work`."""
 
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from tests.e2e.service import DAPPLE, Service, pid_of
 from tests.services.brokers import RedisServer, free_port, why_no_redis
 from tests.waiting import wait_long
 
-API = [sys.executable, "-P", "-m", "uvicorn", "--factory", "app.main:create_app"]
-QUIET = ["--no-access-log", "--timeout-graceful-shutdown", "3"]
-WORKER = [sys.executable, "-P", "-m", "celery", "-A", "worker.main", "worker"]
 EVERY_QUEUE = "gpu,cpu"
 IN_ORDER = {0, signal.SIGTERM}  # uvicorn ends by the signal that it was sent
 
@@ -49,7 +45,7 @@ class Distributed(Service):
     def start(self) -> None:
         if not self.redis.running:
             self.redis.start()
-        self._begin([*API, *QUIET, "--port", str(self._port)])
+        self._begin([*DAPPLE, "serve", "--port", str(self._port)])
         wait_long(lambda: self._alive(self._processes[0]) and self.client.ready())
         self._begin([*DAPPLE, "sweep"])
         for queues in self._queues:
@@ -58,7 +54,7 @@ class Distributed(Service):
 
     def add_worker(self, queues: str = EVERY_QUEUE) -> subprocess.Popen[bytes]:
         """One more worker; returns before it is ready."""
-        self.workers.append(self._begin([*WORKER, "-Q", queues]))
+        self.workers.append(self._begin([*DAPPLE, "work", "-Q", queues]))
         return self.workers[-1]
 
     def wait_for_workers(self, count: int) -> None:

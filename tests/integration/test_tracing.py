@@ -190,5 +190,5 @@ def test_an_endpoint_without_the_packages_is_warned_about_by_name(
     monkeypatch.setattr(builtins, "__import__", without)
     with structlog.testing.capture_logs() as logs:
         assert isinstance(tracing_of("x"), Untraced)
-    assert "dapple[otel]" in json.dumps(logs)
+    assert "install the extra `otel`" in json.dumps(logs)
     assert capsys.readouterr().out == ""

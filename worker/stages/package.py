@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from app.distribution import DISTRIBUTION
 from app.domain.job import TaskKind
 from app.domain.spec import Arm
 from worker.archive.write import ArchiveContents, preview, write
@@ -19,7 +20,7 @@ from worker.stages.base import Bench, Done, Publication, Work, output_of
 from worker.stages.prepare import dataset_of
 from worker.stages.sample import read_samples
 
-PACKAGES = ("dapple", "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pillow")
+PACKAGES = (DISTRIBUTION, "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pillow")
 
 
 def package(work: Work, bench: Bench) -> Done:

@@ -287,5 +287,5 @@ def test_the_store_is_chosen_by_the_settings(bucket: Bucket, tmp_path: Path) -> 
 
 def test_a_missing_library_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "app.storage.s3", None)
-    with pytest.raises(PermanentError, match=r"pip install 'dapple\[s3\]'"):
+    with pytest.raises(PermanentError, match="install the extra `s3`"):
         store_for(bucket.settings())

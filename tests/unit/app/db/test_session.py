@@ -36,7 +36,7 @@ def test_only_databases_that_are_tested_are_taken(url: str) -> None:
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("app.db.postgres", raising=False)
     monkeypatch.setitem(sys.modules, "app.db.postgres", None)
-    with pytest.raises(PermanentError, match=r"pip install 'dapple\[postgres\]'"):
+    with pytest.raises(PermanentError, match="install the extra `postgres`"):
         Database("postgresql://h/d")
 
 
