@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from app.access_token import is_loopback, token_for
 from app.domain.errors import ArtifactNotReady, DappleError
 from app.domain.job import JobState
 from app.domain.spec import DistillationSpec
@@ -38,7 +39,6 @@ RESTART_DELAYS = (2.0,) * 30  # once a job is being followed, its service is giv
 RECONNECT_SECONDS = 0.2
 JSON = {"Content-Type": "application/json"}
 UNPACKED = {"Accept-Encoding": "identity"}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Answer = TypeVar("Answer")
 OnBytes = Callable[[int, int], None]
@@ -88,6 +88,25 @@ class JobEvent:
     body: Mapping[str, Any]
 
 
+class _Bearer(httpx.Auth):
+    """Sends the access token, looked up for each request: a service that was started again has another."""
+
+    def __init__(self, token: Callable[[], str | None]) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        sent = self._token()
+        response = yield _authorized(request, sent)
+        if response.status_code == httpx.codes.UNAUTHORIZED.value and (now := self._token()) != sent:
+            yield _authorized(request, now)
+
+
+def _authorized(request: httpx.Request, token: str | None) -> httpx.Request:
+    if token is not None:
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
+
+
 class Client:
     """Requests to one service. Connection errors and 503 are tried again; a submission is safe to repeat, it carries a key."""
 
@@ -99,15 +118,21 @@ class Client:
         retry_delays: Sequence[float] = RETRY_DELAYS,
         restart_delays: Sequence[float] = RESTART_DELAYS,
         transport: httpx.BaseTransport | None = None,
+        access_token: Callable[[str], str | None] = token_for,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._retry_delays = tuple(retry_delays)
         self._patience = (*retry_delays, *restart_delays)
         self._transport = transport
         try:
-            local = httpx.URL(self.base_url).host in LOOPBACK
-            # A proxy from the environment would be asked for its own loopback address.
-            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_seconds, trust_env=not local, transport=transport)
+            self._http = httpx.Client(
+                base_url=self.base_url,
+                timeout=timeout_seconds,
+                # A proxy from the environment would be asked for its own loopback address.
+                trust_env=not is_loopback(httpx.URL(self.base_url).host),
+                transport=transport,
+                auth=_Bearer(partial(access_token, self.base_url)),
+            )
         except httpx.InvalidURL as error:
             raise ServiceUnreachable(self.base_url, error) from error
 
@@ -269,7 +294,7 @@ class Client:
         Every fault of the store is a passing one: the service will name another URL where this one has expired.
         """
         http = httpx.Client(
-            timeout=self._http.timeout, trust_env=url.host not in LOOPBACK, transport=self._transport, follow_redirects=True
+            timeout=self._http.timeout, trust_env=not is_loopback(url.host), transport=self._transport, follow_redirects=True
         )
         try:
             with http, http.stream("GET", url, headers=headers) as response:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import errors
+from app.api.access import Access
 from app.api.guard import Guard
 from app.api.hub import Hub
 from app.api.metrics import Metrics
@@ -50,6 +51,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (jobs, events, artifacts, backbones, workers, health, metrics):
         app.include_router(routes.router)
     errors.install(app)
+    token = settings.access_token
+    app.add_middleware(Access, token=None if token is None else token.get_secret_value())
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(Observer, metrics=app.state.metrics, tracing=app.state.tracing)
     describe(app)
@@ -61,7 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     resources: Resources = app.state.resources
     closing: Event = app.state.closing
     closing.clear()
-    resources.settings.data_dir.mkdir(parents=True, exist_ok=True)
+    resources.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ending_in_words():
         resources.database.migrate()
     with noticing_signals(closing):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.errors import WrongSettings
@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         default=(),
         description="Host names that requests may be addressed to besides loopback and the address listened on; `*` is any. "
         "Separated by commas in the environment.",
+    )
+    access_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="What requests must carry as a bearer token; `dapple up` makes one at each start. Default: none.",
     )
     max_body_bytes: int = Field(default=1 << 20, gt=0)
     lease_seconds: float = Field(default=30.0, gt=0)
@@ -148,12 +153,13 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The environment from which another process builds these same settings."""
-        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts"}, exclude_none=True)
+        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts", "access_token"}, exclude_none=True)
+        secret = {} if self.access_token is None else {"DAPPLE_ACCESS_TOKEN": self.access_token.get_secret_value()}
         lists = {
             "DAPPLE_DATASET_ROOTS": json.dumps([str(root) for root in self.dataset_roots]),
             "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
         }
-        return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists
+        return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists | secret
 
 
 def settings_from(**given: Any) -> Settings:

@@ -54,6 +54,7 @@ STATUS_RULES: Mapping[int, Rule] = {
     rule.status: rule
     for rule in (
         Rule(400, "malformed-request", "The request cannot be read"),
+        Rule(401, "unauthorized", "The service asks for its access token"),
         Rule(403, "forbidden", "Requests from there are refused"),
         Rule(404, "not-found", "There is nothing at this URL"),
         Rule(405, "method-not-allowed", "This URL does not know the method"),

@@ -1,20 +1,20 @@
 """What is refused before any route sees it: foreign hosts and pages, bodies too large or of the wrong type."""
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access_token import is_loopback
 from app.api.errors import STATUS_RULES, problem
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """Keeps web pages of others from using a service that asks for no key, and memory from filling with one body.
+    """Keeps web pages of others from using a service on loopback, and memory from filling with one body.
 
     A page can make a browser send requests to loopback, under its own name by DNS rebinding (refused by `Host`) or openly
     (refused by `Origin` and by the content type, which a plain form cannot set).
@@ -53,7 +53,7 @@ class Guard:
         return None
 
     def _allowed(self, name: str, scope: Scope) -> bool:
-        if name == "localhost" or name.endswith(".localhost") or _is_loopback(name):
+        if is_loopback(name):
             return True
         listening_on = (scope.get("server") or ("",))[0]
         return bool(name) and (name == listening_on or name in self._allowed_hosts or "*" in self._allowed_hosts)
@@ -82,13 +82,6 @@ def _name(url: str) -> str:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _media_type(headers: Headers) -> str:

@@ -22,10 +22,27 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _retype_problems(generate())
+            document = generate()
+            _retype_problems(document)
+            _offer_token(document)
         return generate()
 
     app.openapi = openapi
+
+
+def _offer_token(document: dict[str, Any]) -> None:
+    """Say how the access token is sent, where the service asks for one; /docs then has a field for it."""
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Of a service that `dapple up` started: `dapple token` prints it.",
+    }
+    document["components"]["securitySchemes"] = {"accessToken": scheme}
+    document["security"] = [{}, {"accessToken": []}]
+    answer = {"description": "The service asks for its access token.", "content": {MEDIA_TYPE: {"schema": PROBLEM}}}
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].setdefault("401", answer)
 
 
 def _retype_problems(document: dict[str, Any]) -> None:

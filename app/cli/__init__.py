@@ -12,13 +12,14 @@ from app.cli.jobs import backbones, download, jobs, workers
 from app.cli.migrate import migrate
 from app.cli.plugins import add_installed_commands
 from app.cli.serve import serve
+from app.cli.token import token
 from app.cli.up import up
 from app.cli.version import version
 from app.client import ApiError, Client, ServiceUnreachable
 from app.domain.errors import DappleError, InvalidSpec, WrongSettings
 
 app = typer.Typer(name="dapple", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (up, serve, demo, distil, download, backbones, workers, migrate, doctor, version):
+for command in (up, serve, demo, distil, download, backbones, workers, migrate, doctor, token, version):
     app.command()(command)
 app.add_typer(jobs)
 add_installed_commands(app)

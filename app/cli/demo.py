@@ -1,6 +1,5 @@
 """`dapple demo`: a service of its own, one job on the bundled digits, and what came of it."""
 
-import json
 import subprocess
 import sys
 import time
@@ -12,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from app.access_token import RunningService, read_service
 from app.cli.console import ExitCode, answers, complain, messages
 from app.cli.jobs import conclude, fetch_archive
 from app.cli.progress import JobProgress
-from app.cli.up import SERVICE_FILE
 from app.client import Client
 from app.domain.errors import DappleError
 from app.domain.job import JobState
@@ -44,7 +43,7 @@ def demo(
     """
     began = time.monotonic()
     try:
-        with own_service((data_dir or output / "service").resolve()) as url, Client(url) as client:
+        with own_service((data_dir or output / "service").resolve()) as client:
             job = distilled(client)
             if job.state is JobState.SUCCEEDED:
                 keep(client, job, output)
@@ -73,16 +72,18 @@ def keep(client: Client, job: JobDetail, folder: Path) -> None:
 
 
 @contextmanager
-def own_service(data_dir: Path) -> Generator[str]:
-    """The URL of a service that runs as long as the block, and no longer than this process."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+def own_service(data_dir: Path) -> Generator[Client]:
+    """A client of a service that runs as long as the block, and no longer than this process."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = data_dir / "service.log"
     command = [sys.executable, "-P", "-m", "app.cli", "up", "--port", "0", "--data-dir", str(data_dir), "--with-parent"]
     with log.open("wb") as sink:
         # A process group of its own: Ctrl-C reaches the demo alone, which then stops the service in order.
         service = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink, stderr=sink, process_group=0)  # noqa: S603 - our own interpreter
     try:
-        yield _announced_url(service, data_dir, log)
+        running = _announced(service, data_dir, log)
+        with Client(running.url, access_token=lambda _: running.token) as client:
+            yield client
     finally:
         service.terminate()
         try:
@@ -93,19 +94,11 @@ def own_service(data_dir: Path) -> Generator[str]:
             service.stdin.close()
 
 
-def _announced_url(service: subprocess.Popen[bytes], data_dir: Path, log: Path) -> str:
+def _announced(service: subprocess.Popen[bytes], data_dir: Path, log: Path) -> RunningService:
+    """What the service wrote when it was ready; a file left by one that was killed names another process."""
     while service.poll() is None:
-        url = _url_from(data_dir / SERVICE_FILE, service.pid)
-        if url:
-            return url
+        running = read_service(data_dir)
+        if running is not None and running.pid == service.pid:
+            return running
         time.sleep(LOOK_SECONDS)
     raise ServiceFailed(f"the service did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def _url_from(path: Path, pid: int) -> str | None:
-    """What the service wrote when it was ready; a file left by one that was killed names another process."""
-    try:
-        announced = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return announced["url"] if announced["pid"] == pid else None

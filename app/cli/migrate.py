@@ -9,7 +9,7 @@ def migrate() -> None:
     """Bring the database's tables to this version and exit; of several at once, one does it and the others wait."""
     settings = settings_from()
     if settings.database_url is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(settings.sqlalchemy_url)
     database.migrate()
     database.dispose()

@@ -3,13 +3,13 @@
 import errno
 import hashlib
 import ipaddress
-import json
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal
 import typer
 import uvicorn
 from filelock import FileLock, Timeout
+from pydantic import SecretStr
 
+from app.access_token import RunningService, announce, new_token, withdraw
 from app.cli.console import ExitCode, answers, complain, messages
 from app.cli.supervisor import Supervisor
 from app.db import tasks
@@ -29,7 +31,6 @@ from app.settings import Settings, settings_from
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
-SERVICE_FILE = "service.json"
 SHUTDOWN_SECONDS = 3
 
 
@@ -64,6 +65,7 @@ def up(
     with ExitStack() as stack:
         stack.enter_context(only_service_of(settings.data_dir))
         listener = stack.enter_context(listening(host, port))
+        settings = settings.model_copy(update={"access_token": settings.access_token or SecretStr(new_token())})
         if with_parent:
             threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
         raise typer.Exit(serve(settings, listener))
@@ -92,7 +94,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     database = Database(settings.sqlalchemy_url)
     workers = workers_of(settings.data_dir)
     runner = _runner(database, workers)
-    server = _Server(config, runner, announcement=settings.data_dir / SERVICE_FILE, url=url)
+    server = _Server(config, runner, lambda: announce(settings.data_dir, _described(settings, url)), url)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signals it caught again when it is done; by default that would end us before the clean-up.
         signal.signal(number, server.handle_exit)
@@ -103,26 +105,31 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         server.run(sockets=[listener])
     finally:
         runner.stop()
-        (settings.data_dir / SERVICE_FILE).unlink(missing_ok=True)
+        withdraw(settings.data_dir, url)
         database.dispose()
     return ExitCode.OK if server.started else ExitCode.FAILED
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, runner: Supervisor, *, announcement: Path, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, runner: Supervisor, on_started: Callable[[], None], url: str) -> None:
         super().__init__(config)
-        self._runner, self._announcement, self._url = runner, announcement, url
+        self._runner, self._on_started, self._url = runner, on_started, url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            _write_whole(self._announcement, json.dumps({"url": self._url, "pid": os.getpid()}))
+            self._on_started()
             answers.print(f"Dapple is at {self._url} (documentation: {self._url}/docs); Ctrl-C stops it.", soft_wrap=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # The runner stops while open connections end, not after.
         self._runner.ask_to_stop()
         await super().shutdown(sockets=sockets)
+
+
+def _described(settings: Settings, url: str) -> RunningService:
+    token = settings.access_token.get_secret_value() if settings.access_token else ""
+    return RunningService(url, os.getpid(), token)
 
 
 def workers_of(data_dir: Path) -> str:
@@ -157,7 +164,8 @@ def only_service_of(data_dir: Path) -> Generator[None]:
     """Holds the folder's lock. Raises CannotStart naming the process that has it."""
     path = data_dir / "dapple.lock"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(data_dir)
         held = FileLock(path, timeout=0).acquire()
         path.write_text(str(os.getpid()))
     except Timeout as error:
@@ -168,6 +176,14 @@ def only_service_of(data_dir: Path) -> Generator[None]:
         yield
 
 
+def _close_to_others(data_dir: Path) -> None:
+    """Images, results and the access token are this account's alone."""
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    if mode & 0o077:
+        data_dir.chmod(mode & 0o700)
+        messages.print(f"{data_dir} was open to other accounts; it is now this account's alone", style="yellow", markup=False)
+
+
 @contextmanager
 def listening(host: str, port: int) -> Generator[socket.socket]:
     """A listening socket. Raises CannotStart if the address is not a loopback one or is taken."""
@@ -176,7 +192,9 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
     except socket.gaierror as error:
         raise CannotStart(f"--host {host}: {error.strerror}") from error
     if not ipaddress.ip_address(address[0]).is_loopback:
-        raise CannotStart(f"--host {host}: the service asks for no key yet, so it listens on loopback addresses only")
+        raise CannotStart(
+            f"--host {host}: `dapple up` listens on loopback addresses only; `dapple serve` behind a proxy takes others"
+        )
     with socket.socket(family, kind, protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -195,12 +213,6 @@ def _cannot_bind(host: str, port: int, error: OSError) -> str:
 def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _stop_when_stdin_closes() -> None:

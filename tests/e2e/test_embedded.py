@@ -72,7 +72,7 @@ def test_a_data_folder_serves_one_service_only(service: Embedded):
 
 
 def test_a_service_of_ones_own_ends_with_its_block_and_in_order(tmp_path: Path):
-    with own_service(tmp_path) as url, Client(url) as client:
+    with own_service(tmp_path) as client:
         assert client.ready()
         pid = json.loads((tmp_path / "service.json").read_text())["pid"]
 

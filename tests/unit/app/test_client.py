@@ -356,3 +356,25 @@ def test_a_followed_job_outlives_a_restart_of_its_service():
     client = Client("http://service", retry_delays=(0.0,), restart_delays=(0.0,) * 4, transport=httpx.MockTransport(answer))
 
     assert client.wait("J1").state is JobState.SUCCEEDED
+
+
+def test_the_token_is_looked_up_again_for_a_service_that_was_started_again():
+    tokens, sent = ["old", "new", "new"], []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["authorization"])
+        return httpx.Response(401 if len(sent) == 1 else 200, json=job())
+
+    with Client("http://service", transport=httpx.MockTransport(answer), access_token=lambda _: tokens.pop(0)) as client:
+        assert client.get("J1").id == "J1"
+    assert sent == ["Bearer old", "Bearer new"]
+
+
+def test_a_refused_token_is_not_sent_for_ever():
+    service = Service(says({"type": "about:blank", "title": "no", "status": 401}, 401))
+    with (
+        Client("http://service", transport=httpx.MockTransport(service), access_token=lambda _: "wrong") as client,
+        pytest.raises(ApiError),
+    ):
+        client.get("J1")
+    assert len(service.requests) == 1
