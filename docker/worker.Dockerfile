@@ -1,14 +1,15 @@
-# A worker. TORCH_INDEX chooses the build of torch: https://download.pytorch.org/whl/cu130 for NVIDIA GPUs.
+# A worker. TORCH_INDEX is the URL of a package index with another build of torch, as PyTorch's installation guide names them
+# for each CUDA version and for CPUs alone; without it, pip's own index decides.
 # Pinned by tag: no registry could be asked for digests where this was written. Add `@sha256:...` where you build.
 FROM python:3.11.14-slim-bookworm AS build
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 WORKDIR /src
 COPY constraints.txt ./
 # Apart from the code: a change of it need not install gigabytes again.
 RUN python -m venv /opt/dapple \
     && /opt/dapple/bin/pip install --no-cache-dir --disable-pip-version-check \
-        --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple "$(grep '^torch==' constraints.txt)"
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY worker worker

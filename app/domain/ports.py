@@ -45,7 +45,11 @@ class ArtifactStore(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises StorageUnavailable unless the store can be written now."""
+        """Raises StorageUnavailable unless the store answers and takes our keys. Many call it often: a bucket is only read."""
+        ...
+
+    def check_writable(self) -> None:
+        """Raises StorageUnavailable unless the store can be written now; nothing of the trial is kept."""
         ...
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -204,9 +204,16 @@ class WorkerPage(View):
 
 
 class HealthView(View):
-    """The service is well; otherwise a problem is answered."""
+    """The service answers; where it cannot take jobs, a problem is answered instead."""
 
-    status: str = Field(description="Always ok.", examples=["ok"])
+    status: Literal["ok", "degraded"] = Field(
+        default="ok", description="degraded: jobs are taken and read, but something is away.", examples=["ok"]
+    )
+    store: str | None = Field(
+        default=None,
+        description="Why the artifact store cannot be used; absent while it can.",
+        examples=["the artifact store cannot be read: there is no connection to http://store:8333"],
+    )
 
 
 class FieldError(View):

@@ -158,7 +158,7 @@ def artifacts(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
         yield Finding("artifacts", Verdict.OK, f"{where}: made when it is needed")
         return
     store = open_store(settings)
-    store.check()
+    store.check_writable()
     yield Finding("artifacts", Verdict.OK, f"{where} can be written")
     if settings.artifacts_url is not None:
         yield from _presigned(store, settings)

@@ -92,6 +92,10 @@ class LocalArtifactStore:
             probe.touch()
             probe.unlink()
 
+    def check_writable(self) -> None:
+        """The same: a folder costs nothing to write."""
+        self.check()
+
     def sweep(self, older_than_seconds: float = 86400.0) -> int:
         """How many half-made copies were removed: those a crashed process left, untouched for `older_than_seconds`."""
         with _as_unavailable("the artifact folder cannot be swept"):

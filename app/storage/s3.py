@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,7 @@ CONNECT_SECONDS = 4
 REQUEST_SECONDS = 15
 RETRY_SECONDS = 6  # no try begins later than this after the first
 CHECK_SECONDS = 5
+PROBE = "probe"  # the object that checks look for, write and delete
 
 
 class S3ArtifactStore:
@@ -115,10 +116,15 @@ class S3ArtifactStore:
                 obstore.delete(self._store, page)
 
     def check(self) -> None:
+        """Raises StorageUnavailable, within seconds, unless the bucket is there and takes our keys; nothing is written."""
+        with suppress(ArtifactNotReady), self._explained("the artifact store cannot be read", PROBE):
+            obstore.get(self._probed, PROBE)  # not HEAD: only GET tells a missing bucket from a missing object
+
+    def check_writable(self) -> None:
         """Raises StorageUnavailable, within seconds, unless objects can be written and deleted."""
         with self._explained("the artifact store cannot be written"):
-            obstore.put(self._probed, "probe", b"")
-            obstore.delete(self._probed, "probe")
+            obstore.put(self._probed, PROBE, b"")
+            obstore.delete(self._probed, PROBE)
 
     def sweep(self, older_than_seconds: float = 86400.0) -> int:
         """Nothing: parts of an upload whose process was killed are removed by a lifecycle rule of the bucket."""

@@ -9,7 +9,15 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
-SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "DAPPLE_DATABASE_PASSWORD",
+    "REDIS_PASSWORD",
+    "DAPPLE_ACCESS_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
+SECRET = "a-secret-of-some-length"  # noqa: S105 - of these tests alone
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?:(?P<how>:-|:\?)(?P<rest>[^}]*))?\}")
 
 
@@ -24,7 +32,8 @@ def project(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def _filled(value: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _filled(item, variables) for key, item in value.items()}
+        given = {key: variables.get(key) if item is None else item for key, item in value.items()}
+        return {key: _filled(item, variables) for key, item in given.items() if item is not None}
     if isinstance(value, list):
         return [_filled(item, variables) for item in value]
     return _VARIABLE.sub(lambda found: _value(found, variables), value) if isinstance(value, str) else value

@@ -16,12 +16,13 @@ import pytest
 from app.client import Client
 from app.domain.job import JobState
 from tests.databases import PostgresServer
-from tests.docker.compose import SECRETS, project
+from tests.docker.compose import SECRET, SECRETS, project
 from tests.waiting import wait_long
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
 ENDED_AS_ASKED = (0, -signal.SIGTERM)  # uvicorn ends in order, then by the signal that asked it to
+AUTHORIZED = {"Authorization": f"Bearer {SECRET}"}
 SPEC = {"dataset_uri": "sklearn://digits", "ipc": 1, "backbone": "embedded/digits", "sampling": {"steps": 4}}
 
 
@@ -29,7 +30,7 @@ class Stack:
     """The services of docker-compose.yml on this machine's Postgres and Redis, with artifacts in a folder."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, port: int, metrics_port: int) -> None:
-        self.services: dict[str, Any] = project(dict.fromkeys(SECRETS, "secret") | {"WORKER_QUEUES": "gpu,cpu"})["services"]
+        self.services: dict[str, Any] = project(dict.fromkeys(SECRETS, SECRET) | {"WORKER_QUEUES": "gpu,cpu"})["services"]
         self._folder = folder
         self.port, self.metrics_port = port, metrics_port
         self._moved = {
@@ -94,13 +95,15 @@ def test_the_commands_of_the_containers_make_a_dataset(stack: Stack, tmp_path: P
         for name in ("api", "worker", "sweeper"):
             started.enter_context(stack.running(name))
         wait_long(lambda: stack.healthy("api"))
-        with Client(f"http://127.0.0.1:{stack.port}") as client:
+        with Client(f"http://127.0.0.1:{stack.port}", access_token=lambda _: SECRET) as client:
             job = client.wait(client.submit(SPEC).id)
             assert job.state is JobState.SUCCEEDED, job.failure
             client.download(job.id, tmp_path / "archive.zip")
         assert stack.healthy("worker")
         told = httpx.get(f"http://127.0.0.1:{stack.metrics_port}/metrics").text
         assert "dapple_samples_total 10.0" in told
-        assert 'dapple_jobs{state="succeeded"} 1.0' in httpx.get(f"http://127.0.0.1:{stack.port}/metrics").text
+        assert (
+            'dapple_jobs{state="succeeded"} 1.0' in httpx.get(f"http://127.0.0.1:{stack.port}/metrics", headers=AUTHORIZED).text
+        )
     lines = (tmp_path / "worker.log").read_text().splitlines()
     assert all("worker" in json.loads(line) for line in lines), lines

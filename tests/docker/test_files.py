@@ -9,7 +9,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from tests.docker.compose import FILE, ROOT, SECRETS, Unset, project
+from app.settings import Settings
+from tests.docker.compose import FILE, ROOT, SECRET, SECRETS, Unset, project
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 OURS = ("migrate", "api", "sweeper", "worker", "worker-gpu")
@@ -17,12 +18,12 @@ OURS = ("migrate", "api", "sweeper", "worker", "worker-gpu")
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    return project(dict.fromkeys(SECRETS, "secret"))["services"]
+    return project(dict.fromkeys(SECRETS, SECRET))["services"]
 
 
 def test_the_compose_file_is_what_the_specification_allows() -> None:
     merged = yaml.dump(
-        project(dict.fromkeys(SECRETS, "secret")), Dumper=type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
+        project(dict.fromkeys(SECRETS, SECRET)), Dumper=type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
     )
     assert set(OURS) < set(PyCompose.from_yaml(merged).service_names())
 
@@ -37,7 +38,7 @@ def test_a_dockerfile_is_clean(dockerfile: Path) -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_no_secret_has_a_default(secret: str) -> None:
     with pytest.raises(Unset, match=secret):
-        project(dict.fromkeys(set(SECRETS) - {secret}, "secret"))
+        project(dict.fromkeys(set(SECRETS) - {secret}, SECRET))
     assert f"{secret}=\n" in (ROOT / ".env.example").read_text()
 
 
@@ -59,7 +60,7 @@ def test_our_containers_run_confined_and_not_as_root(services: dict[str, Any]) -
 
 
 def test_whoever_stays_is_watched_and_starts_after_the_migration(services: dict[str, Any]) -> None:
-    assert services["migrate"]["restart"] == "no"
+    assert services["migrate"]["restart"] == "on-failure"
     for name in set(services) - {"migrate"}:
         assert services[name]["restart"] == "unless-stopped"
         assert services[name]["healthcheck"]["test"][0] == "CMD"
@@ -83,3 +84,57 @@ def test_named_volumes_are_declared(services: dict[str, Any]) -> None:
     declared = set(yaml.safe_load(FILE.read_text())["volumes"])
     used = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())}
     assert {name for name in used if not name.startswith((".", "/"))} == declared
+
+
+# What differs between services, or is a place inside a container.
+ELSEWHERE = {
+    "DAPPLE_ACCESS_TOKEN": "of the API alone",
+    "DAPPLE_ALLOWED_HOSTS": "of the API alone",
+    "DAPPLE_DEVICE": "one worker has the GPU",
+    "DAPPLE_METRICS_HOST": "of workers alone",
+    "DAPPLE_METRICS_PORT": "of workers alone",
+    "DAPPLE_POLL_SECONDS": "for workers without a broker",
+    "DAPPLE_S3_REGION": "the store here has none",
+}
+
+
+def test_every_setting_of_env_reaches_every_service(services: dict[str, Any]) -> None:
+    settable = {f"DAPPLE_{name.upper()}" for name in Settings.model_fields} - set(ELSEWHERE)
+    tuned = project(dict.fromkeys(SECRETS, SECRET) | dict.fromkeys(settable, "7"))["services"]
+    for name in OURS:
+        assert settable <= set(tuned[name]["environment"]), settable - set(tuned[name]["environment"])
+        assert not {"DAPPLE_BATCH_SIZE", "DAPPLE_THREADS"} & set(services[name]["environment"])  # our own defaults hold
+
+
+def test_no_secret_is_on_a_command_line(services: dict[str, Any]) -> None:
+    assert all(SECRET not in str(service.get("command", "")) for service in services.values())
+    assert all(SECRET not in str(service["healthcheck"]) for service in services.values() if "healthcheck" in service)
+
+
+def test_every_container_is_limited_and_gains_no_privileges(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"].endswith("g") or service["mem_limit"].endswith("m")
+        assert service["pids_limit"] > 0
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+
+
+def test_our_processes_do_not_use_the_superuser_of_the_database(services: dict[str, Any]) -> None:
+    role = (ROOT / "docker" / "postgres-role.sh").read_text()
+    assert "CREATE ROLE dapple LOGIN" in role
+    assert "NOSUPERUSER" in role
+    assert "POSTGRES_USER" not in services["postgres"]["environment"]
+    assert all(services[name]["environment"]["DAPPLE_DATABASE_URL"].startswith("postgresql://dapple:") for name in OURS)
+
+
+def test_the_database_is_healthy_only_once_it_listens_on_tcp(services: dict[str, Any]) -> None:
+    assert services["postgres"]["healthcheck"]["test"][:4] == ["CMD", "pg_isready", "-h", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("path", [*DOCKERFILES, FILE, ROOT / ".env.example"], ids=lambda path: path.name)
+def test_no_package_index_is_named(path: Path) -> None:
+    assert [host for host in ("pypi.org", "pytorch.org", "pythonhosted.org") if host in path.read_text()] == []
+
+
+def test_secrets_are_not_committed() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()

@@ -6,6 +6,7 @@ from fastapi.responses import RedirectResponse
 from app.api.dependencies import Res
 from app.api.errors import documented
 from app.api.schemas import HealthView
+from app.domain.errors import StorageUnavailable
 
 router = APIRouter(tags=["health"])
 
@@ -17,16 +18,23 @@ def get_root() -> RedirectResponse:
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", operation_id="get_liveness", responses=documented(403))
+@router.get("/livez", operation_id="get_liveness", response_model_exclude_none=True, responses=documented(403))
 def get_liveness() -> HealthView:
     """The process answers."""
-    return HealthView(status="ok")
+    return HealthView()
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", operation_id="get_readiness", responses=documented(403, 503))
+@router.get("/readyz", operation_id="get_readiness", response_model_exclude_none=True, responses=documented(403, 503))
 def get_readiness(resources: Res) -> HealthView:
-    """Jobs can be taken: the database answers and the artifact store can be written."""
+    """Jobs can be taken and read: the database answers.
+
+    An artifact store that is away makes the answer `degraded`, no problem: downloads fail and workers wait until it is back,
+    but every replica would be taken out of service at once, and submissions with it.
+    """
     resources.database.ping()
-    resources.store.check()
-    return HealthView(status="ok")
+    try:
+        resources.store.check()
+    except StorageUnavailable as error:
+        return HealthView(status="degraded", store=str(error))
+    return HealthView()

@@ -139,4 +139,5 @@ def test_more_keys_than_a_page_are_listed_and_deleted(store: ArtifactStore, sour
 
 def test_a_store_that_can_be_written_says_so_and_keeps_nothing_of_the_trial(store: ArtifactStore) -> None:
     store.check()
+    store.check_writable()
     assert list(store.keys("")) == []

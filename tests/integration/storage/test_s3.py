@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 import httpx
 import numpy as np
@@ -122,6 +123,7 @@ def test_wrong_keys_are_named(bucket: Bucket, source: Path, monkeypatch: pytest.
     store = new_store(bucket)
     for use in (
         store.check,
+        store.check_writable,
         lambda: store.put("k", source, "text/plain"),
         lambda: store.open("k").__enter__(),
         lambda: list(store.keys("jobs/")),
@@ -136,6 +138,7 @@ def test_a_missing_bucket_is_named_and_is_no_missing_artifact(bucket: Bucket, so
     store = new_store(bucket, artifacts_url="s3://dapple-nowhere")
     for use in (
         store.check,
+        store.check_writable,
         lambda: store.put("k", source, "text/plain"),
         lambda: store.put("k", large, "text/plain"),
         lambda: store.open("k").__enter__(),
@@ -289,3 +292,31 @@ def test_a_missing_library_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "app.storage.s3", None)
     with pytest.raises(PermanentError, match="install the extra `s3`"):
         store_for(bucket.settings())
+
+
+class RecordingServer(BaseHTTPRequestHandler):
+    """Has no object, and remembers how it was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def _answer(self) -> None:
+        self.asked.append(self.command)
+        body = b"<Error><Code>NoSuchKey</Code></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_DELETE = _answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_looking_whether_the_store_answers_only_reads(bucket: Bucket) -> None:
+    """Probes and idle workers look every few seconds, and each write costs money and replication."""
+    with HTTPServer(("127.0.0.1", 0), RecordingServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        new_store(bucket, s3_endpoint=f"http://127.0.0.1:{server.server_port}").check()
+        server.shutdown()
+    assert RecordingServer.asked == ["GET"]
