@@ -10,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.api.field_errors import field_errors
+from app.api.field_errors import fault_texts, field_errors, shortened
+from app.api.json_body import MalformedJson
 from app.domain import errors
 from app.domain.views import FieldError, Problem
 
@@ -39,6 +40,7 @@ INTERNAL = Rule(500, "internal", "The service failed; the fault is in its log")
 
 RULES: Mapping[type[Exception], Rule] = {
     errors.InvalidSpec: INVALID_SPEC,
+    MalformedJson: MALFORMED_JSON,
     errors.DatasetRejected: Rule(422, "dataset-rejected", "The dataset cannot be used"),
     errors.BackboneUnavailable: Rule(503, "backbone-unavailable", "The backbone's files are missing or malformed"),
     errors.JobNotFound: Rule(404, "job-not-found", "There is no such job"),
@@ -88,16 +90,18 @@ def problem(
     detail: str | None = None,
     *,
     faults: Sequence[FieldError] = (),
+    left_out: int = 0,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer for an error at `path`."""
+    """The answer for an error at `path`; `left_out` is how many faults there are beside those given."""
     body = Problem(
         type=f"urn:dapple:problem:{rule.slug}",
         title=rule.title,
         status=rule.status,
         detail=detail,
-        instance=path,
+        instance=shortened(path),
         errors=tuple(faults),
+        errors_left_out=left_out or None,
     )
     content = body.model_dump_json(exclude_none=True)
     return Response(content, rule.status, {**rule.headers, **(headers or {})}, MEDIA_TYPE)
@@ -108,8 +112,7 @@ def _on_dapple_error(request: Request, error: Exception) -> Response:
     if rule is None:
         return _on_bug(request, error)
     if isinstance(error, errors.InvalidSpec):
-        faults = [FieldError(field=fault.field, message=fault.message) for fault in error.problems]
-        return problem(rule, request.url.path, str(error), faults=faults)
+        return _faulty(rule, request, *fault_texts(error.problems))
     if isinstance(error, errors.DatabaseUnavailable):  # its reason is for us alone
         log.warning("request.unavailable", method=request.method, path=request.url.path, reason=error.reason)
     return problem(rule, request.url.path, str(error))
@@ -119,11 +122,14 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise TypeError(type(error)) from error
     found = error.errors()
-    if found[0]["type"] == "json_invalid":
-        return problem(MALFORMED_JSON, request.url.path, f"at character {found[0]['loc'][-1]}: {found[0]['ctx']['error']}")
     rule = INVALID_SPEC if found[0]["loc"][0] == "body" else INVALID_PARAMETER
-    faults = field_errors(found)
-    return problem(rule, request.url.path, "; ".join(f"{fault.field}: {fault.message}" for fault in faults), faults=faults)
+    return _faulty(rule, request, *field_errors(found))
+
+
+def _faulty(rule: Rule, request: Request, faults: Sequence[FieldError], left_out: int) -> Response:
+    """The answer that names each of these faults."""
+    each = [f"{fault.field}: {fault.message}" for fault in faults] + [f"and {left_out} more faults"] * bool(left_out)
+    return problem(rule, request.url.path, "; ".join(each), faults=faults, left_out=left_out)
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:

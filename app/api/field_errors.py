@@ -6,9 +6,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from app.domain.errors import FieldProblem
 from app.domain.spec import DistillationSpec
 from app.domain.views import FieldError
 
+MOST_FAULTS = 20
+MOST_NAME = 200  # characters of a field's path
+MOST_LETTERS = 2000  # of a message: it may quote a dataset's path
 WORDS: Mapping[str, str] = {
     "missing": "is required",
     "greater_than": "must be above {gt}",
@@ -41,9 +45,25 @@ WORDS: Mapping[str, str] = {
 }
 
 
-def field_errors(found: Sequence[Mapping[str, Any]]) -> list[FieldError]:
-    """One entry for each fault, in the order of the fields."""
-    return [FieldError(field=_field(error["loc"]), message=_message(error)) for error in found if not _follows(error, found)]
+def field_errors(found: Sequence[Mapping[str, Any]]) -> tuple[list[FieldError], int]:
+    """The first MOST_FAULTS faults, in the order of the fields, and how many more there are."""
+    faults = [error for error in found if not _follows(error, found)]
+    described = [
+        FieldError(field=field_name(error["loc"]), message=shortened(_message(error))) for error in faults[:MOST_FAULTS]
+    ]
+    return described, len(faults) - len(described)
+
+
+def fault_texts(problems: Sequence[FieldProblem]) -> tuple[list[FieldError], int]:
+    """The same of problems that Dapple itself found."""
+    first = problems[:MOST_FAULTS]
+    described = [FieldError(field=shortened(one.field, MOST_NAME), message=shortened(one.message)) for one in first]
+    return described, len(problems) - len(described)
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """At most this many characters, the last an ellipsis where some are left out."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _follows(error: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bool:
@@ -53,10 +73,10 @@ def _follows(error: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bo
     return error["type"] == "too_short" and any(other[: len(location)] == location != other for other in below)
 
 
-def _field(location: Sequence[int | str]) -> str:
-    """`body` itself, or the dotted path inside the body, or the parameter's name; safe to encode."""
+def field_name(location: Sequence[int | str]) -> str:
+    """`body` itself, or the dotted path inside the body, or the parameter's name; short, and safe to encode."""
     path = ".".join(str(part) for part in location[1:] if part != "[key]") or str(location[0])
-    return path.encode("utf-8", "replace").decode()
+    return shortened(path, MOST_NAME).encode("utf-8", "replace").decode()
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -74,7 +94,7 @@ def _message(error: Mapping[str, Any]) -> str:
 
 def _unknown(location: Sequence[int | str]) -> str:
     known = _fields_at(location[1:-1])
-    nearest = get_close_matches(str(location[-1]), known, n=3) or known
+    nearest = get_close_matches(str(location[-1])[:MOST_NAME], known, n=3) or known
     return f"unknown field; did you mean {', '.join(nearest)}?" if known else "unknown field"
 
 

@@ -5,7 +5,7 @@ import json
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator, model_validator
 
 from app.domain.class_map import ClassLabel, ClassName
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
@@ -104,7 +104,7 @@ class Guidance(Part):
         description="Under `induced-distance`: the distance as the paper defines it, with its square root, or its square, "
         "which pulls an image the more the farther it is. Other objectives take `root` only.",
     )
-    scale: float = Field(
+    scale: StrictFloat = Field(
         default=0.8,
         ge=0,
         le=1e6,
@@ -134,10 +134,10 @@ class Guidance(Part):
     projection: StrictInt = Field(
         default=4096, ge=64, le=65536, examples=[4096], description="Dimensions of `projected` features."
     )
-    start: float = Field(
+    start: StrictFloat = Field(
         default=0.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance begins.", examples=[0.0]
     )
-    stop: float = Field(
+    stop: StrictFloat = Field(
         default=1.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance ends.", examples=[1.0]
     )
 
@@ -172,7 +172,7 @@ class Sampling(Part):
         examples=[Variance.FIXED],
     )
     steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
-    cfg_scale: float = Field(
+    cfg_scale: StrictFloat = Field(
         default=1.0,
         ge=1,
         le=100,
@@ -224,6 +224,7 @@ class Evaluation(Part):
     arms: tuple[Arm, ...] = Field(
         default=tuple(Arm),
         min_length=1,
+        max_length=len(Arm),
         description="What to compare; `full` is the whole training split, the ceiling.",
         examples=[[Arm.RANDOM_REAL, Arm.GUIDED]],
     )
@@ -305,7 +306,7 @@ class DistillationSpec(Part):
     evaluation: Evaluation | None = Field(
         default=None, description="Default: no evaluation. `{}` evaluates with the defaults.", examples=[{}]
     )
-    holdout_fraction: float = Field(
+    holdout_fraction: StrictFloat = Field(
         default=HOLDOUT_FRACTION,
         gt=0,
         le=HOLDOUT_FRACTION,
@@ -324,7 +325,7 @@ class DistillationSpec(Part):
     priority: StrictInt = Field(
         default=0, ge=0, le=9, description="Tasks of jobs with a higher one start first; 9 is the highest.", examples=[0]
     )
-    deadline_seconds: float | None = Field(
+    deadline_seconds: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=30 * 86400,

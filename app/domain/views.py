@@ -233,4 +233,7 @@ class Problem(View):
         default=None, description="This case of it, in words.", examples=["guidance.scale: must be at least 0"]
     )
     instance: str | None = Field(default=None, description="Path of the request.", examples=["/v1/jobs"])
-    errors: tuple[FieldError, ...] = Field(default=(), description="The fields at fault, where there are such.")
+    errors: tuple[FieldError, ...] = Field(
+        default=(), description="The fields at fault, where there are such: the first 20, long names and messages shortened."
+    )
+    errors_left_out: int | None = Field(default=None, description="How many more there are.", examples=[3])

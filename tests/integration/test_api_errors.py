@@ -67,6 +67,27 @@ def test_malformed_json_is_told_with_its_place(client: TestClient) -> None:
     assert "character 8" in client.post("/v1/jobs", content=b'{"ipc": }', headers=JSON).json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {f"x{number}": 1 for number in range(70_000)},
+        {"guidance": {f"x{number}": 1 for number in range(70_000)}},
+        {"evaluation": {"arms": [1] * 300_000}},
+        {"class_map": {f"x{number}": -1 for number in range(9_000)}},
+        {"classes": [1] * 9_000},
+        {"x" * 900_000: 1},
+    ],
+)
+def test_the_answer_to_many_faults_is_short(client: TestClient, extra: dict[str, Any]) -> None:
+    answer = client.post("/v1/jobs", json={"dataset_uri": "sklearn://digits", "ipc": 1} | extra)
+    assert answer.status_code == 422
+    assert len(answer.content) < 5_000
+    told = answer.json()
+    if len(told["errors"]) == 20:
+        assert told["errors_left_out"] == 8_980
+        assert told["detail"].endswith("; and 8980 more faults")
+
+
 def test_a_body_of_another_type_is_415(client: TestClient) -> None:
     assert refused(client, "POST", "/v1/jobs", content=b"{}", headers={"Content-Type": "text/plain"}) == (
         415,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 from app.api.conditional import is_known, quoted
 from app.api.dependencies import JobId, Res, Traceparent
 from app.api.errors import documented
+from app.api.json_body import JsonRoute
 from app.api.rendering import job_detail, job_view, job_views, location
 from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.db import jobs
@@ -25,7 +26,7 @@ from app.services.submit import submit
 POLL_AFTER_SECONDS = "1"
 JSON = "application/json"
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
 
 @router.post(

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.api.field_errors import field_errors
+from app.api.field_errors import fault_texts, field_errors, field_name
+from app.domain.errors import FieldProblem
 from app.domain.spec import DistillationSpec
 
 
@@ -12,7 +13,7 @@ def told(**changes: Any) -> dict[str, str]:
         DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": 1} | changes)
     except ValidationError as caught:
         found = [{**error, "loc": ("body", *error["loc"])} for error in caught.errors()]
-        return {error.field: error.message for error in field_errors(found)}
+        return {error.field: error.message for error in field_errors(found)[0]}
     return {}
 
 
@@ -75,6 +76,8 @@ def told(**changes: Any) -> dict[str, str]:
         ({"evaluation": {"protocol": "big"}}, "evaluation.protocol", "must be 'small'"),
         ({"holdout_fraction": 0}, "holdout_fraction", "must be above 0"),
         ({"dataset_uri": 3}, "dataset_uri", "must be text"),
+        ({"guidance": {"scale": True}}, "guidance.scale", "must be a number"),
+        ({"sampling": {"cfg_scale": "3"}}, "sampling.cfg_scale", "must be a number"),
         ({"guidance": {"scale": float("nan")}}, "guidance.scale", "must be a finite number"),
     ],
 )
@@ -88,3 +91,25 @@ def test_a_faulty_entry_is_not_also_told_as_a_list_too_short() -> None:
 
 def test_every_fault_is_told() -> None:
     assert list(told(ipc=0, kernel="cubic", seed=-1)) == ["ipc", "kernel", "seed"]
+
+
+def test_the_first_faults_are_told_and_the_others_counted() -> None:
+    found = [{"type": "int_type", "loc": ("body", f"x{number}")} for number in range(70)]
+    faults, left_out = field_errors(found)
+    assert [fault.field for fault in faults] == [f"x{number}" for number in range(20)]
+    assert left_out == 50
+
+
+def test_problems_of_our_own_are_counted_in_the_same_way() -> None:
+    faults, left_out = fault_texts([FieldProblem(f"x{number}", "m" * 3000) for number in range(21)])
+    assert (len(faults), left_out, len(faults[0].message)) == (20, 1, 2000)
+
+
+def test_a_long_name_is_shortened() -> None:
+    [fault], _ = field_errors([{"type": "extra_forbidden", "loc": ("body", "x" * 900_000)}])
+    assert fault.field == "x" * 199 + "…"
+    assert len(fault.message) < 500
+
+
+def test_a_name_that_is_no_unicode_text_can_be_encoded() -> None:
+    assert field_name(("body", "\ud800")) == "?"

@@ -1,0 +1,129 @@
+"""Read a JSON body within limits of depth, fields and digits, before anything is checked that costs more."""
+
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.field_errors import field_name
+from app.domain.errors import DappleError, InvalidSpec
+
+MOST_DEPTH = 16
+MOST_ENTRIES = 100  # of an object or a list; the spec's own object has 15 fields
+MOST_OF_CLASSES = 10_000  # of those with an entry for each class
+MOST_VALUES = 25_000  # in the whole body
+MOST_DIGITS = 400  # of a number; the largest float has 309
+OF_CLASSES = (("classes",), ("class_map",))
+
+
+Path = tuple[int | str, ...]
+Container = dict[str, Any] | list[Any]
+
+
+class MalformedJson(DappleError):
+    """The body is not JSON, or a number in it has too many digits."""
+
+
+class _Repeating(dict[str, Any]):
+    """An object in which a key stood more than once."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON body is read by `parse`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inherited = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            bounded = _JsonRequest(request.scope, request.receive)
+            if self.body_field is not None and await bounded.body():
+                await bounded.json()  # here its errors are not caught by FastAPI, which asks for the same value again
+            return await inherited(bounded)
+
+        return answer
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = parse(await self.body())
+        return self._json
+
+
+def parse(body: bytes) -> Any:
+    """The value of a JSON document.
+
+    Raises MalformedJson with the place of the fault, and InvalidSpec for what is JSON and exceeds a limit or names a field
+    twice.
+    """
+    try:
+        value = json.loads(body, object_pairs_hook=_object, parse_int=_whole, parse_float=_fraction, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise MalformedJson(f"at character {error.pos}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise MalformedJson(f"at byte {error.start}: {error.reason}; send UTF-8") from error
+    except RecursionError as error:
+        raise InvalidSpec.of("body", f"is nested deeper than {MOST_DEPTH} levels") from error
+    _check(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeating(pairs)
+
+
+def _whole(digits: str) -> int:
+    return int(_short(digits))
+
+
+def _fraction(digits: str) -> float:
+    return float(_short(digits))
+
+
+def _short(digits: str) -> str:
+    if len(digits) > MOST_DIGITS:
+        raise MalformedJson(f"a number has {len(digits)} digits; at most {MOST_DIGITS} are read")
+    return digits
+
+
+def _no_number(name: str) -> float:
+    raise MalformedJson(f"{name} is no number in JSON")
+
+
+def _check(body: Any) -> None:
+    """Raises InvalidSpec for the first object or list that exceeds a limit."""
+    values, waiting = 0, _inner((), [body])
+    while waiting:
+        path, value = waiting.pop()
+        values += len(value)
+        _check_one(path[1:], value, values)
+        waiting += _inner(path, value)
+
+
+def _inner(path: Path, value: Container) -> list[tuple[Path, Container]]:
+    """The objects and lists directly in this one."""
+    entries = enumerate(value) if isinstance(value, list) else value.items()
+    return [((*path, key), entry) for key, entry in entries if isinstance(entry, dict | list)]
+
+
+def _check_one(path: Path, value: Container, values: int) -> None:
+    field = field_name(("body", *path))
+    most = MOST_OF_CLASSES if path in OF_CLASSES else MOST_ENTRIES
+    if len(value) > most:
+        raise InvalidSpec.of(
+            field, f"has {len(value)} {'fields' if isinstance(value, dict) else 'entries'}; at most {most} are read"
+        )
+    if isinstance(value, _Repeating):
+        raise InvalidSpec.of(field_name(("body", *path, value.repeated)), "is given more than once")
+    if values > MOST_VALUES:
+        raise InvalidSpec.of(field, f"has too many entries; at most {MOST_VALUES} are read from one body")
+    if len(path) >= MOST_DEPTH:
+        raise InvalidSpec.of("body", f"is nested deeper than {MOST_DEPTH} levels")
