@@ -10,6 +10,8 @@ from types import TracebackType
 import structlog
 from structlog.typing import Processor
 
+ACCEPT_PAUSE_SECONDS = 10.0
+
 
 def configure(level: str, **always: str) -> None:
     """Send structlog's and the standard library's records of `level` and above to stderr, in one form, with these fields."""
@@ -31,6 +33,7 @@ def configure(level: str, **always: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("uvicorn", "uvicorn.access"):
         _take_over(logging.getLogger(name))
+    _limit(logging.getLogger("asyncio"))
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at every start that it has nothing to do
@@ -42,6 +45,30 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
         sys.__excepthook__(kind, error, trace)
     else:
         structlog.get_logger(__name__).critical("process.failed", exc_info=(kind, error, trace))
+
+
+class OncePerPause(logging.Filter):
+    """Passes a line that begins with `text` at most once in `seconds`, and every other line."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__()
+        self._text, self._seconds = text, seconds
+        self._passed_at: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith(self._text):
+            return True
+        if self._passed_at is not None and record.created - self._passed_at < self._seconds:
+            return False
+        self._passed_at = record.created
+        return True
+
+
+def _limit(asyncio_logger: logging.Logger) -> None:
+    """Without free descriptors, asyncio writes thousands of lines a second about connections that it cannot accept."""
+    for earlier in [one for one in asyncio_logger.filters if isinstance(one, OncePerPause)]:
+        asyncio_logger.removeFilter(earlier)
+    asyncio_logger.addFilter(OncePerPause("socket.accept() out of system resource", ACCEPT_PAUSE_SECONDS))
 
 
 def _take_over(logger: logging.Logger) -> None:

@@ -60,9 +60,12 @@ STATUS_RULES: Mapping[int, Rule] = {
         Rule(403, "forbidden", "Requests from there are refused"),
         Rule(404, "not-found", "There is nothing at this URL"),
         Rule(405, "method-not-allowed", "This URL does not know the method"),
+        Rule(408, "request-too-slow", "The request took too long to arrive"),
+        Rule(412, "precondition-failed", "The content is another than If-Match names"),
         Rule(413, "body-too-large", "The body is too large"),
         Rule(415, "unsupported-media-type", "The body must be application/json"),
         Rule(416, "range-not-satisfiable", "The range lies outside the content"),
+        Rule(503, "overloaded", "There are too many requests at once", SOON),
     )
 }
 

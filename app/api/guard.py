@@ -10,11 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access_token import is_loopback
 from app.api.errors import STATUS_RULES, problem
 
+BODIES_AT_ONCE = 64  # of the largest size; of usual ones, tens of thousands
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """Keeps web pages of others from using a service on loopback, and memory from filling with one body.
+    """Keeps web pages of others from using a service on loopback, and memory from filling with bodies.
 
     A page can make a browser send requests to loopback, under its own name by DNS rebinding (refused by `Host`) or openly
     (refused by `Origin` and by the content type, which a plain form cannot set).
@@ -23,6 +24,8 @@ class Guard:
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, allowed_hosts: Collection[str]) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._most_held_bytes = BODIES_AT_ONCE * max_body_bytes
+        self._held_bytes = 0
         self._allowed_hosts = frozenset(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +34,7 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, self._limited(receive), send)
+            await self._pass_on(scope, receive, send)
         else:
             status, why = refusal
             await problem(STATUS_RULES[status], scope["path"], why)(scope, receive, send)
@@ -58,19 +61,25 @@ class Guard:
         listening_on = (scope.get("server") or ("",))[0]
         return bool(name) and (name == listening_on or name in self._allowed_hosts or "*" in self._allowed_hosts)
 
-    def _limited(self, receive: Receive) -> Receive:
-        """The same messages, until the body exceeds the limit: a chunked one does not tell its size before."""
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless its body, or all bodies at once, exceed the limit: a chunked one comes without its size."""
         received = 0
 
         async def limited() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received, self._held_bytes = received + size, self._held_bytes + size
             if received > self._max_body_bytes:
                 raise HTTPException(413, self._too_large())
+            if self._held_bytes > self._most_held_bytes:
+                raise HTTPException(503, "too many bodies arrive at once", {"Connection": "close"})
             return message
 
-        return limited
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._held_bytes -= received
 
     def _too_large(self) -> str:
         return f"at most {self._max_body_bytes} bytes are accepted"

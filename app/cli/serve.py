@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-SHUTDOWN_SECONDS = 5  # for requests under way; event streams and large downloads are resumed elsewhere
+from app.server.options import uvicorn_options
 
 
 def serve(
@@ -18,13 +18,4 @@ def serve(
     `uvicorn --factory app.main:create_app` does the same, but puts the current folder on the path first: a file there called
     app.py would run instead.
     """
-    # log_config: create_app configures every logger.
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=processes,
-        log_config=None,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    uvicorn.run("app.main:create_app", factory=True, host=host, port=port, workers=processes, **uvicorn_options())

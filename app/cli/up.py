@@ -27,11 +27,10 @@ from app.db import tasks
 from app.db.session import Database
 from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable
+from app.server.options import uvicorn_options
 from app.settings import Settings, settings_from
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-SHUTDOWN_SECONDS = 3
 
 
 class CannotStart(typer.Exit):
@@ -83,14 +82,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     # create_app and the runner build these settings again, each from its environment.
     os.environ.update(settings.as_environment())
     url = _url_of(listener)
-    config = uvicorn.Config(
-        "app.main:create_app",
-        factory=True,
-        log_config=None,  # create_app configures every logger
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    config = uvicorn.Config("app.main:create_app", factory=True, **uvicorn_options())
     database = Database(settings.sqlalchemy_url)
     workers = workers_of(settings.data_dir)
     runner = _runner(database, workers)

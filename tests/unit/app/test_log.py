@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 import structlog
 
-from app.log import configure
+from app.log import OncePerPause, configure
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,22 @@ def test_what_the_server_writes_has_the_same_form_unless_it_was_silenced(capsys:
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "started"
     access.propagate = True
+
+
+def test_a_lack_of_descriptors_is_written_once_and_no_other_line_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info")
+    configure("info")
+    for _ in range(1000):
+        logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: 7")
+    logging.getLogger("asyncio").error("another")
+    logging.getLogger("asyncio").error("another")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events == ["socket.accept() out of system resource\nsocket: 7", "another", "another"]
+
+
+def test_the_lack_is_written_again_after_the_pause() -> None:
+    limited = OncePerPause("full", 10)
+    records = [logging.LogRecord("asyncio", logging.ERROR, "", 0, "full", None, None) for _ in range(3)]
+    for record, created in zip(records, (0.0, 9.9, 10.0), strict=True):
+        record.created = created
+    assert [limited.filter(record) for record in records] == [True, False, True]

@@ -98,3 +98,42 @@ def test_a_chunked_body_is_refused_once_it_is_too_large() -> None:
 
     assert chunked(b"x" * 6, b"x" * 5) == 413
     assert chunked(b"x" * 5, b"x" * 5) == 204
+
+
+def test_bodies_that_are_too_large_together_are_refused_until_one_has_ended() -> None:
+    guard = Guard(reads_everything, max_body_bytes=10, allowed_hosts=())
+    scope = {"type": "http", "method": "POST", "path": "/", "server": None}
+    scope["headers"] = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
+
+    async def several() -> tuple[list[int], int]:
+        statuses: list[int] = []
+        refused: list[int] = []
+        last_part = anyio.Event()
+
+        async def one() -> None:
+            parts = [b"x" * 10]
+
+            async def receive() -> Message:
+                if parts:
+                    return {"type": "http.request", "body": parts.pop(), "more_body": True}
+                await last_part.wait()
+                return {"type": "http.request", "body": b"", "more_body": False}
+
+            async def send(message: Message) -> None:
+                statuses.extend([message["status"]] if "status" in message else [])
+
+            try:
+                await guard(scope, receive, send)
+            except HTTPException as error:
+                statuses.append(error.status_code)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(65):
+                tasks.start_soon(one)
+            await anyio.wait_all_tasks_blocked()
+            refused += statuses
+            last_part.set()
+        await one()
+        return refused, statuses[-1]
+
+    assert anyio.run(several) == ([503], 204)

@@ -1,0 +1,22 @@
+"""The limit of open files of this process."""
+
+import resource
+from contextlib import suppress
+
+SPARE = 256  # descriptors for the database, the log, libraries, and threads that read a dataset
+
+
+def raise_limit() -> int:
+    """The limit of open files, after it was raised as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # a hard limit above the kernel's own cannot be set: the old one stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def connections_within(descriptors: int, *, backlog: int, most: int) -> int:
+    """How many connections fit into this limit: each may read a file, and `backlog` more are accepted before any is closed."""
+    if descriptors == resource.RLIM_INFINITY:
+        return most
+    return max(1, min(most, (descriptors - SPARE - backlog) // 2))

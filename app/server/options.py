@@ -1,0 +1,24 @@
+"""How uvicorn serves this application."""
+
+from typing import Any
+
+from app.server.connections import Connections, protocol_class
+from app.server.descriptors import connections_within, raise_limit
+
+MOST_CONNECTIONS = 2000
+BACKLOG = 256  # asyncio accepts as many at once before the first of them is looked at
+SHUTDOWN_SECONDS = 3
+
+
+def uvicorn_options() -> dict[str, Any]:
+    """Keyword arguments for `uvicorn.Config`. Raises the limit of open files of this process."""
+    most = connections_within(raise_limit(), backlog=BACKLOG, most=MOST_CONNECTIONS)
+    return {
+        "http": protocol_class(Connections(most)),
+        "ws": "none",
+        "backlog": BACKLOG,
+        "log_config": None,  # create_app configures every logger
+        "log_level": "warning",
+        "access_log": False,
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
