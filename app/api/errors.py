@@ -45,6 +45,7 @@ RULES: Mapping[type[Exception], Rule] = {
     errors.BackboneUnavailable: Rule(503, "backbone-unavailable", "The backbone's files are missing or malformed"),
     errors.JobNotFound: Rule(404, "job-not-found", "There is no such job"),
     errors.ArtifactNotReady: Rule(409, "artifact-not-ready", "The job has no such output"),
+    errors.ArtifactDamaged: Rule(500, "artifact-damaged", "The stored output is damaged or missing"),
     errors.IllegalTransition: Rule(409, "illegal-transition", "The job's state does not allow this"),
     errors.IdempotencyKeyReused: Rule(422, "idempotency-key-reused", "The Idempotency-Key was used for another request"),
     errors.TransientError: Rule(503, "temporarily-unavailable", "The service cannot do this right now", SOON),

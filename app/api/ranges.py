@@ -1,26 +1,39 @@
-"""Decide which ranges are served and refuse impossible ones as problems; sending the part is the file response's work."""
+"""Which bytes a Range header asks for (RFC 9110, section 14)."""
 
 import re
 
 from starlette.exceptions import HTTPException
 
-SINGLE = re.compile(r"(\d{0,19})-(\d{0,19})")
+SINGLE = re.compile(r"(\d*)-(\d*)", re.ASCII)
+MOST_DIGITS = 18  # of a position: no file reaches further, and Python refuses to read numbers of thousands of digits
 
 
-def is_served(value: str, size_bytes: int) -> bool:
-    """Whether a Range header is answered with a part of the content.
+def requested(value: str, size_bytes: int) -> range | None:
+    """The part of the content that is to be sent; None where it is to be sent whole.
 
-    A range in another unit must be ignored and several at once may be (RFC 9110, section 14.2): then the whole is sent.
+    A range in another unit must be ignored and several at once may be (RFC 9110, section 14.2).
     Raises HTTPException 416 if it asks only for what lies behind the end, 400 if it is malformed.
     """
     unit, equals, ranges = value.replace(" ", "").partition("=")
     if equals and (unit.lower() != "bytes" or "," in ranges):
-        return False
+        return None
     match = SINGLE.fullmatch(ranges)
     if match is None or match.group(1) == match.group(2) == "":
         raise HTTPException(400, "Range must look like bytes=0-99, bytes=100-, or bytes=-100")
-    first, last = match.groups()
-    beyond = int(first) >= size_bytes if first else int(last) == 0
-    if beyond or (first and last and int(last) < int(first)):
+    part = _part(match.group(1), match.group(2), size_bytes)
+    if not part:
         raise HTTPException(416, f"the content has {size_bytes} bytes", {"Content-Range": f"bytes */{size_bytes}"})
-    return True
+    return part
+
+
+def _part(first: str, last: str, size_bytes: int) -> range:
+    if not first:
+        return range(max(0, size_bytes - _position(last)), size_bytes)
+    end = min(size_bytes, _position(last) + 1) if last else size_bytes
+    return range(_position(first), end)
+
+
+def _position(digits: str) -> int:
+    """The number, or one beyond every file."""
+    significant = digits.lstrip("0") or "0"
+    return int(significant) if len(significant) <= MOST_DIGITS else 10**MOST_DIGITS

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.db.rows import to_artifact
 from app.db.session import now
 from app.db.tables import InstallationRow, JobRow
+from app.domain.artifact import Artifact
 from app.domain.job import JobState
 
 ENDED = [state for state in JobState if state.terminal]
@@ -29,6 +30,20 @@ def kept(session: Session, job_ids: Collection[str], grace_seconds: float) -> Ma
     return {job_id: _keys(archive, preview) if over else None for job_id, archive, preview, over in session.execute(query)}
 
 
+def published(session: Session, *, after: str, limit: int) -> list[tuple[str, list[Artifact]]]:
+    """The archive and the preview of the next jobs that succeeded, in the order of their ids, beginning behind `after`."""
+    query = (
+        select(JobRow.id, JobRow.archive, JobRow.preview)
+        .where(JobRow.id > after, JobRow.state == JobState.SUCCEEDED)
+        .order_by(JobRow.id)
+        .limit(limit)
+    )
+    return [(job_id, _artifacts(archive, preview)) for job_id, archive, preview in session.execute(query)]
+
+
+def _artifacts(*stored: Mapping[str, object] | None) -> list[Artifact]:
+    return [artifact for artifact in map(to_artifact, stored) if artifact is not None]
+
+
 def _keys(*stored: Mapping[str, object] | None) -> frozenset[str]:
-    artifacts = map(to_artifact, stored)
-    return frozenset(artifact.key for artifact in artifacts if artifact is not None)
+    return frozenset(artifact.key for artifact in _artifacts(*stored))

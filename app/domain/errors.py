@@ -90,6 +90,10 @@ class PermanentError(DappleError):
     """Will fail the same way again; never retried."""
 
 
+class ArtifactDamaged(PermanentError):
+    """A stored output is gone, or is not the file that was stored."""
+
+
 class WrongSettings(PermanentError):
     """The environment sets something that cannot be; `faults` are pairs of a variable and what is wrong with it."""
 

@@ -29,11 +29,14 @@ class ArtifactStore(Protocol):
         ...
 
     def open(self, key: str) -> AbstractContextManager[IO[bytes]]:
-        """The stored bytes as a seekable stream. Raises ArtifactNotReady if there are none."""
+        """The stored bytes as a seekable stream.
+
+        Raises ArtifactNotReady if there are none, ArtifactDamaged if something else than a file has the key.
+        """
         ...
 
-    def local_path(self, key: str) -> Path | None:
-        """The file itself where the store is a folder on this machine, else None."""
+    def file(self, key: str) -> IO[bytes] | None:
+        """The open file where the store is a folder on this machine, else None. Raises what `open` raises."""
         ...
 
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from app import tracing
 from app.db import census
@@ -21,9 +21,10 @@ from app.db.schema import is_current, seconds_now
 from app.db.session import Database
 from app.distribution import install_extra
 from app.domain.diagnosis import Finding, Verdict
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.ports import ArtifactStore
 from app.services.broker_probe import BrokerSilent, answers
+from app.services.verification import verify
 from app.settings import Settings
 from app.storage.backbones import list_all, list_broken
 
@@ -108,7 +109,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     """Whether it answers, its tables, its clock, and the workers that it knows."""
     url = make_url(settings.sqlalchemy_url)
     told = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    if _is_absent(url):
         yield Finding("database", Verdict.WARN, f"{told}: not there yet", "`dapple up` makes it, or `dapple migrate`")
         return
     database = Database(settings.sqlalchemy_url)
@@ -129,6 +130,27 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", Verdict.FAIL, f"{told}: {error.reason}", ADVICE["database"])
     finally:
         database.dispose()
+
+
+def outputs(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
+    """Whether every archive and preview has the bytes that its job published; reads all of them."""
+    if _is_absent(make_url(settings.sqlalchemy_url)):
+        yield Finding("outputs", Verdict.OK, "none: there is no database yet")
+        return
+    database = Database(settings.sqlalchemy_url)
+    try:
+        yield from verify(database, open_store(settings))
+    except DatabaseUnavailable as error:
+        yield Finding("outputs", Verdict.FAIL, f"the database does not name them: {error.reason}", ADVICE["database"])
+    except StorageUnavailable as error:
+        yield Finding("outputs", Verdict.FAIL, str(error), ADVICE["artifacts"])
+    finally:
+        database.dispose()
+
+
+def _is_absent(url: URL) -> bool:
+    """Whether it names an SQLite file that does not exist: to open it would make it."""
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
 def _skew(seconds: float) -> Finding:

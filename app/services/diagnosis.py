@@ -37,21 +37,20 @@ def diagnose(settings: Settings, open_store: OpenStore, environ: Mapping[str, st
 def _started(subject: str, check: Check) -> SimpleQueue[Sequence[Finding]]:
     """Where the findings will be. A daemon: a check that hangs must not keep the process."""
     results: SimpleQueue[Sequence[Finding]] = SimpleQueue()
-    threading.Thread(target=lambda: results.put(_collected(subject, check)), name=subject, daemon=True).start()
+    threading.Thread(target=lambda: results.put(list(collected(subject, check))), name=subject, daemon=True).start()
     return results
 
 
-def _collected(subject: str, check: Check) -> Sequence[Finding]:
-    found: list[Finding] = []
+def collected(subject: str, check: Check) -> Iterator[Finding]:
+    """The findings of a check, and one more about the error that ended it."""
     try:
-        found.extend(check())
+        yield from check()
     except ModuleNotFoundError as error:
-        found.append(Finding(subject, Verdict.FAIL, f"{error.name} is not installed", install_command(error.name or "")))
+        yield Finding(subject, Verdict.FAIL, f"{error.name} is not installed", install_command(error.name or ""))
     except DappleError as error:
-        found.append(Finding(subject, Verdict.FAIL, str(error), ADVICE.get(subject, "")))
+        yield Finding(subject, Verdict.FAIL, str(error), ADVICE.get(subject, ""))
     except Exception as error:  # noqa: BLE001 - whatever a check meets is what it was to find out
-        found.append(Finding(subject, Verdict.FAIL, f"{type(error).__name__}: {error}", ADVICE.get(subject, "")))
-    return found
+        yield Finding(subject, Verdict.FAIL, f"{type(error).__name__}: {error}", ADVICE.get(subject, ""))
 
 
 def _awaited(subject: str, results: SimpleQueue[Sequence[Finding]], deadline: float) -> Sequence[Finding]:

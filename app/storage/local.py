@@ -1,8 +1,10 @@
 """An ArtifactStore in a folder of this machine."""
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,10 +13,11 @@ from typing import IO, Literal
 from uuid import uuid4
 
 from app.domain.artifact import Artifact
-from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.domain.errors import ArtifactDamaged, ArtifactNotReady, StorageUnavailable
 from app.storage.keys import UNFINISHED, check_key, check_prefix
 
 CHUNK_BYTES = 1 << 20
+NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 
 
 class LocalArtifactStore:
@@ -41,22 +44,27 @@ class LocalArtifactStore:
 
     @contextmanager
     def open(self, key: str) -> Generator[IO[bytes]]:
-        """The stored bytes as a seekable stream. Raises ArtifactNotReady if there are none."""
-        path = self.local_path(key)
-        with _as_unavailable(f"cannot read {key}"):
-            stream = path.open("rb")
-        with stream:
+        """The stored bytes as a seekable stream.
+
+        Raises ArtifactNotReady if there are none, ArtifactDamaged if something else than a file has the key.
+        """
+        with self.file(key) as stream:
             yield stream
 
-    def local_path(self, key: str) -> Path:
-        """The file itself. Raises ArtifactNotReady if there is none."""
-        path = self._path(key)
-        if not path.is_file():
-            raise ArtifactNotReady(f"nothing is stored under {key}")
-        return path
+    def file(self, key: str) -> IO[bytes]:
+        """The open file. Raises what `open` raises."""
+        check_key(key)
+        try:
+            with _as_unavailable(f"cannot read {key}"):
+                root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+                return _open_below(root, key)
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise ArtifactNotReady(f"nothing is stored under {key}") from error
+            raise
 
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> None:
-        """There is none: `local_path` has the file."""
+        """There is none: `file` has the bytes."""
         check_key(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -80,6 +88,8 @@ class LocalArtifactStore:
         check_prefix(prefix)
         folder = self._path(prefix.removesuffix("/"))
         with _as_unavailable(f"cannot delete {prefix}"):
+            if folder.is_symlink():  # only the link is ours
+                folder.unlink()
             while folder.exists():
                 with suppress(FileNotFoundError):  # a worker drops its attempt's files while the job is deleted
                     shutil.rmtree(folder)
@@ -117,6 +127,30 @@ def _as_unavailable(what: str) -> Generator[None]:
         raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
 
 
+def _open_below(folder: int, key: str) -> IO[bytes]:
+    """The file `key` below an open folder, which is closed; no link is followed.
+
+    Raises ArtifactDamaged for what is no file, OSError for what cannot be opened.
+    """
+    *folders, name = key.split("/")
+    try:
+        for each in folders:
+            inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)  # a pipe would be waited for
+    except OSError as error:
+        if error.errno in NOT_A_FILE:
+            raise ArtifactDamaged(f"{key} is no plain file, or lies behind a link") from error
+        raise
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArtifactDamaged(f"{key} is no plain file")
+    return os.fdopen(descriptor, "rb")
+
+
 def _remove_if_older(copy: Path, before: float) -> bool:
     """Not one that has just got its key, or that another sweeper has removed."""
     with suppress(FileNotFoundError):
@@ -142,7 +176,7 @@ def _files(folder: Path) -> Iterator[Path]:
     """Every file below, in the order of their whole paths; what vanishes meanwhile is left out."""
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_dir()) for entry in entries)
+            found = sorted((entry.name + "/" * is_folder, is_folder) for entry in entries for is_folder in [_is_folder(entry)])
     except (FileNotFoundError, NotADirectoryError):
         return
     for name, is_folder in found:
@@ -150,6 +184,10 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(folder / name)
         else:
             yield folder / name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
 
 
 def _make_folders(root: Path, folder: Path) -> None:

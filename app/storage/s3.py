@@ -84,7 +84,7 @@ class S3ArtifactStore:
         with io.BufferedReader(reader, PART_BYTES) as stream:
             yield stream
 
-    def local_path(self, key: str) -> None:
+    def file(self, key: str) -> None:
         """There is no file."""
         check_key(key)
 

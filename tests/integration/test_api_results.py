@@ -1,12 +1,17 @@
 import base64
 import hashlib
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.services.delete import delete
 from app.services.resources import Resources
 from app.settings import Settings
+from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import prepared, succeeded, write_stable_diffusion_3
 
 ZIP = bytes(range(256)) * 8
@@ -110,11 +115,6 @@ def test_what_is_not_there_yet_is_a_conflict_naming_the_state(client: TestClient
     assert "the job is running" in answer.json()["detail"]
 
 
-def test_a_file_that_is_gone_is_no_internal_error(client: TestClient, resources: Resources, job: str) -> None:
-    resources.store.delete_prefix("jobs/any/")
-    assert client.get(f"{job}/archive").status_code == 409
-
-
 def test_backbones_are_listed(client: TestClient, settings: Settings) -> None:
     write_stable_diffusion_3(settings.data_dir / "backbones" / "words")
     listed = {backbone["name"]: backbone for backbone in client.get("/v1/backbones").json()["items"]}
@@ -126,3 +126,79 @@ def test_backbones_are_listed(client: TestClient, settings: Settings) -> None:
     words = listed["words"]
     assert (words["family"], words["prompted"], words["classes"]) == ("stable-diffusion-3", True, [])
     assert (words["schedulers"], words["image_size"]) == (["flow-euler"], 16)
+
+
+def _place(settings: Settings, name: str) -> Path:
+    return settings.artifacts_dir / "jobs" / "any" / name
+
+
+@pytest.mark.parametrize(("url", "name"), [("archive", "archive.zip"), ("preview.png", "preview.png")])
+@pytest.mark.parametrize("damage", ["gone", "short", "long", "link", "folder", "pipe"])
+def test_a_damaged_output_is_never_served(
+    client: TestClient, job: str, settings: Settings, tmp_path: Path, url: str, name: str, damage: str
+) -> None:
+    place, content = _place(settings, name), _place(settings, name).read_bytes()
+    place.unlink()
+    if damage == "link":
+        (tmp_path / "same").write_bytes(content)
+        place.symlink_to(tmp_path / "same")
+    elif damage == "folder":
+        place.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(place)
+    elif damage != "gone":
+        place.write_bytes(content[:-1] if damage == "short" else content + b"x")
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, f"{job}/{url}")
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert "repr-digest" not in answer.headers
+    assert client.get(f"{job}/{url}").json()["type"] == "urn:dapple:problem:artifact-damaged"
+    assert "submit its spec again" in client.get(f"{job}/{url}").json()["detail"]
+
+
+def test_a_job_deleted_while_its_archive_is_opened_is_404(client: TestClient, job: str, resources: Resources) -> None:
+    class Deleting(LocalArtifactStore):
+        def file(self, key: str) -> IO[bytes]:
+            delete(resources, job.rpartition("/")[2])
+            resources.store.delete_prefix("jobs/any/")
+            return super().file(key)
+
+    slow = Deleting(resources.settings.artifacts_dir)
+    client.app.state.resources = replace(resources, store=slow)  # type: ignore[attr-defined]
+    assert client.get(f"{job}/archive").status_code == 404
+
+
+def test_a_download_beside_a_delete_is_whole(client: TestClient, job: str, resources: Resources) -> None:
+    class DeletedMeanwhile(LocalArtifactStore):
+        def file(self, key: str) -> IO[bytes]:
+            opened = super().file(key)
+            delete(resources, job.rpartition("/")[2])
+            resources.store.delete_prefix("jobs/any/")
+            return opened
+
+    client.app.state.resources = replace(resources, store=DeletedMeanwhile(resources.settings.artifacts_dir))  # type: ignore[attr-defined]
+    assert client.get(f"{job}/archive").content == ZIP
+    assert client.get(f"{job}/archive").status_code == 404
+
+
+def test_content_with_another_tag_than_the_client_wants_is_412(client: TestClient, job: str) -> None:
+    etag = client.head(f"{job}/archive").headers["etag"]
+    for url in (f"{job}/archive", f"{job}/preview.png", job):
+        assert client.get(url, headers={"If-Match": '"other"'}).status_code == 412
+        assert client.get(url, headers={"If-Match": client.get(url).headers["etag"]}).status_code == 200
+    assert client.get(f"{job}/archive", headers={"If-Match": f"W/{etag}", "If-None-Match": etag}).status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "content"),
+    [
+        ("bytes=0-99999999999999999999", 206, ZIP),
+        ("bytes=2040-99999999999999999999", 206, ZIP[2040:]),
+        ("bytes=-99999999999999999999", 206, ZIP),
+        ("bytes=-8", 206, ZIP[-8:]),
+        ("bytes=5-5", 206, ZIP[5:6]),
+    ],
+)
+def test_a_range_of_any_size_is_served(client: TestClient, job: str, value: str, status: int, content: bytes) -> None:
+    answer = client.get(f"{job}/archive", headers={"Range": value})
+    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (status, content, str(len(content)))

@@ -25,6 +25,7 @@ from app.services.diagnosis import diagnose
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.databases import PostgresServer
+from tests.unit.app.stored import succeeded
 
 
 def local(settings: Settings) -> ArtifactStore:
@@ -190,3 +191,28 @@ def test_the_command_prints_json_and_its_exit_code_says_whether_all_is_well(
     monkeypatch.setenv("DAPPLE_THREADS", "0")
     assert run("doctor") == 1
     assert "DAPPLE_THREADS" in capsys.readouterr().out
+
+
+def test_a_damaged_output_is_found_on_request_only(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    database = Database(settings.sqlalchemy_url)
+    (tmp_path / "source").write_bytes(b"zip")
+    stored = local(settings).put("jobs/J/archive.zip", tmp_path / "source", "application/zip")
+    job_id = succeeded(database, stored, stored)
+    database.dispose()
+    (settings.artifacts_dir / "jobs" / "J" / "archive.zip").write_bytes(b"zap")
+
+    def run(*options: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", *options])
+        return f"{ended.value.code} {capsys.readouterr().out}"
+
+    assert run().startswith("0 ")
+    told = run("--verify")
+    assert told.startswith("1 ")
+    assert f"job {job_id}: jobs/J/archive.zip has the SHA-256 " in told
+    outputs = [one for one in json.loads(run("--verify", "--json")[2:]) if one["subject"] == "outputs"]
+    assert [one["verdict"] for one in outputs] == ["fail", "fail", "ok"]

@@ -1,28 +1,35 @@
 """What a job has produced."""
 
 import base64
-from typing import Annotated, Any, Literal, TypeVar
+import os
+from email.utils import formatdate
+from typing import IO, Annotated, Any, Literal, TypeVar
 
+import structlog
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 
-from app.api.conditional import is_known, quoted
+from app.api.conditional import check_match, is_known, quoted
 from app.api.dependencies import JobId, Res
 from app.api.errors import documented
-from app.api.ranges import is_served
+from app.api.open_file import OpenFileResponse
+from app.api.ranges import requested
 from app.db import jobs
 from app.domain.artifact import Artifact
-from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.domain.errors import ArtifactDamaged, ArtifactNotReady, StorageUnavailable
 from app.domain.job import Job
 from app.services.resources import Resources
 
 Output = TypeVar("Output")
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
 IfNoneMatch = Annotated[
     str | None, Header(description="An ETag of an earlier answer: 304 if the content is the same.", examples=['"9f86d081"'])
 ]
+IfMatch = Annotated[str | None, Header(description="An ETag: 412 if the content has another.", examples=['"9f86d081"'])]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "You have this content already."}}
 ELSEWHERE: dict[int | str, dict[str, Any]] = {
     302: {
@@ -46,7 +53,7 @@ def _binary(media_type: str, description: str) -> dict[int | str, dict[str, Any]
     | {206: {"description": "The part asked for with `Range`."}}
     | ELSEWHERE
     | UNCHANGED
-    | documented(400, 403, 404, 409, 416, 422, 503),
+    | documented(400, 403, 404, 409, 412, 416, 422, 500, 503),
 )
 def download_archive(
     request: Request,
@@ -56,16 +63,19 @@ def download_archive(
     if_range: Annotated[
         str | None, Header(description="Use `Range` only if the ETag is still this one.", examples=['"9f86d081"'])
     ] = None,
+    if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The distilled dataset as a zip. Interrupted downloads resume with `Range` and `If-Range`."""
     job = _job(resources, job_id)
     archive = _produced(job, job.archive, "archive")
-    etag = quoted(archive.sha256)
-    applies = request.method == "GET" and if_range in (None, etag) and not is_known(if_none_match, etag)
-    if range is None or not applies or not is_served(range, archive.size_bytes):
-        _ignore_range(request)
-    return _content(request, resources, if_none_match, archive, f"dapple-{job_id}.zip")
+    headers = _headers(archive) | {"Content-Disposition": f'attachment; filename="dapple-{job_id}.zip"'}
+    known = _unchanged(headers, if_match, if_none_match)
+    if known is not None:
+        return known
+    applies = request.method == "GET" and if_range in (None, headers["ETag"])
+    part = requested(range, archive.size_bytes) if range is not None and applies else None
+    return _content(request, resources, job_id, archive, headers, part)
 
 
 @router.head("/preview.png", include_in_schema=False)
@@ -76,18 +86,20 @@ def download_archive(
     responses=_binary("image/png", "A grid of the images, one row for each class.")
     | ELSEWHERE
     | UNCHANGED
-    | documented(403, 404, 409, 422, 503),
+    | documented(403, 404, 409, 412, 422, 500, 503),
 )
 def get_preview(
     request: Request,
     job_id: JobId,
     resources: Res,
+    if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A picture of the distilled dataset."""
     job = _job(resources, job_id)
-    _ignore_range(request)
-    return _content(request, resources, if_none_match, _produced(job, job.preview, "preview"), None)
+    preview = _produced(job, job.preview, "preview")
+    headers = _headers(preview)
+    return _unchanged(headers, if_match, if_none_match) or _content(request, resources, job_id, preview, headers)
 
 
 @router.head("/metrics", include_in_schema=False)
@@ -105,11 +117,6 @@ def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
     return dict(_produced(job, job.metrics, "metrics"))
 
 
-def _ignore_range(request: Request) -> None:
-    """Send the whole: the file response reads the header itself, and answers what it cannot serve in plain text."""
-    request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
-
-
 def _job(resources: Resources, job_id: str) -> Job:
     with resources.database.reading() as session:
         return jobs.get(session, job_id)
@@ -121,23 +128,59 @@ def _produced(job: Job, output: Output | None, name: str) -> Output:
     return output
 
 
-def _content(
-    request: Request, resources: Resources, if_none_match: str | None, artifact: Artifact, filename: str | None
-) -> Response:
-    headers = {
+def _headers(artifact: Artifact) -> dict[str, str]:
+    return {
         "ETag": quoted(artifact.sha256),
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(artifact.sha256)).decode()}:",
         "Cache-Control": "private, no-cache",
     }
-    if is_known(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
+
+
+def _unchanged(headers: dict[str, str], if_match: str | None, if_none_match: str | None) -> Response | None:
+    """304 to a client that has this content. Raises HTTPException 412 for one that wants other content."""
+    check_match(if_match, headers["ETag"])
+    return Response(status_code=304, headers=headers) if is_known(if_none_match, headers["ETag"]) else None
+
+
+def _content(
+    request: Request,
+    resources: Resources,
+    job_id: str,
+    artifact: Artifact,
+    headers: dict[str, str],
+    part: range | None = None,
+) -> Response:
+    """The bytes, or where they are. A file is opened here: it stays whole where the job is deleted while it is sent."""
     url = resources.store.url(artifact.key, resources.settings.presigned_seconds, _read_method(request))
     if url is not None:
         return RedirectResponse(url, status_code=302, headers=headers | {"Cache-Control": "no-store"})
-    path = resources.store.local_path(artifact.key)
-    if path is None:
+    file = _opened(resources, job_id, artifact)
+    headers["Last-Modified"] = formatdate(os.fstat(file.fileno()).st_mtime, usegmt=True)
+    return OpenFileResponse(file, artifact.size_bytes, part, media_type=artifact.media_type, headers=headers)
+
+
+def _opened(resources: Resources, job_id: str, artifact: Artifact) -> IO[bytes]:
+    """The file of a published output, which has the published size.
+
+    Raises ArtifactDamaged if there is no such file, JobNotFound if the job was deleted since.
+    """
+    try:
+        return _whole_file(resources, artifact)
+    except (ArtifactNotReady, ArtifactDamaged) as error:
+        _job(resources, job_id)
+        log.error("artifact.damaged", job_id=job_id, key=artifact.key, reason=str(error))  # noqa: TRY400 - no bug of ours
+        raise ArtifactDamaged(f"{error}; delete the job and submit its spec again: equal specs give equal bytes") from error
+
+
+def _whole_file(resources: Resources, artifact: Artifact) -> IO[bytes]:
+    file = resources.store.file(artifact.key)
+    if file is None:
         raise StorageUnavailable(f"the store has neither a file nor a URL for {artifact.key}")
-    return FileResponse(path, headers=headers, media_type=artifact.media_type, filename=filename)
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes != artifact.size_bytes:
+        file.close()
+        raise ArtifactDamaged(f"{artifact.key} has {size_bytes} bytes instead of {artifact.size_bytes}")
+    return file
 
 
 def _read_method(request: Request) -> Literal["GET", "HEAD"]:

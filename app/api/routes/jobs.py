@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from app.api.conditional import is_known, quoted
+from app.api.conditional import check_match, is_known, quoted
 from app.api.dependencies import JobId, Res, Traceparent
 from app.api.errors import documented
 from app.api.json_body import JsonRoute
@@ -93,7 +93,7 @@ def list_jobs(
     "/{job_id}",
     operation_id="get_job",
     response_model=JobDetail,
-    responses={304: {"description": "Unchanged since the ETag in `If-None-Match`."}} | documented(403, 404, 422, 503),
+    responses={304: {"description": "Unchanged since the ETag in `If-None-Match`."}} | documented(403, 404, 412, 422, 503),
 )
 def get_job(
     job_id: JobId,
@@ -101,11 +101,13 @@ def get_job(
     if_none_match: Annotated[
         str | None, Header(description="An ETag of an earlier answer: 304 if nothing has changed.", examples=['"5d41402a"'])
     ] = None,
+    if_match: Annotated[str | None, Header(description="An ETag: 412 if the job has another.", examples=['"5d41402a"'])] = None,
 ) -> Response:
     """One job with its tasks and every attempt at them. Its ETag changes with its progress."""
     with resources.database.reading() as session:
         body = job_detail(session, job_id).model_dump_json().encode()
     headers = {"ETag": quoted(hashlib.sha256(body).hexdigest()), "Cache-Control": "no-cache"}
+    check_match(if_match, headers["ETag"])
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=JSON)

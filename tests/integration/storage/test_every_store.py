@@ -83,7 +83,7 @@ def test_an_input_output_error_is_a_passing_fault(store: ArtifactStore) -> None:
 def test_no_key_leads_elsewhere(store: ArtifactStore, source: Path, key: str) -> None:
     for use in (
         lambda: store.put(key, source, "text/plain"),
-        lambda: store.local_path(key),
+        lambda: store.file(key),
         lambda: store.url(key, 60),
         lambda: store.delete([key]),
         lambda: content(store, key),

@@ -284,7 +284,7 @@ def test_the_store_is_chosen_by_the_settings(bucket: Bucket, tmp_path: Path) -> 
     store = store_for(bucket.settings())
     with pytest.raises(ArtifactNotReady), store.open("nothing"):
         pass
-    assert store.local_path("nothing") is None
+    assert store.file("nothing") is None
     assert store.sweep() == 0
 
 

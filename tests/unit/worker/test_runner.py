@@ -221,11 +221,11 @@ def test_a_failed_attempt_leaves_no_artifact(service):
     assert list(service.store.keys(service.stages.seen[-1].lease.output_prefix)) == []
 
 
-def test_the_next_worker_is_woken_though_the_store_is_away(service):
+def test_the_next_worker_is_woken_though_the_store_is_away(service, settings):
     submitted(service.database)
 
     def take_the_store_away(work: Work) -> None:
-        folder = service.store.local_path(work.lease.output_prefix + "file").parent
+        folder = settings.artifacts_dir / work.lease.output_prefix
         shutil.rmtree(folder)
         folder.touch()  # what is no folder cannot be emptied
         raise TransientError("once")

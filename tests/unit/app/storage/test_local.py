@@ -1,10 +1,11 @@
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.domain.errors import ArtifactNotReady, StorageUnavailable
+from app.domain.errors import ArtifactDamaged, ArtifactNotReady, StorageUnavailable
 from app.storage.local import LocalArtifactStore
 
 
@@ -20,20 +21,23 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+def content(store: LocalArtifactStore, key: str) -> bytes:
+    with store.open(key) as stream:
+        return stream.read()
+
+
 def test_what_was_put_is_read_back_with_its_digest(store: LocalArtifactStore, source: Path) -> None:
     artifact = store.put("jobs/J/archive.zip", source, "application/zip")
-    with store.open(artifact.key) as stream:
-        assert stream.read() == b"pictures"
     assert artifact.sha256 == hashlib.sha256(b"pictures").hexdigest()
     assert (artifact.size_bytes, artifact.media_type) == (8, "application/zip")
-    assert store.local_path(artifact.key).read_bytes() == b"pictures"
+    assert content(store, artifact.key) == b"pictures"
 
 
 def test_putting_again_replaces(store: LocalArtifactStore, source: Path) -> None:
     store.put("k", source, "text/plain")
     source.write_bytes(b"other")
     store.put("k", source, "text/plain")
-    assert store.local_path("k").read_bytes() == b"other"
+    assert content(store, "k") == b"other"
 
 
 def test_a_job_is_deleted_whole_while_its_attempts_are_dropped_too(store: LocalArtifactStore, source: Path) -> None:
@@ -57,9 +61,49 @@ def test_nothing_is_left_of_a_copy_that_failed(store: LocalArtifactStore, tmp_pa
 
 def test_what_is_not_there_is_not_ready(store: LocalArtifactStore) -> None:
     with pytest.raises(ArtifactNotReady):
-        store.local_path("k")
+        store.file("k")
     with pytest.raises(ArtifactNotReady), store.open("k"):
         pass
+
+
+@pytest.mark.parametrize("key", ["jobs/J/file", "jobs/J/folder", "jobs/J/pipe", "jobs/J/loop", "jobs/L/outside", "jobs/F/x"])
+def test_what_is_no_plain_file_below_the_folder_is_damaged(store: LocalArtifactStore, source: Path, key: str) -> None:
+    place = source.parent / "artifacts" / "jobs" / "J"
+    (place / "folder").mkdir(parents=True)
+    (place / "file").symlink_to(source)
+    (place / "loop").symlink_to("loop")
+    os.mkfifo(place / "pipe")
+    (source.parent / "elsewhere").mkdir()
+    (source.parent / "elsewhere" / "outside").write_bytes(b"secret")
+    (place.parent / "L").symlink_to(source.parent / "elsewhere")
+    (place.parent / "F").touch()
+    with pytest.raises(ArtifactDamaged, match=f"{key} is no plain file"):
+        store.file(key)
+
+
+def test_a_link_is_listed_and_deleted_as_itself(store: LocalArtifactStore, source: Path) -> None:
+    elsewhere = source.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    store.put("jobs/J/k", source, "text/plain")
+    (source.parent / "artifacts" / "jobs" / "L").symlink_to(elsewhere)
+    assert list(store.keys("")) == ["jobs/J/k", "jobs/L"]
+    store.delete_prefix("jobs/L/")
+    assert list(store.keys("")) == ["jobs/J/k"]
+    assert (elsewhere / "kept").exists()
+
+
+def test_a_folder_that_has_become_a_file_is_the_stores_fault(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").touch()
+    with pytest.raises(StorageUnavailable, match="cannot read k: Not a directory"):
+        LocalArtifactStore(tmp_path / "artifacts").file("k")
+
+
+def test_an_open_file_outlives_its_deletion(store: LocalArtifactStore, source: Path) -> None:
+    store.put("jobs/J/k", source, "text/plain")
+    with store.file("jobs/J/k") as stream:
+        store.delete_prefix("jobs/J/")
+        assert stream.read() == b"pictures"
 
 
 def test_only_copies_that_a_crash_left_are_swept(store: LocalArtifactStore, tmp_path: Path) -> None:
