@@ -18,4 +18,5 @@ def serve(
     `uvicorn --factory app.main:create_app` does the same, but puts the current folder on the path first: a file there called
     app.py would run instead.
     """
-    uvicorn.run("app.main:create_app", factory=True, host=host, port=port, workers=processes, **uvicorn_options())
+    options = uvicorn_options() | {"access_log": True, "log_level": "info"}
+    uvicorn.run("app.main:create_app", factory=True, host=host, port=port, workers=processes, **options)
