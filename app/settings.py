@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.errors import WrongSettings
+from app.domain.job import TaskKind
 
 INSTALLED_AT = Path(__file__).parents[1]
 EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
@@ -58,6 +60,18 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1 << 20, gt=0)
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
+    stall_seconds: Annotated[Mapping[TaskKind, Annotated[float, Field(gt=0)]], NoDecode] = Field(
+        default=dict.fromkeys(TaskKind, 3600.0),
+        description="How long a task may show no progress before it counts as stuck: it has failed, and its worker ends. "
+        "Seconds for every kind of task, or as in `sample=900,package=7200`; the other kinds keep their default.",
+    )
+    task_seconds: Annotated[Mapping[TaskKind, Annotated[float, Field(gt=0)]], NoDecode] = Field(
+        default=dict.fromkeys(TaskKind, 7 * 86400.0),
+        description="How long one try at a task may take, however it progresses; spelled as `stall_seconds`.",
+    )
+    cancel_seconds: float = Field(
+        default=60.0, gt=0, description="How long a task may go on after its job was cancelled; then the job ends without it."
+    )
     progress_seconds: float = Field(default=0.5, gt=0, description="Least time between two progress writes of a task.")
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
     patience_seconds: float = Field(
@@ -110,6 +124,17 @@ class Settings(BaseSettings):
             return value
         return json.loads(value) if value.startswith("[") else [part for part in value.split(":") if part]
 
+    @field_validator("stall_seconds", "task_seconds", mode="before")
+    @classmethod
+    def _split_kinds(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        if "=" not in value:
+            return dict.fromkeys(TaskKind, value)
+        default: Mapping[str, float] = cls.model_fields[info.field_name or ""].default
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        return {**default, **{kind.strip(): seconds.strip() for kind, _, seconds in pairs}}
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -153,13 +178,19 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The environment from which another process builds these same settings."""
-        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts", "access_token"}, exclude_none=True)
+        limits = {"stall_seconds": self.stall_seconds, "task_seconds": self.task_seconds}
+        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts", "access_token", *limits}, exclude_none=True)
         secret = {} if self.access_token is None else {"DAPPLE_ACCESS_TOKEN": self.access_token.get_secret_value()}
         lists = {
             "DAPPLE_DATASET_ROOTS": json.dumps([str(root) for root in self.dataset_roots]),
             "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
         }
+        lists |= {f"DAPPLE_{name.upper()}": _joined(limit) for name, limit in limits.items()}
         return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists | secret
+
+
+def _joined(seconds: Mapping[TaskKind, float]) -> str:
+    return ",".join(f"{kind.value}={limit}" for kind, limit in seconds.items())
 
 
 def settings_from(**given: Any) -> Settings:

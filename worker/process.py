@@ -1,20 +1,25 @@
 """What every worker process is made of, however it learns of tasks."""
 
+import faulthandler
 import gc
 import os
 import secrets
 import socket
+import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import structlog
 import torch
 
+from app.db import workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, StorageUnavailable
-from app.domain.job import Queue
+from app.domain.job import Queue, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
@@ -23,12 +28,13 @@ from app.tracing import tracing_of
 from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.disk_cache import DiskCache
-from worker.runner import Runner
+from worker.runner import STAGES, Runner, Stage
 from worker.scratch import remove_abandoned
 from worker.stages.base import Bench
 from worker.telemetry import Telemetry, serve
 
 STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
+STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
 
 log = structlog.get_logger()
 
@@ -38,6 +44,9 @@ class Process:
 
     Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain` return. `on_idle_beat` is
     called at the start and at every heartbeat while no task runs.
+
+    A process whose task is stuck ends itself with STUCK_EXIT_CODE, or, where the stuck code lets no other thread run, with
+    code 1: whatever started it must start another.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class Process:
         *,
         name: str,
         queues: frozenset[Queue] = ALL_QUEUES,
+        stages: Mapping[TaskKind, Stage] = STAGES,
         on_idle_beat: Callable[[], None] = lambda: None,
     ) -> None:
         torch.set_num_threads(settings.threads)
@@ -63,9 +73,13 @@ class Process:
             name=name,
             queues=queues,
             stopping=self.stopping,
+            stages=stages,
+            on_stuck=self._leave,
             telemetry=self._telemetry,
             tracing=self._tracing,
         )
+        self._database = database
+        self._name = name
         self._on_idle_beat = on_idle_beat
         self._draining = threading.Lock()
         self._announcement = Announcement(
@@ -82,6 +96,7 @@ class Process:
         self.stopping.set()
         with self._draining:  # the running task ends at its next step, and with it what it needs
             self._announcement.__exit__(kind, error, trace)
+        faulthandler.cancel_dump_traceback_later()
         self._tracing.close()
         gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
 
@@ -98,8 +113,23 @@ class Process:
                 self.stopping.wait(STORE_AGAIN_SECONDS)
 
     def _beat(self) -> None:
+        # Code that never lets go of the interpreter stops every thread, the heartbeats too: this timer needs no interpreter.
+        settings = self._bench.settings
+        faulthandler.dump_traceback_later(max(settings.stall_seconds.values()) + settings.lease_seconds, exit=True)
         if not self._draining.locked():
             self._on_idle_beat()
+
+    def _leave(self) -> None:
+        """End the process at once, without waiting for the thread of the stuck task; the log says where each thread is."""
+        with tempfile.TemporaryFile("w+") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+            file.seek(0)
+            log.error("worker.stuck", exit_code=STUCK_EXIT_CODE, threads=file.read())
+        with suppress(DatabaseUnavailable), self._database.transaction() as session:
+            workers.gone(session, self._name)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STUCK_EXIT_CODE)
 
     def _about(self) -> About:
         device = self._bench.device

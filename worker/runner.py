@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 import torch
@@ -24,6 +25,7 @@ from app.domain.errors import (
     LeaseLost,
     PermanentError,
     StorageUnavailable,
+    TimedOut,
     TransientError,
 )
 from app.domain.job import Failure, FailureKind, Lease, Outcome, Queue, Task, TaskKind
@@ -59,7 +61,11 @@ STAGES: Mapping[TaskKind, Stage] = {
 
 
 class Runner:
-    """Runs one task at a time in this process. `stages` may be replaced to run other work under the same leases."""
+    """Runs one task at a time in this process. `stages` may be replaced to run other work under the same leases.
+
+    `on_stuck` is called, in another thread, once a stage that shows no progress was recorded as failed: it must end the
+    process, as the stage's thread cannot be stopped.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class Runner:
         queues: frozenset[Queue] = ALL_QUEUES,
         stopping: threading.Event,
         stages: Mapping[TaskKind, Stage] = STAGES,
+        on_stuck: Callable[[], None] = lambda: None,
         telemetry: Telemetry | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -81,6 +88,7 @@ class Runner:
         self._queues = queues
         self._stopping = stopping
         self._stages = stages
+        self._on_stuck = on_stuck
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
         self._unanswered = False  # the database, when it was last told of a claim or of a task's end
@@ -173,7 +181,14 @@ class Runner:
     def _run_stage(self, lease: Lease) -> Done:
         with (
             scratch_folder(self._settings.scratch_dir) as scratch,
-            Holder(self._database, lease, self._settings, self._stopping) as holder,
+            Holder(
+                self._database,
+                lease,
+                self._settings,
+                self._stopping,
+                worker=self._name,
+                on_stuck=partial(self._give_up, lease),
+            ) as holder,
         ):
             tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
             work = Work(lease, self._earlier(lease.task), scratch, tick)
@@ -237,6 +252,17 @@ class Runner:
             log.warning("task.not_cleaned_up", reason=str(trouble))
         return outcome
 
+    def _give_up(self, lease: Lease, error: TimedOut) -> None:
+        """Record that the stage is stuck, then end the process; what it stored is left to the sweep of orphans."""
+        try:
+            with self._database.transaction() as session:
+                self._record(session, lease, error)
+            self._queue.wake(lease.task.kind.queue)
+        except (LeaseLost, DatabaseUnavailable) as trouble:
+            log.warning("task.not_given_up", reason=str(trouble))
+        finally:
+            self._on_stuck()
+
     def _record(self, session: Session, lease: Lease, error: Exception) -> Outcome:
         match error:
             case ShuttingDown():
@@ -268,6 +294,8 @@ def verdict(error: Exception) -> tuple[Failure, bool]:
             return Failure(FailureKind.OUT_OF_MEMORY, str(error) or "out of memory"), True
         case RuntimeError() if "DefaultCPUAllocator" in str(error):  # what torch raises instead where there is no GPU
             return Failure(FailureKind.OUT_OF_MEMORY, "out of memory"), True
+        case TimedOut():
+            return Failure(FailureKind.TIMEOUT, str(error)), True
         case TransientError() | BackboneUnavailable():
             return Failure(FailureKind.DEPENDENCY, str(error)), True
         case OSError() if error.strerror:  # a full disk, a file that is gone: the machine's fault, and it may pass

@@ -113,13 +113,17 @@ def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure
         return True
     task.state = TaskState.FAILED.value
     session.flush()
-    _close_tasks(session, job)
-    jobs.move(session, job, JobState.FAILED, failure)
+    fail_job(session, job, failure)
     return False
 
 
+def fail_job(session: Session, job: JobRow, failure: Failure) -> None:
+    """End a held job: no further task of it starts, and its running tasks lose their leases."""
+    _close_tasks(session, job)
+    jobs.move(session, job, JobState.FAILED, failure)
+
+
 def _close_tasks(session: Session, job: JobRow) -> None:
-    """End what is left of a failing job: nothing more starts, and what runs loses its lease."""
     jobs.cancel_unstarted(session, job.id)
     running = select(TaskRow).where(TaskRow.job_id == job.id, TaskRow.state == TaskState.RUNNING).with_for_update()
     for task in session.scalars(running):

@@ -107,7 +107,9 @@ def move(session: Session, row: JobRow, after: JobState, failure: Failure | None
     row.state = after.value
     row.version += 1
     if after is JobState.RUNNING:
+        limit = row.spec.get("time_limit_seconds")
         row.started_at = now()
+        row.must_end_at = None if limit is None else now() + limit
     if after.terminal:
         row.phase = None
         row.finished_at = now()

@@ -36,7 +36,8 @@ class JobRow(Base):
     phase: Mapped[str | None]
     version: Mapped[int]
     created_at: Mapped[float]
-    deadline_at: Mapped[float | None]
+    deadline_at: Mapped[float | None]  # by then it must have started
+    must_end_at: Mapped[float | None]  # its time limit, known once it has started
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     failure_kind: Mapped[str | None]
@@ -120,9 +121,26 @@ class WorkerRow(Base):
     seen_at: Mapped[float]
 
 
+class TotalRow(Base):
+    """A part of a counter: the counter is the sum of its rows. Rows are only added, and folded by the sweeper.
+
+    To update one row for all would make every worker wait for every other, while each holds the row of a job.
+    """
+
+    __tablename__ = "totals"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    subject: Mapped[str]  # attempts or jobs
+    kind: Mapped[str]  # of the task; empty for jobs
+    outcome: Mapped[str]
+    failure: Mapped[str]  # its kind; empty where nothing failed
+    count: Mapped[int]
+
+
 class InstallationRow(Base):
-    """The one row that tells this database from any other."""
+    """The one row that tells this database from any other, and who may use its tables."""
 
     __tablename__ = "installation"
 
     id: Mapped[str] = mapped_column(_KEY, primary_key=True)
+    oldest_revision: Mapped[str]  # a version of the code whose own last migration is older than this cannot use the tables

@@ -190,16 +190,17 @@ def cancelled(session: Session, lease: Lease) -> None:
 
 
 def expire(session: Session, backoff_seconds: float) -> int:
-    """How many leases and queued jobs had run out of time and were ended.
+    """How many leases and jobs had run out of time and were ended.
 
     An expired lease is a crash: the task is tried again after `backoff_seconds`, doubled for each earlier failure, or
-    the job fails naming its attempts. A job still queued at its deadline becomes `expired`.
+    the job fails naming its attempts. A job still queued at its deadline becomes `expired`; one that runs for longer than
+    its time limit fails.
 
     A job that somebody else holds is left to the next call: a process that was stopped in the middle of a transaction
     must not keep the tasks of others from being expired.
     """
     lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now(), skip_locked=True)
-    return lapsed + _expire_queued(session)
+    return lapsed + _expire_queued(session) + _fail_overdue(session)
 
 
 def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
@@ -250,6 +251,16 @@ def _expire_queued(session: Session) -> int:
     for job in found:
         jobs.cancel_unstarted(session, job.id)
         jobs.move(session, job, JobState.EXPIRED, Failure(FailureKind.TIMEOUT, "no worker was free before the deadline"))
+    return len(found)
+
+
+def _fail_overdue(session: Session) -> int:
+    """Jobs in the order of their ids, as wherever several are held."""
+    late = select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.must_end_at <= now()).order_by(JobRow.id)
+    found = session.scalars(late.with_for_update(skip_locked=True)).all()
+    for job in found:
+        limit = job.spec["time_limit_seconds"]
+        attempts.fail_job(session, job, Failure(FailureKind.TIMEOUT, f"the job did not end within its limit of {limit:g} s"))
     return len(found)
 
 

@@ -67,6 +67,10 @@ class TransientError(DappleError):
     """May succeed when tried again."""
 
 
+class TimedOut(TransientError):
+    """A try at a task took too long, or showed no progress for too long."""
+
+
 class StorageUnavailable(TransientError):
     """The artifact store did not answer, or its disk is full."""
 

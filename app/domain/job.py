@@ -64,12 +64,12 @@ class TaskState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    INVALID_INPUT = "invalid_input"
-    OUT_OF_MEMORY = "out_of_memory"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    DEPENDENCY = "dependency"
-    INTERNAL = "internal"
+    INVALID_INPUT = "invalid_input"  # the job cannot run as asked; its user must change it
+    OUT_OF_MEMORY = "out_of_memory"  # the device or the machine has too little
+    TIMEOUT = "timeout"  # not started, not ended, or no progress within the time allowed
+    CRASHED = "crashed"  # the worker process died, or lost its connection to the database
+    DEPENDENCY = "dependency"  # a store, a disk or a backbone's files were not there
+    INTERNAL = "internal"  # an error of the service
 
 
 class Outcome(StrEnum):

@@ -332,6 +332,13 @@ class DistillationSpec(Part):
         description="The job expires if it has not started this many seconds after its submission.",
         examples=[3600],
     )
+    time_limit_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=30 * 86400,
+        description="The job fails if it has not ended this many seconds after its first task started.",
+        examples=[86400],
+    )
     max_attempts: StrictInt = Field(
         default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
@@ -351,7 +358,7 @@ class DistillationSpec(Part):
     @property
     def content(self) -> dict[str, Any]:
         """What the result follows from, as JSON: all but when and how often the job may be tried."""
-        return self.model_dump(mode="json", exclude={"priority", "deadline_seconds", "max_attempts"})
+        return self.model_dump(mode="json", exclude={"priority", "deadline_seconds", "time_limit_seconds", "max_attempts"})
 
     @property
     def digest(self) -> str:

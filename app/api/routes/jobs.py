@@ -115,7 +115,8 @@ def get_job(
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", responses=documented(403, 404, 409, 422, 503))
 def cancel_job(job_id: JobId, resources: Res) -> JobView:
-    """Stop a job: at once if nothing of it runs, else within one sampling step (`cancelling` until then).
+    """Stop a job: at once if nothing of it runs, else within one sampling step (`cancelling` until then), and after a
+    minute at the latest.
 
     Asking again changes nothing; a job that has ended otherwise answers 409.
     """

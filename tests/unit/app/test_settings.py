@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.domain.job import TaskKind
 from app.settings import Settings
 
 
@@ -16,6 +17,7 @@ def test_settings_come_back_from_their_environment(monkeypatch: pytest.MonkeyPat
         dtype="bfloat16",
         compile=True,
         backbone_memory_bytes=1 << 30,
+        stall_seconds={kind: 60.5 + number for number, kind in enumerate(TaskKind)},
     )
     for name, value in asked.as_environment().items():
         monkeypatch.setenv(name, value)
@@ -32,6 +34,17 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().allowed_hosts == ("api.local", "b")
 
 
+def test_limits_are_given_for_every_kind_of_task_or_for_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = Settings()
+    monkeypatch.setenv("DAPPLE_STALL_SECONDS", "900")
+    monkeypatch.setenv("DAPPLE_TASK_SECONDS", "sample=60, package=7200")
+    settings = Settings()
+    assert settings.stall_seconds == dict.fromkeys(TaskKind, 900.0)
+    changed = {TaskKind.SAMPLE: 60.0, TaskKind.PACKAGE: 7200.0}
+    assert settings.task_seconds == {**default.task_seconds, **changed}
+    assert min(default.stall_seconds.values()) >= 1800  # a backbone that is loaded and compiled shows no progress
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -43,6 +56,10 @@ def test_hosts_are_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         {"compile": "perhaps"},
         {"backbone_memory_bytes": 0},
         {"cache_bytes": 0},
+        {"stall_seconds": "0"},
+        {"stall_seconds": "sampling=60"},
+        {"task_seconds": "sample=soon"},
+        {"task_seconds": "sample=60," * 2 + "evaluate"},
     ],
     ids=str,
 )

@@ -7,8 +7,9 @@ from structlog.testing import capture_logs
 
 from app.db import jobs, tasks
 from app.db.tables import TaskRow
-from app.domain.errors import Cancelled, LeaseLost
-from tests.unit.app.stored import claimed, submitted
+from app.domain.errors import Cancelled, LeaseLost, TimedOut
+from app.domain.job import JobState, TaskKind
+from tests.unit.app.stored import claimed, job_of, submitted
 from tests.unit.worker.waiting import without_table
 from tests.waiting import wait_until
 from worker.lease import LOOK_SECONDS, Holder, ShuttingDown
@@ -26,9 +27,10 @@ def lease(database):
 def hold(database, lease, settings):
     """hold(**settings) is a holder of the lease; it neither beats nor writes progress unless told to."""
 
-    def new(stopping=None, **changed):
+    def new(stopping=None, on_stuck=lambda _error: None, **changed):
         quiet = {"lease_seconds": 60.0, "heartbeat_seconds": NEVER, "progress_seconds": NEVER}
-        return Holder(database, lease, settings.model_copy(update=quiet | changed), stopping or threading.Event())
+        changed = settings.model_copy(update=quiet | changed)
+        return Holder(database, lease, changed, stopping or threading.Event(), worker="w", on_stuck=on_stuck)
 
     return new
 
@@ -158,3 +160,55 @@ def test_the_heartbeat_ends_with_the_block_even_when_it_raises(lease, hold):
     with pytest.raises(KeyError, match="boom"), hold(heartbeat_seconds=0.005):
         raise KeyError("boom")
     assert f"heartbeat-{lease.task.id}" not in [thread.name for thread in threading.enumerate()]
+
+
+def each(seconds):
+    """A limit for every kind of task."""
+    return dict.fromkeys(TaskKind, seconds)
+
+
+def test_a_stage_that_does_not_tick_is_stuck_and_its_lease_is_renewed_no_more(database, lease, hold):
+    found: list[TimedOut] = []
+    with hold(heartbeat_seconds=0.01, stall_seconds=each(0.1), on_stuck=found.append):
+        wait_until(lambda: found)
+        expires_at = row_of(database, lease).lease_expires_at
+        time.sleep(0.05)
+        assert row_of(database, lease).lease_expires_at == expires_at
+    assert str(found[0]) == "prepare task 0 made no progress for 0.1 s on worker w"
+
+
+def test_a_stage_that_ticks_is_not_stuck_though_its_progress_stays_the_same(hold):
+    found: list[TimedOut] = []
+    with hold(heartbeat_seconds=0.01, stall_seconds=each(0.3), on_stuck=found.append) as holder:
+        for _ in range(40):
+            holder.tick(0, 10)
+            time.sleep(0.01)
+    assert found == []
+
+
+def test_a_stage_that_ticks_for_too_long_stops_at_the_next_tick(hold):
+    with hold(task_seconds=each(0.01)) as holder:
+        time.sleep(0.02)
+        with pytest.raises(TimedOut, match=r"^prepare task 0 did not end within 0\.01 s on worker w$"):
+            holder.tick(1, 10)
+
+
+def test_a_cancelled_job_ends_though_its_stage_does_not_answer(database, lease, hold):
+    with hold(heartbeat_seconds=0.01, cancel_seconds=0.05) as holder:
+        with database.transaction() as session:
+            jobs.request_cancel(session, lease.task.job_id)
+        wait_until(lambda: job_of(database, lease.task.job_id).state is JobState.CANCELLED)
+        with pytest.raises(LeaseLost):
+            holder.tick(1, 10)
+    with database.transaction() as session:
+        jobs.delete(session, lease.task.job_id)
+
+
+def test_a_stage_is_given_time_to_answer_a_cancel(database, lease, hold):
+    with hold(heartbeat_seconds=0.01) as holder:
+        with database.transaction() as session:
+            jobs.request_cancel(session, lease.task.job_id)
+        time.sleep(0.05)
+        with pytest.raises(Cancelled):
+            holder.tick(1, 10)
+    assert job_of(database, lease.task.job_id).state is JobState.CANCELLING

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.db import jobs, tasks
 from app.db.session import Database
+from app.db.tables import TaskRow
 from app.domain.errors import (
     BackboneUnavailable,
     DatabaseUnavailable,
@@ -18,11 +19,14 @@ from app.domain.errors import (
     InvalidSpec,
     PermanentError,
     StorageUnavailable,
+    TimedOut,
     TransientError,
 )
 from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Queue, TaskKind
 from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import SPEC, RecordingQueue, job_of, states_of, submitted
+from tests.unit.worker.waiting import PATIENCE_SECONDS
+from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner, verdict
@@ -448,3 +452,70 @@ def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
     message = verdict(KeyError("secret"))[0].message
     assert "KeyError" in message
     assert "secret" not in message
+
+
+def test_a_stuck_stage_is_recorded_as_a_timeout_its_task_tried_elsewhere_and_its_process_told_to_end(database, settings):
+    limits = {"stall_seconds": dict.fromkeys(TaskKind, 0.1), "heartbeat_seconds": 0.02}
+    service = Service(database, settings.model_copy(update=limits))
+    job_id = submitted(database)
+    stuck = threading.Event()
+    stages = dict.fromkeys(TaskKind, service.stages.run)
+    runner = Runner(
+        database, service.bench, service.queue, name="gpu-7", stopping=service.stopping, stages=stages, on_stuck=stuck.set
+    )
+    service.twist(PREPARE, lambda _work: stuck.wait())
+    runner.run_one()
+    assert stuck.is_set()
+    (attempt,) = service.attempts(job_id, PREPARE)
+    failure = Failure(FailureKind.TIMEOUT, "prepare task 0 made no progress for 0.1 s on worker gpu-7")
+    assert (attempt.outcome, attempt.failure) == (Outcome.FAILED, failure)
+    assert (Queue.CPU, 1) in service.queue.woken
+    assert service.other.run_one()
+    assert service.outcomes(job_id, PREPARE) == [Outcome.FAILED, Outcome.SUCCEEDED]
+
+
+def test_a_job_whose_stage_is_stuck_at_every_try_fails_naming_the_worker(database, settings):
+    limits = {"stall_seconds": dict.fromkeys(TaskKind, 0.05), "heartbeat_seconds": 0.02}
+    service = Service(database, settings.model_copy(update=limits))
+    job_id = submitted(database, SPEC.model_copy(update={"max_attempts": 2}))
+    service.twist(PREPARE, *[lambda work: wait_until(lambda: work.lease.task.id not in running(database))] * 2)
+    service.drain()
+    job = job_of(database, job_id)
+    assert job.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 made no progress for 0.05 s on worker runner")
+    assert (job.state, len(service.attempts(job_id, PREPARE))) == (JobState.FAILED, 2)
+
+
+def running(database):
+    """Ids of the tasks that hold a lease."""
+    with database.reading() as session:
+        return set(session.scalars(select(TaskRow.id).where(TaskRow.state == "running")))
+
+
+def test_a_process_whose_stage_is_stuck_ends_though_the_database_is_away(database, settings):
+    limits = {"stall_seconds": dict.fromkeys(TaskKind, 0.05), "heartbeat_seconds": 0.02}
+    service = Service(database, settings.model_copy(update=limits))
+    submitted(database)
+    stuck = threading.Event()
+    stages = dict.fromkeys(TaskKind, service.stages.run)
+    runner = Runner(
+        database, service.bench, service.queue, name="w", stopping=service.stopping, stages=stages, on_stuck=stuck.set
+    )
+
+    def hang(_work: Work) -> None:
+        rename(database, "attempts", "away")
+        assert stuck.wait(PATIENCE_SECONDS)
+        rename(database, "away", "attempts")
+
+    service.twist(PREPARE, hang)
+    runner.run_one()
+    assert stuck.is_set()
+
+
+def test_a_try_that_takes_longer_than_its_kind_may_is_a_timeout(database, settings):
+    service = Service(database, settings.model_copy(update={"task_seconds": dict.fromkeys(TaskKind, 1e-9)}))
+    job_id = submitted(database)
+    service.twist(PREPARE, lambda work: work.tick(1, 5))
+    assert service.runner.run_one()
+    (attempt,) = service.attempts(job_id, PREPARE)
+    assert attempt.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 did not end within 1e-09 s on worker runner")
+    assert verdict(TimedOut("slow")) == (Failure(FailureKind.TIMEOUT, "slow"), True)

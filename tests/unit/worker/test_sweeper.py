@@ -2,12 +2,13 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import pytest
 from sqlalchemy.orm import Session
 
-from app.db import workers
+from app.db import tasks, workers
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import JobState, Queue
+from app.domain.errors import DatabaseUnavailable, LeaseLost
+from app.domain.job import Failure, FailureKind, JobState, Queue
 from app.domain.worker import About
 from app.settings import Settings
 from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, prepared, states_of, submitted
@@ -65,6 +66,31 @@ def test_a_job_not_started_by_its_deadline_expires(database, settings):
     job_id = submitted(database, SPEC.model_copy(update={"deadline_seconds": 0.001}))
     wait_until(lambda: sweeper(database, settings).sweep() == 1)
     assert job_of(database, job_id).state is JobState.EXPIRED
+
+
+def test_a_job_that_runs_for_longer_than_its_limit_fails_and_its_worker_learns_of_it(database, settings):
+    job_id = submitted(database, SPEC.model_copy(update={"time_limit_seconds": 0.001}))
+    lease = claimed(database)
+    wait_until(lambda: sweeper(database, settings).sweep() == 1)
+    job = job_of(database, job_id)
+    assert job.state is JobState.FAILED
+    assert job.failure == Failure(FailureKind.TIMEOUT, "the job did not end within its limit of 0.001 s")
+    assert states_of(database, job_id) == ["cancelled"]
+    with database.transaction() as session, pytest.raises(LeaseLost):
+        tasks.renew(session, lease, 60)
+
+
+def test_the_time_limit_of_a_job_begins_with_its_first_task(database, settings):
+    job_id = submitted(database, SPEC.model_copy(update={"time_limit_seconds": 0.001}))
+    assert sweeper(database, settings).sweep() == 0
+    assert job_of(database, job_id).state is JobState.QUEUED
+
+
+def test_a_job_within_its_time_limit_is_left_alone(database, settings):
+    job_id = submitted(database, SPEC.model_copy(update={"time_limit_seconds": 3600}))
+    claimed(database)
+    assert sweeper(database, settings).sweep() == 0
+    assert job_of(database, job_id).state is JobState.RUNNING
 
 
 def test_a_task_is_swept_again_and_again_until_its_attempts_are_used_up(database, settings):

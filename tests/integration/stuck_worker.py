@@ -1,0 +1,31 @@
+"""A worker process that is stuck in the first stage. argv: how (`asleep`, or `interpreter`), and the worker's name."""
+
+import ctypes
+import sys
+import time
+
+from app.db.session import Database
+from app.domain.job import TaskKind
+from app.log import configure
+from app.queue.polling import PollingQueue
+from app.settings import Settings
+from worker.process import Process
+from worker.stages.base import Bench, Done, Work
+
+SECONDS = 600
+
+
+def hang(_work: Work, _bench: Bench) -> Done:
+    if how == "interpreter":
+        ctypes.PyDLL(None).sleep(SECONDS)  # unlike CDLL it keeps the interpreter's lock: no other thread runs meanwhile
+    time.sleep(SECONDS)
+    return Done({})
+
+
+how, name = sys.argv[1:]
+settings = Settings()
+configure(settings.log_level, worker=name)
+with Process(
+    settings, Database(settings.sqlalchemy_url), PollingQueue(), name=name, stages=dict.fromkeys(TaskKind, hang)
+) as process:
+    process.drain()
