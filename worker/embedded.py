@@ -14,6 +14,7 @@ from app.starting import ending_in_words
 from app.storage.choice import store_for
 from worker.orphans import sweep_orphans_until
 from worker.process import Process
+from worker.sweep_telemetry import SweepTelemetry
 from worker.sweeper import Sweeper
 
 
@@ -27,7 +28,8 @@ def main() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: process.stopping.set())
         tidy = partial(sweep_orphans_until, settings=settings, database=database, store=store_for(settings))
-        for target in (_stop_with_parent, Sweeper(settings, database, queue).sweep_until, tidy):
+        sweeper = Sweeper(settings, database, queue, SweepTelemetry(process.registry))
+        for target in (_stop_with_parent, sweeper.sweep_until, tidy):
             threading.Thread(target=target, args=(process.stopping,), daemon=True).start()
         while not process.stopping.is_set():
             process.drain()

@@ -15,6 +15,7 @@ from typing import Self
 
 import structlog
 import torch
+from prometheus_client import CollectorRegistry
 
 from app.db import workers
 from app.db.session import Database
@@ -28,10 +29,11 @@ from app.tracing import tracing_of
 from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.disk_cache import DiskCache
+from worker.exposition import serve
 from worker.runner import STAGES, Runner, Stage
 from worker.scratch import remove_abandoned
 from worker.stages.base import Bench
-from worker.telemetry import Telemetry, serve
+from worker.telemetry import Telemetry
 
 STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
 STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
@@ -88,7 +90,7 @@ class Process:
         log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._bench.device), threads=settings.threads)
 
     def __enter__(self) -> Self:
-        serve(self._telemetry, self._bench.settings)
+        serve(self.registry, self._bench.settings)
         self._announcement.__enter__()
         return self
 
@@ -99,6 +101,11 @@ class Process:
         faulthandler.cancel_dump_traceback_later()
         self._tracing.close()
         gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What this process tells Prometheus."""
+        return self._telemetry.registry
 
     def drain(self) -> None:
         """Run ready tasks of this process's queues until none is left, a service is away, or `stopping` is set."""

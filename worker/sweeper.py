@@ -14,7 +14,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.db import tasks, workers
+from app.db import tasks, totals, workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import Queue
@@ -23,12 +23,15 @@ from app.log import configure
 from app.queue.choice import queue_for
 from app.settings import Settings, settings_from
 from app.storage.choice import store_for
+from worker.exposition import serve
 from worker.orphans import sweep_orphans, sweep_orphans_until
+from worker.sweep_telemetry import SweepTelemetry
 
 LONGEST_PAUSE_SECONDS = 2.0
 WAKE_AGAIN_SECONDS = 5.0  # for tasks that nobody has claimed meanwhile
 FORGET_SECONDS = 86400.0
 FORGET_EVERY_SECONDS = 3600.0
+FOLD_EVERY_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -43,11 +46,13 @@ def sweep(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
-    sweeper, store = Sweeper(settings, database, queue), store_for(settings)
+    telemetry = SweepTelemetry()
+    sweeper, store = Sweeper(settings, database, queue, telemetry), store_for(settings)
     if once:
         sweeper.sweep()
         sweep_orphans(database, store, settings.orphan_grace_seconds)
     else:
+        serve(telemetry.registry, settings)
         # In a thread of its own: to list a large store takes longer than a lease may wait.
         threading.Thread(target=sweep_orphans_until, args=(stopping, settings, database, store), daemon=True).start()
         sweeper.sweep_until(stopping)
@@ -58,21 +63,25 @@ def sweep(
 class Sweeper:
     """Looks at the database in rounds and does what is due."""
 
-    def __init__(self, settings: Settings, database: Database, queue: TaskQueue) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, queue: TaskQueue, telemetry: SweepTelemetry | None = None
+    ) -> None:
         self._settings = settings
         self._database = database
         self._queue = queue
         self._unclaimed: Mapping[Queue, int] = {}  # in the last round
         self._woken_at = dict.fromkeys(Queue, -math.inf)
-        self._forgot_at = -math.inf
+        self._forgot_at = self._folded_at = -math.inf
+        self._telemetry = telemetry or SweepTelemetry()
 
     def sweep_until(self, stopping: threading.Event) -> None:
         """Sweep a few times per lease until `stopping` is set; a database that is away is tried again."""
         while not stopping.wait(min(self._settings.lease_seconds / 6, LONGEST_PAUSE_SECONDS)):
             try:
-                self.sweep()
+                self._telemetry.done(self.sweep())
                 self._show_life()
             except DatabaseUnavailable as error:
+                self._telemetry.postponed()
                 log.warning("sweep.postponed", reason=error.reason)
 
     def _show_life(self) -> None:
@@ -81,17 +90,24 @@ class Sweeper:
         (self._settings.data_dir / "swept").touch()
 
     def sweep(self) -> int:
-        """How many leases and queued jobs were ended in this round. Raises DatabaseUnavailable."""
+        """How many leases and jobs were ended in this round. Raises DatabaseUnavailable."""
         with self._database.transaction() as session:
             ended = tasks.expire(session, self._settings.retry_backoff_seconds)
         if ended:
             log.info("sweep.ended", count=ended)
         self._wake()
+        self._tidy()
+        return ended
+
+    def _tidy(self) -> None:
         if time.monotonic() - self._forgot_at >= FORGET_EVERY_SECONDS:
             self._forgot_at = time.monotonic()
             with self._database.transaction() as session:
                 workers.forget(session, FORGET_SECONDS)
-        return ended
+        if time.monotonic() - self._folded_at >= FOLD_EVERY_SECONDS:
+            self._folded_at = time.monotonic()
+            with self._database.transaction() as session:
+                totals.fold(session)
 
     def _wake(self) -> None:
         """Wake as many workers as there are tasks that may start now: at once if they have become more, else now and then."""

@@ -3,13 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.domain.job import TaskKind
-from app.settings import Settings
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 
@@ -17,8 +15,6 @@ TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
 
 Tick = Callable[[int, int], None]
-
-log = structlog.get_logger()
 
 
 class Telemetry:
@@ -82,15 +78,3 @@ class Kept(Collector):
         yield GaugeMetricFamily(
             "dapple_backbone_resident_bytes", "Memory of the backbones that are kept.", self._backbones.resident_bytes
         )
-
-
-def serve(telemetry: Telemetry, settings: Settings) -> None:
-    """Answer Prometheus on `metrics_port` from a thread, if there is one. A port that is taken costs the numbers only."""
-    if settings.metrics_port is None:
-        return
-    try:
-        start_http_server(settings.metrics_port, settings.metrics_host, telemetry.registry)
-    except OSError as error:
-        log.warning("metrics.off", port=settings.metrics_port, reason=error.strerror)
-    else:
-        log.info("metrics.served", host=settings.metrics_host, port=settings.metrics_port)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.db import census
+from app.db import census, totals
 from app.db.census import Census
 from app.db.session import Database
+from app.db.totals import Totals
 from app.domain.errors import DatabaseUnavailable
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -54,16 +55,18 @@ class Counted(Collector):
         """The names only: asked for when the collector is registered, before there is a database."""
         return iter((GaugeMetricFamily("dapple_database_up", ""),))
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Without the database there is `dapple_database_up 0` and none of what is in it."""
         try:
             with self._database.reading() as session:
                 taken = census.take(session, self._heartbeat_seconds)
+                ended = totals.read(session)
         except DatabaseUnavailable:
             yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 0)
         else:
             yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 1)
             yield from _gauges(taken)
+            yield from _counters(ended)
 
 
 def _gauges(taken: Census) -> Iterator[GaugeMetricFamily]:
@@ -85,3 +88,17 @@ def _gauges(taken: Census) -> Iterator[GaugeMetricFamily]:
         workers.add_metric((queue,), found.workers)
     yield from (jobs, ready, running, oldest, workers)
     yield GaugeMetricFamily("dapple_workers", "Live workers, each once.", taken.workers)
+
+
+def _counters(ended: Totals) -> Iterator[CounterMetricFamily]:
+    attempts = CounterMetricFamily(
+        "dapple_attempts",
+        "Tries at tasks that have ended, those of workers that died included; `failure` is empty where there was none.",
+        labels=("kind", "outcome", "failure"),
+    )
+    for labels, count in ended.attempts.items():
+        attempts.add_metric(labels, count)
+    jobs = CounterMetricFamily("dapple_jobs_ended", "Jobs that have ended.", labels=("state", "failure"))
+    for labels, count in ended.jobs.items():
+        jobs.add_metric(labels, count)
+    yield from (attempts, jobs)

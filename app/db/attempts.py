@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from app.db import events, jobs
+from app.db import events, jobs, totals
 from app.db.rows import from_warnings
 from app.db.session import now
 from app.db.tables import AttemptRow, JobRow, TaskRow
@@ -76,6 +76,7 @@ def release(session: Session, job: JobRow, task: TaskRow) -> None:
 
 def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | None = None) -> None:
     """Close the running try and take the lease away."""
+    totals.count_attempt(session, task.kind, outcome, failure)
     change = update(AttemptRow).where(AttemptRow.task_id == task.id, AttemptRow.number == task.attempt)
     values = {"finished_at": now(), "outcome": outcome.value}
     if failure is not None:

@@ -7,7 +7,7 @@ from sqlalchemy import Double, case, cast, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import events
+from app.db import events, totals
 from app.db.rows import from_warnings, to_job, to_warnings
 from app.db.session import now
 from app.db.tables import IdempotencyRow, JobRow, TaskRow
@@ -113,6 +113,7 @@ def move(session: Session, row: JobRow, after: JobState, failure: Failure | None
     if after.terminal:
         row.phase = None
         row.finished_at = now()
+        totals.count_job(session, after, failure)
     if failure is not None:
         row.failure_kind = failure.kind.value
         row.failure_message = failure.message

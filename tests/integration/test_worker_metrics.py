@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from app.settings import Settings
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.telemetry import Telemetry, serve
+from worker.exposition import serve
+from worker.telemetry import Telemetry
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def port() -> int:
 
 
 def test_a_worker_serves_its_numbers(telemetry: Telemetry, port: int) -> None:
-    serve(telemetry, Settings(metrics_port=port))
+    serve(telemetry.registry, Settings(metrics_port=port))
     lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
     assert "dapple_backbone_loads_total 1.0" in lines
     resident = next(line for line in lines if line.startswith("dapple_backbone_resident_bytes "))
@@ -38,5 +39,5 @@ def test_a_port_that_is_taken_costs_the_numbers_only(telemetry: Telemetry) -> No
     with socket.socket() as listener, capture_logs() as logs:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        serve(telemetry, Settings(metrics_port=listener.getsockname()[1]))
+        serve(telemetry.registry, Settings(metrics_port=listener.getsockname()[1]))
     assert [line["event"] for line in logs] == ["metrics.off"]

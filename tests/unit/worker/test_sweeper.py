@@ -14,6 +14,7 @@ from app.settings import Settings
 from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, prepared, states_of, submitted
 from tests.unit.worker.waiting import PATIENCE_SECONDS, without_table
 from tests.waiting import wait_until
+from worker.sweep_telemetry import SweepTelemetry
 from worker.sweeper import Sweeper
 
 LAPSED = -1.0
@@ -29,10 +30,10 @@ def announce(database: Database, name: str) -> None:
 
 
 @contextmanager
-def sweeping(database: Database, settings: Settings) -> Generator[None]:
+def sweeping(database: Database, settings: Settings, telemetry: SweepTelemetry | None = None) -> Generator[None]:
     stopping = threading.Event()
     often = settings.model_copy(update={"lease_seconds": 0.03})
-    thread = threading.Thread(target=sweeper(database, often).sweep_until, args=(stopping,))
+    thread = threading.Thread(target=Sweeper(often, database, RecordingQueue(), telemetry).sweep_until, args=(stopping,))
     thread.start()
     try:
         yield
@@ -53,6 +54,20 @@ def test_a_task_whose_lease_has_lapsed_is_claimed_by_another_worker(database, se
 def test_a_sweeper_that_lives_keeps_a_file_fresh_for_a_health_check(database, settings):
     with sweeping(database, settings):
         wait_until((settings.data_dir / "swept").exists)
+
+
+def test_rounds_and_what_they_ended_are_counted(database, settings):
+    submitted(database)
+    claimed(database, "dead", lease_seconds=LAPSED)
+    telemetry = SweepTelemetry()
+    value = telemetry.registry.get_sample_value
+    started = value("dapple_sweep_last_timestamp_seconds")
+    with sweeping(database, settings, telemetry):
+        wait_until(lambda: value("dapple_sweep_ended_total") == 1)
+        with without_table(settings.data_dir, "tasks"):
+            wait_until(lambda: value("dapple_sweeps_total", {"outcome": "postponed"}) > 0)
+        wait_until(lambda: value("dapple_sweeps_total", {"outcome": "done"}) > 1)
+    assert value("dapple_sweep_last_timestamp_seconds") > started
 
 
 def test_a_lease_that_holds_is_left_alone(database, settings):

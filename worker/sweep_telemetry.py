@@ -1,0 +1,32 @@
+"""What a sweeper tells Prometheus. Imports no torch: a sweeper runs without."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class SweepTelemetry:
+    """The numbers of one sweeper."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._rounds = Counter("dapple_sweeps", "Rounds of the sweeper.", ("outcome",), registry=self.registry)
+        self._ended = Counter(
+            "dapple_sweep_ended", "Leases and jobs that had run out of time and were ended.", registry=self.registry
+        )
+        self._last = Gauge(
+            "dapple_sweep_last_timestamp_seconds",
+            "When the last round was done, in seconds since the epoch; at first, when the sweeper started.",
+            registry=self.registry,
+        )
+        for outcome in ("done", "postponed"):
+            self._rounds.labels(outcome)
+        self._last.set_to_current_time()
+
+    def done(self, ended: int) -> None:
+        """Count a round that ended so many leases and jobs."""
+        self._rounds.labels("done").inc()
+        self._ended.inc(ended)
+        self._last.set_to_current_time()
+
+    def postponed(self) -> None:
+        """Count a round for which the database was away."""
+        self._rounds.labels("postponed").inc()
