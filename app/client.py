@@ -18,16 +18,22 @@ from pydantic import ValidationError
 
 from app.access_token import is_loopback, token_for
 from app.domain.errors import ArtifactNotReady, DappleError
-from app.domain.job import JobState
+from app.domain.following import JobStatus
+from app.domain.job import JobState, Outcome, TaskState
 from app.domain.spec import DistillationSpec
 from app.domain.views import (
     ArchiveView,
+    AttemptPage,
+    AttemptView,
     BackbonePage,
     BackboneView,
     JobDetail,
     JobPage,
+    JobSummary,
     JobView,
     Problem,
+    TaskPage,
+    TaskView,
     ValidationView,
     WorkerPage,
     WorkerView,
@@ -37,10 +43,12 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 RETRY_DELAYS = (0.1, 0.3, 0.8, 1.5)
 RESTART_DELAYS = (2.0,) * 30  # once a job is being followed, its service is given a minute to come back
 RECONNECT_SECONDS = 0.2
+PAGE_SIZE = 500
 JSON = {"Content-Type": "application/json"}
 UNPACKED = {"Accept-Encoding": "identity"}
 
 Answer = TypeVar("Answer")
+Page = TypeVar("Page", JobPage, TaskPage, AttemptPage)
 OnBytes = Callable[[int, int], None]
 
 
@@ -156,22 +164,39 @@ class Client:
         return ValidationView.model_validate_json(answer.content).spec
 
     def get(self, job_id: str) -> JobDetail:
-        """The job with its tasks and attempts."""
+        """The job, with how often its tasks were tried."""
         return self._job(job_id, self._retry_delays)
 
     def _job(self, job_id: str, delays: Sequence[float]) -> JobDetail:
         response = self._retrying(lambda: _checked(self._http.get(f"/v1/jobs/{job_id}")), delays)
         return JobDetail.model_validate_json(response.content)
 
-    def list(self, *, state: JobState | None = None, page_size: int = 50) -> Iterator[JobView]:
+    def list(self, *, state: JobState | None = None, page_size: int = 50) -> Iterator[JobSummary]:
         """Every job, the newest first, page by page as they are consumed."""
-        query = {"limit": str(page_size)} | ({"state": state.value} if state else {})
-        while True:
-            page = JobPage.model_validate_json(self._send("GET", "/v1/jobs", params=query).content)
+        query = {"limit": page_size} | ({"state": state.value} if state else {})
+        for page in self._pages("/v1/jobs", query, JobPage):
             yield from page.items
+
+    def tasks(self, job_id: str, *, state: TaskState | None = None) -> Iterator[TaskView]:
+        """The job's tasks in the order of the graph, page by page as they are consumed."""
+        query = {"limit": PAGE_SIZE} | ({"state": state.value} if state else {})
+        for page in self._pages(f"/v1/jobs/{job_id}/tasks", query, TaskPage):
+            yield from page.items
+
+    def attempts(self, job_id: str, *, outcomes: Sequence[Outcome] = ()) -> Iterator[AttemptView]:
+        """Every try at the job's tasks that ended so, the oldest first, page by page as they are consumed."""
+        query = {"limit": PAGE_SIZE, "outcome": [outcome.value for outcome in outcomes]}
+        for page in self._pages(f"/v1/jobs/{job_id}/attempts", query, AttemptPage):
+            yield from page.items
+
+    def _pages(self, path: str, query: Mapping[str, Any], page_type: type[Page]) -> Iterator[Page]:
+        cursor: dict[str, str] = {}
+        while True:
+            page = page_type.model_validate_json(self._send("GET", path, params={**query, **cursor}).content)
+            yield page
             if page.next_cursor is None:
                 return
-            query["cursor"] = page.next_cursor
+            cursor = {"cursor": page.next_cursor}
 
     def cancel(self, job_id: str) -> JobView:
         """The job, cancelled or about to be."""
@@ -204,12 +229,15 @@ class Client:
         except httpx.TransportError:
             return False
 
-    def events(self, job_id: str, *, after: str | None = None) -> Iterator[JobEvent]:
-        """What happened to the job behind the event `after`, up to its end; a broken stream is taken up where it broke."""
+    def events(self, job_id: str, *, after: str | None = None, tasks: bool = True) -> Iterator[JobEvent]:
+        """What happened to the job behind the event `after`, up to its end; a broken stream is taken up where it broke.
+
+        Without `tasks` only what happened to the job as a whole, and its progress.
+        """
         last = after
         while True:
             delays = self._retry_delays if last is None else self._patience
-            with closing(self._retrying(partial(self._open_events, job_id, last), delays)) as response:
+            with closing(self._retrying(partial(self._open_events, job_id, last, tasks=tasks), delays)) as response:
                 if response.status_code == httpx.codes.NO_CONTENT.value:
                     return
                 for event in _until_broken(job_events(response.iter_lines())):
@@ -217,15 +245,19 @@ class Client:
                     yield event
             time.sleep(RECONNECT_SECONDS)
 
-    def wait(self, job_id: str, on_progress: Callable[[JobDetail], None] | None = None) -> JobDetail:
-        """The job once it has ended; `on_progress` sees it after each event. A restart of the service is waited for."""
-        for _ in self.events(job_id):
-            job = self._job(job_id, self._patience)
-            if on_progress:
-                on_progress(job)
-            if job.state.terminal:
-                return job
-        return self.get(job_id)
+    def wait(self, job_id: str, on_progress: Callable[[JobStatus], None] | None = None) -> JobDetail:
+        """The job once it has ended; `on_progress` sees how it stands after each change.
+
+        Follows the event stream, and asks for the job itself once, at the end. A restart of the service is waited for.
+        """
+        status = JobStatus()
+        for event in self.events(job_id, tasks=False):
+            before, status = status, status.after(event.type, event.body)
+            if on_progress and status != before:
+                on_progress(status)
+            if status.state.terminal:
+                break
+        return self._job(job_id, self._patience)
 
     def download(self, job_id: str, path: Path, on_bytes: OnBytes | None = None) -> ArchiveView:
         """What was downloaded to `path`; `on_bytes` sees the bytes so far and in all.
@@ -305,9 +337,10 @@ class Client:
         except httpx.TransportError as error:
             raise _store_away(url, error) from error
 
-    def _open_events(self, job_id: str, last: str | None) -> httpx.Response:
+    def _open_events(self, job_id: str, last: str | None, *, tasks: bool) -> httpx.Response:
         headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": last})
-        request = self._http.build_request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
+        query = {} if tasks else {"tasks": "false"}
+        request = self._http.build_request("GET", f"/v1/jobs/{job_id}/events", headers=headers, params=query)
         return _checked(self._http.send(request, stream=True))
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from threading import Event
 
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi_offline import FastAPIOffline
 
 from app.api import errors
@@ -15,7 +16,7 @@ from app.api.hub import Hub
 from app.api.metrics import Metrics
 from app.api.observer import Observer
 from app.api.openapi import TAGS, describe
-from app.api.routes import artifacts, backbones, events, health, jobs, metrics, workers
+from app.api.routes import artifacts, backbones, events, health, job_parts, jobs, metrics, workers
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.distribution import DISTRIBUTION
@@ -48,11 +49,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.hub = Hub(app.state.resources.database, app.state.closing)
     app.state.metrics = Metrics(app.state.resources.database, settings.heartbeat_seconds)
     app.state.tracing = tracing_of("dapple-api")
-    for routes in (jobs, events, artifacts, backbones, workers, health, metrics):
+    for routes in (jobs, job_parts, events, artifacts, backbones, workers, health, metrics):
         app.include_router(routes.router)
     errors.install(app)
     token = settings.access_token
     app.add_middleware(Access, token=None if token is None else token.get_secret_value())
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # leaves out archives, pictures and event streams
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(Observer, metrics=app.state.metrics, tracing=app.state.tracing)
     describe(app)

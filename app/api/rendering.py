@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from app.db import jobs, tasks
+from app.db import jobs, pages
+from app.db.pages import AttemptOfTask
 from app.domain.artifact import Artifact
-from app.domain.job import Attempt, Failure, Job, Task
+from app.domain.job import Failure, Job, JobWarning, ListedJob, Task
 from app.domain.progress import PhaseTally, fraction
 from app.domain.views import (
     ArchiveView,
+    AttemptCounts,
     AttemptView,
     FailureView,
     JobDetail,
+    JobSummary,
     JobView,
     Links,
     PhaseProgress,
@@ -25,20 +28,34 @@ from app.domain.views import (
 
 def job_detail(session: Session, job_id: str) -> JobDetail:
     """Raises JobNotFound."""
-    job = jobs.get(session, job_id)
-    found = tasks.of_job(session, job_id)
-    by_id = {task.id: task for task in found}
-    view = job_view(job, jobs.progress(session, [job_id])[job_id])
-    return JobDetail(
-        **dict(view),
-        tasks=tuple(_task_view(task) for task in found),
-        attempts=tuple(_attempt_view(attempt, by_id[attempt.task_id]) for attempt in tasks.attempts_of_job(session, job_id)),
-    )
+    view = job_view(jobs.get(session, job_id), jobs.progress(session, [job_id])[job_id])
+    counts = pages.attempt_counts(session, job_id)
+    return JobDetail(**dict(view), attempts=AttemptCounts(total=counts.total, failed=counts.failed))
 
 
-def job_views(session: Session, found: Sequence[Job]) -> list[JobView]:
+def job_summaries(session: Session, found: Sequence[ListedJob]) -> list[JobSummary]:
     progress = jobs.progress(session, [job.id for job in found])
-    return [job_view(job, progress[job.id]) for job in found]
+    return [_job_summary(job, progress[job.id]) for job in found]
+
+
+def _job_summary(job: ListedJob, tallies: Sequence[PhaseTally]) -> JobSummary:
+    return JobSummary(
+        id=job.id,
+        state=job.state,
+        phase=job.phase,
+        dataset_uri=job.dataset_uri,
+        backbone=job.backbone,
+        ipc=job.ipc,
+        priority=job.priority,
+        created_at=moment(job.created_at),
+        started_at=_moment(job.started_at),
+        finished_at=_moment(job.finished_at),
+        progress=progress_view(tallies),
+        failure=_failure_view(job.failure),
+        warnings=_warning_views(job.warnings),
+        archive=_archive_view(job.archive),
+        links=_links(job.id, archive=job.archive is not None, metrics=job.has_metrics, preview=job.has_preview),
+    )
 
 
 def job_view(job: Job, tallies: Sequence[PhaseTally]) -> JobView:
@@ -48,13 +65,13 @@ def job_view(job: Job, tallies: Sequence[PhaseTally]) -> JobView:
         phase=job.phase,
         spec=job.spec,
         created_at=moment(job.created_at),
-        started_at=None if job.started_at is None else moment(job.started_at),
-        finished_at=None if job.finished_at is None else moment(job.finished_at),
+        started_at=_moment(job.started_at),
+        finished_at=_moment(job.finished_at),
         progress=progress_view(tallies),
         failure=_failure_view(job.failure),
-        warnings=tuple(WarningView(code=one.code, message=one.message) for one in job.warnings),
+        warnings=_warning_views(job.warnings),
         archive=_archive_view(job.archive),
-        links=_links(job),
+        links=_links(job.id, archive=job.archive is not None, metrics=job.metrics is not None, preview=job.preview is not None),
     )
 
 
@@ -76,23 +93,29 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
+
+
 def location(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
-def _links(job: Job) -> Links:
-    here = location(job.id)
+def _links(job_id: str, *, archive: bool, metrics: bool, preview: bool) -> Links:
+    here = location(job_id)
     return Links(
         self=here,
         events=f"{here}/events",
         cancel=f"{here}/cancel",
-        archive=f"{here}/archive" if job.archive else None,
-        metrics=f"{here}/metrics" if job.metrics is not None else None,
-        preview=f"{here}/preview.png" if job.preview else None,
+        tasks=f"{here}/tasks",
+        attempts=f"{here}/attempts",
+        archive=f"{here}/archive" if archive else None,
+        metrics=f"{here}/metrics" if metrics else None,
+        preview=f"{here}/preview.png" if preview else None,
     )
 
 
-def _task_view(task: Task) -> TaskView:
+def task_view(task: Task) -> TaskView:
     return TaskView(
         kind=task.kind,
         ordinal=task.ordinal,
@@ -103,17 +126,22 @@ def _task_view(task: Task) -> TaskView:
     )
 
 
-def _attempt_view(attempt: Attempt, task: Task) -> AttemptView:
+def attempt_view(found: AttemptOfTask) -> AttemptView:
+    attempt = found.attempt
     return AttemptView(
-        kind=task.kind,
-        ordinal=task.ordinal,
+        kind=found.kind,
+        ordinal=found.ordinal,
         number=attempt.number,
         worker=attempt.worker,
         started_at=moment(attempt.started_at),
-        finished_at=None if attempt.finished_at is None else moment(attempt.finished_at),
+        finished_at=_moment(attempt.finished_at),
         outcome=attempt.outcome,
         failure=_failure_view(attempt.failure),
     )
+
+
+def _warning_views(warnings: Sequence[JobWarning]) -> tuple[WarningView, ...]:
+    return tuple(WarningView(code=one.code, message=one.message) for one in warnings)
 
 
 def _failure_view(failure: Failure | None) -> FailureView | None:

@@ -12,8 +12,11 @@ from app.cli.console import DEFAULT_URL, AsJson, ExitCode, JobId, Url, answers, 
 from app.cli.progress import JobProgress
 from app.cli.render import backbone_table, job_summary, job_table, measurements, worker_table
 from app.client import Client
-from app.domain.job import JobState
+from app.domain.job import JobState, Outcome
 from app.domain.views import JobDetail
+
+UNSUCCESSFUL = (Outcome.FAILED, Outcome.EXPIRED)
+FAILURES_SHOWN = 20
 
 jobs = typer.Typer(name="jobs", help="List, show, watch, cancel and delete jobs.", no_args_is_help=True)
 
@@ -41,10 +44,11 @@ def show(context: typer.Context, job_id: JobId, as_json: AsJson = False, url: Ur
     with connect(context, url) as client:
         job = client.get(job_id)
         metrics = metrics_of(client, job)
+        failed = list(islice(client.attempts(job_id, outcomes=UNSUCCESSFUL), FAILURES_SHOWN)) if job.attempts.failed else []
     if as_json:
         print_json(document(job, metrics))
     else:
-        answers.print(job_summary(job, metrics))
+        answers.print(job_summary(job, metrics, failed))
 
 
 @jobs.command()

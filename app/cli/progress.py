@@ -6,8 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from app.domain.following import JobStatus
 from app.domain.job import Phase
-from app.domain.views import JobView
 
 WHOLE = "whole job"
 
@@ -36,7 +36,7 @@ class JobProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
 
-    def show(self, job: JobView) -> None:
+    def show(self, job: JobStatus) -> None:
         """Bring the display up to this job."""
         if self._bars.disable:
             self._announce(job)
@@ -52,7 +52,7 @@ class JobProgress:
             self._bars.start_task(self._ids[name])
         self._bars.update(self._ids[name], completed=done, total=total)
 
-    def _announce(self, job: JobView) -> None:
+    def _announce(self, job: JobStatus) -> None:
         """One line for each new phase and each further tenth."""
         place = (job.phase, int(10 * job.progress.fraction))
         if job.phase is None or place == self._announced:

@@ -1,7 +1,7 @@
 """Jobs and measurements as tables and lines for people."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,19 +9,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.domain.views import BackboneView, JobDetail, JobView, WorkerView
+from app.domain.views import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
 
 GUIDED = "guided"
 NUMBERS = ("done", "ipc", "images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")
 
 
-def job_table(jobs: Iterable[JobView]) -> Table:
+def job_table(jobs: Iterable[JobSummary]) -> Table:
     """One row per job."""
     table = _table("job", "state", "phase", "done", "dataset", "ipc", "created")
     for job in jobs:
         done = f"{job.progress.fraction:.0%}"
-        spec = job.spec
-        table.add_row(job.id, job.state, job.phase or "", done, spec.dataset_uri, str(spec.ipc), _local(job.created_at))
+        table.add_row(job.id, job.state, job.phase or "", done, job.dataset_uri, str(job.ipc), _local(job.created_at))
     return table
 
 
@@ -47,10 +46,10 @@ def worker_table(workers: Iterable[WorkerView]) -> Table:
     return table
 
 
-def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None) -> RenderableType:
+def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None, failed: Sequence[AttemptView] = ()) -> RenderableType:
     """Everything about one job: how it stands, what it was asked, what failed, what it measured."""
     lines = Table.grid(padding=(0, 2))
-    for name, value in _facts(job):
+    for name, value in _facts(job, failed):
         lines.add_row(Text(name, style="bold"), Text(value))
     return Group(lines, *measurements(metrics))
 
@@ -94,7 +93,7 @@ def _interval(bounds: tuple[float, float] | None) -> str:
     return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "one seed"
 
 
-def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
+def _facts(job: JobDetail, failed: Sequence[AttemptView]) -> Iterator[tuple[str, str]]:
     yield "job", job.id
     yield "state", f"{job.state}, {job.phase} ({job.progress.fraction:.0%})" if job.phase else str(job.state)
     if job.failure:
@@ -107,9 +106,14 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, str]]:
         yield "finished", _local(job.finished_at)
     for phase in job.progress.phases:
         yield phase.phase, f"{phase.done}/{phase.total} in {phase.tasks_done}/{phase.tasks_total} tasks"
-    for attempt in job.attempts:
+    for attempt in failed:
         if attempt.failure:
             yield f"attempt {attempt.number}", f"{attempt.kind} {attempt.ordinal}: {attempt.failure.message}"
+    if job.attempts.failed > len(failed):
+        yield (
+            "attempts",
+            f"{job.attempts.failed - len(failed)} more failed; see {job.links.attempts}?outcome=failed&outcome=expired",
+        )
     if job.archive:
         yield "archive", f"{_size(job.archive.size_bytes)}, sha256 {job.archive.sha256}"
 

@@ -8,13 +8,32 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import events, totals
-from app.db.rows import from_warnings, to_job, to_warnings
+from app.db.rows import from_warnings, to_job, to_listed, to_warnings
 from app.db.session import now
 from app.db.tables import IdempotencyRow, JobRow, TaskRow
 from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
-from app.domain.job import Failure, Job, JobState, JobWarning, TaskKind, TaskState, check_transition
+from app.domain.job import Failure, Job, JobState, JobWarning, ListedJob, TaskKind, TaskState, check_transition
 from app.domain.progress import PhaseTally
 from app.domain.spec import DistillationSpec
+
+LISTED = (
+    JobRow.id,
+    JobRow.dataset_uri,
+    JobRow.backbone,
+    JobRow.spec["ipc"].as_integer().label("ipc"),
+    JobRow.spec["priority"].as_integer().label("priority"),
+    JobRow.state,
+    JobRow.phase,
+    JobRow.created_at,
+    JobRow.started_at,
+    JobRow.finished_at,
+    JobRow.failure_kind,
+    JobRow.failure_message,
+    JobRow.warnings,
+    JobRow.archive,
+    JobRow.metrics.is_not(None).label("has_metrics"),
+    JobRow.preview.is_not(None).label("has_preview"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,9 +81,9 @@ def get(session: Session, job_id: str) -> Job:
     return to_job(row)
 
 
-def page(session: Session, filters: Filters, *, limit: int, cursor: str | None = None) -> tuple[list[Job], str | None]:
+def page(session: Session, filters: Filters, *, limit: int, cursor: str | None = None) -> tuple[list[ListedJob], str | None]:
     """At most `limit` jobs older than the job `cursor`, newest first, and the next cursor if there are more."""
-    query = select(JobRow).order_by(JobRow.id.desc()).limit(limit + 1)
+    query = select(*LISTED).order_by(JobRow.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(JobRow.id < cursor)
     for column, wanted in (
@@ -74,7 +93,7 @@ def page(session: Session, filters: Filters, *, limit: int, cursor: str | None =
     ):
         if wanted is not None:
             query = query.where(column == wanted)
-    found = [to_job(row) for row in session.scalars(query)]
+    found = [to_listed(row) for row in session.execute(query).mappings()]
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 

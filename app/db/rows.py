@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import RowMapping
+
 from app.db.tables import AttemptRow, JobRow, TaskRow, WorkerRow
 from app.domain.artifact import Artifact
 from app.domain.job import (
@@ -13,6 +15,7 @@ from app.domain.job import (
     Job,
     JobState,
     JobWarning,
+    ListedJob,
     Outcome,
     Phase,
     Progress,
@@ -41,6 +44,27 @@ def to_job(row: JobRow) -> Job:
         preview=to_artifact(row.preview),
         metrics=row.metrics,
         warnings=to_warnings(row.warnings),
+    )
+
+
+def to_listed(row: RowMapping) -> ListedJob:
+    """The columns `app.db.jobs.LISTED`."""
+    return ListedJob(
+        id=row["id"],
+        dataset_uri=row["dataset_uri"],
+        backbone=row["backbone"],
+        ipc=row["ipc"],
+        priority=row["priority"] or 0,
+        state=JobState(row["state"]),
+        phase=Phase(row["phase"]) if row["phase"] else None,
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        failure=to_failure(row["failure_kind"], row["failure_message"]),
+        warnings=to_warnings(row["warnings"]),
+        archive=to_artifact(row["archive"]),
+        has_metrics=row["has_metrics"],
+        has_preview=row["has_preview"],
     )
 
 

@@ -161,6 +161,27 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ListedJob:
+    """What a list shows of a job: what is large, such as its spec and metrics, is not read for it."""
+
+    id: str
+    dataset_uri: str
+    backbone: str
+    ipc: int
+    priority: int
+    state: JobState
+    phase: Phase | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    failure: Failure | None
+    warnings: tuple[JobWarning, ...]
+    archive: Artifact | None
+    has_metrics: bool
+    has_preview: bool
+
+
+@dataclass(frozen=True)
 class NewTask:
     """A task to insert: `ordinal` is its place among the job's tasks of the same kind."""
 

@@ -91,6 +91,8 @@ class Links(View):
     self: str = Field(description="The job.", examples=[f"/v1/jobs/{JOB_ID}"])
     events: str = Field(description="Its event stream.", examples=[f"/v1/jobs/{JOB_ID}/events"])
     cancel: str = Field(description="POST here to stop it.", examples=[f"/v1/jobs/{JOB_ID}/cancel"])
+    tasks: str = Field(description="Its tasks, page by page.", examples=[f"/v1/jobs/{JOB_ID}/tasks"])
+    attempts: str = Field(description="Every try at them, page by page.", examples=[f"/v1/jobs/{JOB_ID}/attempts"])
     archive: str | None = Field(default=None, description="The zip.", examples=[f"/v1/jobs/{JOB_ID}/archive"])
     metrics: str | None = Field(default=None, description="The numbers.", examples=[f"/v1/jobs/{JOB_ID}/metrics"])
     preview: str | None = Field(default=None, description="A picture.", examples=[f"/v1/jobs/{JOB_ID}/preview.png"])
@@ -117,18 +119,62 @@ class JobView(View):
     links: Links = Field(description="Where the rest of it is.")
 
 
-class JobDetail(JobView):
-    """A job with its tasks and every attempt at them."""
+class AttemptCounts(View):
+    """How often the job's tasks were tried."""
 
-    tasks: tuple[TaskView, ...] = Field(default=(), description="Its tasks, in the order of the graph.")
-    attempts: tuple[AttemptView, ...] = Field(default=(), description="Every try at a task, oldest first.")
+    total: int = Field(default=0, description="All tries, those that run included.", examples=[12])
+    failed: int = Field(default=0, description="Tries that failed, or whose worker died.", examples=[1])
+
+
+class JobDetail(JobView):
+    """A job as its user sees it, with how often its tasks were tried."""
+
+    attempts: AttemptCounts = Field(default=AttemptCounts(), description="How often its tasks were tried.")
+
+
+class JobSummary(View):
+    """A job in a list: without the fields that may be large."""
+
+    id: str = Field(description="Sorts by creation time.", examples=[JOB_ID])
+    state: JobState = Field(description="Where it stands.", examples=[JobState.RUNNING])
+    phase: Phase | None = Field(default=None, description="What a running job is doing; else null.", examples=[Phase.SAMPLING])
+    dataset_uri: str = Field(description="The dataset.", examples=["sklearn://digits"])
+    backbone: str = Field(description="The diffusion model.", examples=[DEFAULT_BACKBONE])
+    ipc: int = Field(description="Synthetic images per class.", examples=[10])
+    priority: int = Field(default=0, description="Tasks of jobs with a higher one start first.", examples=[0])
+    created_at: datetime = Field(description="When it was submitted (RFC 3339, UTC).", examples=[MOMENT])
+    started_at: datetime | None = Field(default=None, description="When its first task started.", examples=[MOMENT])
+    finished_at: datetime | None = Field(default=None, description="When it ended, in whatever way.", examples=[MOMENT])
+    progress: ProgressView = Field(description="How far it is.")
+    failure: FailureView | None = Field(default=None, description="Why a failed or expired job came to nothing.")
+    warnings: tuple[WarningView, ...] = Field(default=(), description="What to know beside the result.")
+    archive: ArchiveView | None = Field(default=None, description="The result; null until the job has succeeded.")
+    links: Links = Field(description="Where the rest of it is, the whole spec included.")
 
 
 class JobPage(View):
     """Newest first. Pass `next_cursor` as `cursor` for the following page; null on the last."""
 
-    items: tuple[JobView, ...] = Field(description="The jobs of this page.")
+    items: tuple[JobSummary, ...] = Field(description="The jobs of this page.")
     next_cursor: str | None = Field(default=None, description="`cursor` of the next page; null on the last.", examples=[JOB_ID])
+
+
+class TaskPage(View):
+    """A job's tasks in the order of the graph."""
+
+    items: tuple[TaskView, ...] = Field(description="The tasks of this page.")
+    next_cursor: str | None = Field(
+        default=None, description="`cursor` of the next page; null on the last.", examples=["sample:99"]
+    )
+
+
+class AttemptPage(View):
+    """Tries at a job's tasks, oldest first."""
+
+    items: tuple[AttemptView, ...] = Field(description="The tries of this page.")
+    next_cursor: str | None = Field(
+        default=None, description="`cursor` of the next page; null on the last.", examples=["1767182400.25:01JD8W3V8S2Z:1"]
+    )
 
 
 class ValidationView(View):

@@ -59,21 +59,21 @@ def test_one_two_and_four_workers_make_the_same_bytes(new: NewService):
     assert len(digests) == 1
 
     newest = next(iter(service.client.list()))
-    names = {attempt.worker for attempt in service.client.get(newest.id).attempts}
+    names = {attempt.worker for attempt in service.client.attempts(newest.id)}
     assert len(names) > 1
 
 
 def test_a_worker_takes_only_tasks_of_the_queues_it_was_started_with(new: NewService):
     service = new("cpu")
     job = service.client.submit(SPEC)
-    wait_long(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.get(job.id).tasks))
+    wait_long(lambda: any(task.kind is TaskKind.SAMPLE for task in service.client.tasks(job.id)))
     small = service.client.workers()[0].name
-    assert [attempt.kind for attempt in service.client.get(job.id).attempts] == [TaskKind.PREPARE]
+    assert [attempt.kind for attempt in service.client.attempts(job.id)] == [TaskKind.PREPARE]
 
     service.add_worker("gpu")
 
     ended = succeeded(service.client, job.id)
-    by_kind = {attempt.kind: attempt.worker for attempt in ended.attempts}
+    by_kind = {attempt.kind: attempt.worker for attempt in service.client.attempts(ended.id)}
     assert (by_kind[TaskKind.PREPARE], by_kind[TaskKind.PACKAGE]) == (small, small)
     assert by_kind[TaskKind.SAMPLE] != small
 
@@ -92,7 +92,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_task_to_another_within_seconds(
     assert time.monotonic() - asked < STEP_SECONDS + 5
     assert stopped.name not in {worker.name for worker in service.client.workers()}
     wait_long(lambda: service.worker_of(job.id).name != stopped.name)
-    first, *rest = [one for one in service.client.get(job.id).attempts if one.kind is TaskKind.SAMPLE]
+    first, *rest = [one for one in service.client.attempts(job.id) if one.kind is TaskKind.SAMPLE]
     assert (first.outcome, len(rest)) == (Outcome.RELEASED, 1)
     service.client.cancel(job.id)
 

@@ -14,7 +14,8 @@ import pytest
 import uvicorn
 
 from app.db import jobs, tasks
-from app.domain.job import Progress
+from app.domain.following import JobStatus
+from app.domain.job import JobState, Progress
 from app.main import create_app
 from app.services.resources import Resources
 from app.settings import Settings
@@ -72,6 +73,21 @@ def test_a_finished_job_tells_its_whole_story_and_ends(server: tuple[httpx.Clien
     assert story[-1]["event"] == "job.succeeded"
     assert json.loads(story[2]["data"])["phase"] == "preparing"
     assert "at" in json.loads(story[0]["data"])
+
+
+def test_a_stream_may_leave_out_what_happens_to_tasks(server: tuple[httpx.Client, Resources]) -> None:
+    client, resources = server
+    job_id = succeeded(resources.database)
+    with client.stream("GET", f"/v1/jobs/{job_id}/events?tasks=false") as answer:
+        assert "content-encoding" not in answer.headers
+        events = list(parsed(answer.iter_lines()))
+    status = JobStatus()
+    for event in events:
+        status = status.after(event["event"], json.loads(event["data"]))
+    assert not any(event["event"].startswith("task.") for event in events)
+    assert (status.state, status.phase, status.progress.fraction) == (JobState.SUCCEEDED, None, 1.0)
+    ended = client.get(f"/v1/jobs/{job_id}/events?tasks=false", headers={"Last-Event-ID": events[-1]["id"]})
+    assert ended.status_code == 204
 
 
 def test_a_stream_resumes_after_the_last_event_seen(server: tuple[httpx.Client, Resources]) -> None:

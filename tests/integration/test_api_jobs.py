@@ -26,7 +26,10 @@ def test_a_job_is_accepted_and_can_be_watched(client: TestClient) -> None:
     assert (job["state"], job["phase"], job["archive"]) == ("queued", None, None)
     assert job["created_at"].endswith("Z")
     detail = client.get(answer.headers["location"]).json()
-    assert [(task["kind"], task["state"]) for task in detail["tasks"]] == [("prepare", "ready")]
+    assert detail == job | {"attempts": {"total": 0, "failed": 0}}
+    assert [(task["kind"], task["state"]) for task in client.get(job["links"]["tasks"]).json()["items"]] == [
+        ("prepare", "ready")
+    ]
 
 
 def test_every_default_is_filled_in(client: TestClient) -> None:
@@ -88,7 +91,9 @@ def test_progress_counts_tasks_and_units(client: TestClient, resources: Resource
     assert [phase["phase"] for phase in job["progress"]["phases"]] == ["preparing", "sampling", "evaluating", "packaging"]
     assert job["progress"]["phases"][1] == {"phase": "sampling", "tasks_done": 0, "tasks_total": 2, "done": 25, "total": 100}
     assert 0.02 < job["progress"]["fraction"] < 0.5
-    assert [attempt["outcome"] for attempt in job["attempts"]] == ["succeeded", None]
+    assert job["attempts"] == {"total": 2, "failed": 0}
+    attempts = client.get(job["links"]["attempts"]).json()["items"]
+    assert [attempt["outcome"] for attempt in attempts] == ["succeeded", None]
 
 
 def test_a_failed_job_says_why(client: TestClient, resources: Resources) -> None:
@@ -98,7 +103,71 @@ def test_a_failed_job_says_why(client: TestClient, resources: Resources) -> None
         tasks.fail(session, lease, Failure(FailureKind.INVALID_INPUT, "no images"), backoff_seconds=None)
     told = client.get(job["links"]["self"]).json()
     assert told["state"] == "failed"
-    assert told["failure"] == told["attempts"][0]["failure"] == {"kind": "invalid_input", "message": "no images"}
+    assert told["attempts"] == {"total": 1, "failed": 1}
+    (attempt,) = client.get(told["links"]["attempts"], params={"outcome": ["failed", "expired"]}).json()["items"]
+    assert told["failure"] == attempt["failure"] == {"kind": "invalid_input", "message": "no images"}
+
+
+def everything(client: TestClient, url: str, **query: Any) -> list[dict[str, Any]]:
+    """The items of all pages, two at a time."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = client.get(url, params={"limit": 2, **query, **cursor}).json()
+        assert len(page["items"]) <= 2
+        found += page["items"]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def test_tasks_are_paged_in_the_order_of_the_graph(client: TestClient, resources: Resources) -> None:
+    job_id = prepared(resources.database, samples=11, evaluations=2)
+    tasks_of = [(task["kind"], task["ordinal"]) for task in everything(client, f"/v1/jobs/{job_id}/tasks")]
+    samples = [("sample", ordinal) for ordinal in range(11)]
+    assert tasks_of == [("prepare", 0), *samples, ("evaluate", 0), ("evaluate", 1), ("package", 0)]
+    assert everything(client, f"/v1/jobs/{job_id}/tasks", state="succeeded")[0]["kind"] == "prepare"
+    assert [task["input"] for task in everything(client, f"/v1/jobs/{job_id}/tasks", state="ready")][:2] == [
+        {"group": 0},
+        {"group": 1},
+    ]
+
+
+def test_attempts_are_paged_oldest_first_and_filtered_by_their_outcome(client: TestClient, resources: Resources) -> None:
+    job_id = prepared(resources.database, samples=4)
+    for _ in range(2):
+        with resources.database.transaction() as session:
+            tasks.fail(session, claimed(resources.database), Failure(FailureKind.DEPENDENCY, "away"), backoff_seconds=0)
+    found = everything(client, f"/v1/jobs/{job_id}/attempts")
+    assert [attempt["kind"] for attempt in found] == ["prepare", "sample", "sample"]
+    assert [attempt["started_at"] for attempt in found] == sorted(attempt["started_at"] for attempt in found)
+    assert everything(client, f"/v1/jobs/{job_id}/attempts", outcome=["failed", "expired"]) == found[1:]
+
+
+@pytest.mark.parametrize("part", ["tasks", "attempts"])
+def test_pages_of_no_job_and_cursors_of_no_page_are_refused(client: TestClient, part: str) -> None:
+    assert client.get(f"/v1/jobs/none/{part}").status_code == 404
+    job = submit(client)
+    for cursor in ("x", "sample:", "sample:-1", "1e400:T:1", "1:T", "\x00", "9" * 400):
+        assert client.get(job["links"][part], params={"cursor": cursor}).status_code == 422
+
+
+def test_a_list_leaves_out_what_may_be_large(client: TestClient) -> None:
+    names = [str(digit) for digit in range(10)]
+    submit(client, classes=names, class_map={name: int(name) for name in names}, priority=3)
+    (listed,) = client.get("/v1/jobs").json()["items"]
+    assert (listed["dataset_uri"], listed["backbone"], listed["ipc"], listed["priority"]) == ("sklearn://digits", "tiny", 10, 3)
+    assert "class_map" not in str(listed)
+    assert client.get(listed["links"]["self"]).json()["spec"]["class_map"] == {name: int(name) for name in names}
+
+
+def test_what_is_large_is_compressed_for_those_who_can_read_it(client: TestClient, resources: Resources) -> None:
+    url = f"/v1/jobs/{prepared(resources.database, samples=40)}/tasks"
+    packed, plain = (client.get(url, headers={"Accept-Encoding": encoding}) for encoding in ("gzip", "identity"))
+    assert packed.json() == plain.json()
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 4
 
 
 def test_cancelling_is_idempotent(client: TestClient, resources: Resources) -> None:

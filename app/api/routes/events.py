@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -40,11 +40,15 @@ async def stream_job_events(
         int | None,
         Header(ge=0, lt=2**63, description="Only events after this one; browsers send it by themselves.", examples=[7]),
     ] = None,
+    tasks: Annotated[
+        bool, Query(description="Whether to send `task.*` events too; a large job has thousands.", examples=[False])
+    ] = True,
 ) -> Response:
     """Server-sent events: all that has happened to the job, then what happens, until it has ended.
 
     Numbered events (`job.*`, `task.*`) are kept and can be resumed after `Last-Event-ID`. Between them come `progress`
-    events without a number, at most two a second, whose data is the job's `progress`.
+    events without a number, at most two a second, whose data is the job's `progress`. `progress` and `job.*` are all
+    that is needed to show how far a job is, without asking for the job itself.
     """
     seen = last_event_id or 0
     first = (await run_in_threadpool(look, resources.database, {job_id: seen}, JobState)).get(job_id)
@@ -52,12 +56,12 @@ async def stream_job_events(
         raise JobNotFound(job_id)
     if last_event_id is not None and first.over and not first.events:
         return Response(status_code=204)
-    return StreamingResponse(_stream(hub, job_id, first, seen), headers=HEADERS, media_type="text/event-stream")
+    return StreamingResponse(_stream(hub, job_id, first, seen, tasks=tasks), headers=HEADERS, media_type="text/event-stream")
 
 
-async def _stream(hub: Hub, job_id: str, first: News, seen: int) -> AsyncGenerator[str]:
+async def _stream(hub: Hub, job_id: str, first: News, seen: int, *, tasks: bool) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-    for part in _told(first):
+    for part in _told(first, tasks=tasks):
         yield part
     if first.over:
         return
@@ -68,7 +72,7 @@ async def _stream(hub: Hub, job_id: str, first: News, seen: int) -> AsyncGenerat
             if news is None:
                 yield ": keep-alive\n\n"
                 continue
-            for part in _told(news):
+            for part in _told(news, tasks=tasks):
                 yield part
             if news.over:
                 return
@@ -76,10 +80,10 @@ async def _stream(hub: Hub, job_id: str, first: News, seen: int) -> AsyncGenerat
         hub.leave(watcher)
 
 
-def _told(news: News) -> Iterator[str]:
+def _told(news: News, *, tasks: bool) -> Iterator[str]:
     if news.progress is not None:
         yield f"event: progress\ndata: {news.progress.model_dump_json()}\n\n"
-    yield from (_framed(event) for event in news.events)
+    yield from (_framed(event) for event in news.events if tasks or not event.type.startswith("task."))
 
 
 def _framed(event: Event) -> str:

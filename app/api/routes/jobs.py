@@ -9,7 +9,7 @@ from app.api.conditional import check_match, is_known, quoted
 from app.api.dependencies import JobId, Res, Traceparent
 from app.api.errors import documented
 from app.api.json_body import JsonRoute
-from app.api.rendering import job_detail, job_view, job_views, location
+from app.api.rendering import job_detail, job_summaries, job_view, location
 from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.db import jobs
 from app.db.jobs import Filters
@@ -81,11 +81,14 @@ def list_jobs(
         Query(max_length=64, description="`next_cursor` of the page before.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"]),
     ] = None,
 ) -> JobPage:
-    """Jobs, newest first, page by page; jobs submitted meanwhile do not shift the pages."""
+    """Jobs, newest first, page by page; jobs submitted meanwhile do not shift the pages.
+
+    A list leaves out what may be large: `links.self` has the whole spec.
+    """
     with resources.database.reading() as session:
         filters = Filters(state=state, dataset_uri=dataset_uri, backbone=backbone)
         found, next_cursor = jobs.page(session, filters, limit=limit, cursor=cursor)
-        return JobPage(items=tuple(job_views(session, found)), next_cursor=next_cursor)
+        return JobPage(items=tuple(job_summaries(session, found)), next_cursor=next_cursor)
 
 
 @router.head("/{job_id}", include_in_schema=False)
@@ -103,12 +106,16 @@ def get_job(
     ] = None,
     if_match: Annotated[str | None, Header(description="An ETag: 412 if the job has another.", examples=['"5d41402a"'])] = None,
 ) -> Response:
-    """One job with its tasks and every attempt at them. Its ETag changes with its progress."""
+    """One job. Its tasks and the tries at them have pages of their own. Its ETag changes with its progress.
+
+    To follow a job, read its event stream instead of asking here again and again.
+    """
     with resources.database.reading() as session:
         body = job_detail(session, job_id).model_dump_json().encode()
-    headers = {"ETag": quoted(hashlib.sha256(body).hexdigest()), "Cache-Control": "no-cache"}
+    tag = quoted(hashlib.sha256(body).hexdigest())
+    headers = {"ETag": f"W/{tag}", "Cache-Control": "no-cache"}  # weak: the same whether compressed or not
     check_match(if_match, headers["ETag"])
-    if is_known(if_none_match, headers["ETag"]):
+    if is_known(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=JSON)
 

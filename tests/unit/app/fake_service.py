@@ -26,8 +26,16 @@ def job(state: str = "running", *, job_id: str = "J1", archive: bool = False) ->
         "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
         "progress": {"fraction": 0.5, "phases": []},
         "archive": size if archive else None,
-        "links": {"self": f"/v1/jobs/{job_id}", "events": f"/v1/jobs/{job_id}/events", "cancel": f"/v1/jobs/{job_id}/cancel"},
+        "links": {"self": f"/v1/jobs/{job_id}"}
+        | {name: f"/v1/jobs/{job_id}/{name}" for name in ("events", "cancel", "tasks", "attempts")},
     }
+
+
+def listed(job_id: str, state: str = "running") -> dict[str, Any]:
+    """A job as lists show it."""
+    shown = job(state, job_id=job_id)
+    spec = shown.pop("spec")
+    return shown | {name: spec[name] for name in ("dataset_uri", "backbone", "ipc", "priority")}
 
 
 class Service:

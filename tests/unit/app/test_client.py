@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -9,8 +10,10 @@ import pytest
 
 from app.client import ApiError, Client, DownloadCorrupt, ServiceUnreachable, TargetUnwritable, job_events
 from app.domain.errors import ArtifactNotReady
-from app.domain.job import JobState
-from tests.unit.app.fake_service import ARCHIVE, SHA256, SPEC, Answer, Service, job, refuses, says
+from app.domain.following import JobStatus
+from app.domain.job import JobState, Outcome, Phase
+from app.domain.views import ProgressView
+from tests.unit.app.fake_service import ARCHIVE, SHA256, SPEC, Answer, Service, job, listed, refuses, says
 
 
 class Broken(httpx.SyncByteStream):
@@ -136,18 +139,18 @@ def test_validating_stores_nothing_and_returns_the_defaults():
 
 
 def test_listing_follows_the_cursor_to_the_last_page():
-    first = says({"items": [job(job_id="C"), job(job_id="B")], "next_cursor": "after-B"})
-    service = Service(first, says({"items": [job(job_id="A")], "next_cursor": None}))
+    first = says({"items": [listed("C"), listed("B")], "next_cursor": "after-B"})
+    service = Service(first, says({"items": [listed("A")], "next_cursor": None}))
 
-    listed = [item.id for item in service.client().list(state=JobState.RUNNING)]
+    ids = [item.id for item in service.client().list(state=JobState.RUNNING)]
 
-    assert listed == ["C", "B", "A"]
+    assert ids == ["C", "B", "A"]
     assert [dict(request.url.params).get("cursor") for request in service.requests] == [None, "after-B"]
     assert {request.url.params["state"] for request in service.requests} == {"running"}
 
 
 def test_a_list_that_is_not_consumed_asks_for_no_further_page():
-    service = Service(says({"items": [job(job_id="B")], "next_cursor": "more"}))
+    service = Service(says({"items": [listed("B")], "next_cursor": "more"}))
 
     assert next(service.client().list()).id == "B"
     assert len(service.requests) == 1
@@ -175,19 +178,62 @@ def test_a_broken_event_stream_is_taken_up_behind_the_last_event():
     assert [request.headers.get("Last-Event-ID") for request in service.requests] == [None, "2", "3"]
 
 
-def test_waiting_shows_each_step_and_returns_the_ended_job():
-    states = iter(["queued", "running", "succeeded"])
+PROGRESS = b'event: progress\ndata: {"fraction": 0.5, "phases": []}\n\n'
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/events"):
-            return streams(event(1), event(2), event(3))(request)
-        return httpx.Response(200, json=job(next(states)))
 
-    seen: list[str] = []
-    ended = Service(answer).client().wait("J1", lambda shown: seen.append(shown.state))
+def happened(number: int, event_type: str, **body: str) -> bytes:
+    return f"id: {number}\nevent: {event_type}\ndata: {json.dumps(body)}\n\n".encode()
 
-    assert seen == ["queued", "running", "succeeded"]
+
+def test_waiting_follows_the_stream_and_asks_for_the_job_once_at_the_end():
+    story = (
+        happened(1, "job.queued"),
+        happened(2, "job.running"),
+        happened(3, "job.phase", phase="sampling"),
+        PROGRESS,
+        happened(4, "job.warning", code="low_coverage", message="noise"),
+        happened(5, "job.succeeded"),
+    )
+    service = Service(streams(*story), says(job("succeeded")))
+    seen: list[JobStatus] = []
+
+    ended = service.client().wait("J1", seen.append)
+
     assert ended.state is JobState.SUCCEEDED
+    running, half = JobStatus(JobState.RUNNING), ProgressView(fraction=0.5, phases=())
+    sampling = replace(running, phase=Phase.SAMPLING)
+    assert seen == [running, sampling, replace(sampling, progress=half), JobStatus(JobState.SUCCEEDED, None, half)]
+    assert [request.url.path for request in service.requests] == ["/v1/jobs/J1/events", "/v1/jobs/J1"]
+    assert service.requests[0].url.params["tasks"] == "false"
+
+
+def test_what_a_watcher_knows_outlives_a_broken_stream():
+    first = streams(happened(1, "job.running"), happened(2, "job.phase", phase="sampling"), broken=True)
+    service = Service(first, streams(PROGRESS, happened(9, "job.failed")), says(job("failed")))
+    seen: list[JobStatus] = []
+
+    service.client().wait("J1", seen.append)
+
+    assert (seen[2].phase, seen[2].progress.fraction, seen[3].state) == (Phase.SAMPLING, 0.5, JobState.FAILED)
+    assert service.requests[1].headers["Last-Event-ID"] == "2"
+
+
+def test_attempts_that_ended_badly_are_asked_for_by_their_outcomes():
+    attempt = {"kind": "sample", "ordinal": 3, "number": 1, "worker": "w", "started_at": "2026-01-01T00:00:00Z"}
+    first, rest = (
+        {"items": [attempt | {"number": number}], "next_cursor": cursor} for number, cursor in ((1, "1:T:1"), (2, None))
+    )
+    service = Service(says(first), says(rest))
+
+    found = list(service.client().attempts("J1", outcomes=(Outcome.FAILED, Outcome.EXPIRED)))
+
+    assert [one.number for one in found] == [1, 2]
+    assert service.requests[1].url.params.multi_items() == [
+        ("limit", "500"),
+        ("outcome", "failed"),
+        ("outcome", "expired"),
+        ("cursor", "1:T:1"),
+    ]
 
 
 def test_progress_without_an_id_does_not_move_the_place_to_resume_from():

@@ -170,7 +170,7 @@ def each(seconds):
 def test_a_stage_that_does_not_tick_is_stuck_and_its_lease_is_renewed_no_more(database, lease, hold):
     found: list[TimedOut] = []
     with hold(heartbeat_seconds=0.01, stall_seconds=each(0.1), on_stuck=found.append):
-        wait_until(lambda: found)
+        wait_until(lambda: found != [])
         expires_at = row_of(database, lease).lease_expires_at
         time.sleep(0.05)
         assert row_of(database, lease).lease_expires_at == expires_at

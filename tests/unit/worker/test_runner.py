@@ -454,6 +454,13 @@ def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
     assert "secret" not in message
 
 
+def waiting_for(event: threading.Event) -> Twist:
+    def twist(_work: Work) -> None:
+        assert event.wait(PATIENCE_SECONDS)
+
+    return twist
+
+
 def test_a_stuck_stage_is_recorded_as_a_timeout_its_task_tried_elsewhere_and_its_process_told_to_end(database, settings):
     limits = {"stall_seconds": dict.fromkeys(TaskKind, 0.1), "heartbeat_seconds": 0.02}
     service = Service(database, settings.model_copy(update=limits))
@@ -463,7 +470,7 @@ def test_a_stuck_stage_is_recorded_as_a_timeout_its_task_tried_elsewhere_and_its
     runner = Runner(
         database, service.bench, service.queue, name="gpu-7", stopping=service.stopping, stages=stages, on_stuck=stuck.set
     )
-    service.twist(PREPARE, lambda _work: stuck.wait())
+    service.twist(PREPARE, waiting_for(stuck))
     runner.run_one()
     assert stuck.is_set()
     (attempt,) = service.attempts(job_id, PREPARE)

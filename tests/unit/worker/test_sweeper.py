@@ -60,7 +60,12 @@ def test_rounds_and_what_they_ended_are_counted(database, settings):
     submitted(database)
     claimed(database, "dead", lease_seconds=LAPSED)
     telemetry = SweepTelemetry()
-    value = telemetry.registry.get_sample_value
+
+    def value(name: str, labels: dict[str, str] | None = None) -> float:
+        found = telemetry.registry.get_sample_value(name, labels)
+        assert found is not None
+        return found
+
     started = value("dapple_sweep_last_timestamp_seconds")
     with sweeping(database, settings, telemetry):
         wait_until(lambda: value("dapple_sweep_ended_total") == 1)

@@ -12,6 +12,8 @@ OPERATIONS = {
     "submit_job",
     "list_jobs",
     "get_job",
+    "list_tasks",
+    "list_attempts",
     "stream_job_events",
     "cancel_job",
     "delete_job",

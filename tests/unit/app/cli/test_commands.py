@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import main
 from app.cli.distil import FIELDS, requested
-from tests.unit.app.fake_service import ARCHIVE, Service, job, refuses, says
+from tests.unit.app.fake_service import ARCHIVE, Service, job, listed, refuses, says
 
 METRICS = {
     "evaluation": {
@@ -39,7 +39,7 @@ def ended_service(state: str = "succeeded", **changes: Any) -> Service:
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/events"):
-            return httpx.Response(200, text="id: 1\nevent: state\ndata: {}\n\n")
+            return httpx.Response(200, text=f"id: 1\nevent: job.{state}\ndata: {{}}\n\n")
         if request.url.path.endswith("/metrics"):
             return httpx.Response(200, json=METRICS)
         return httpx.Response(202 if request.method == "POST" else 200, json=ended)
@@ -250,10 +250,10 @@ def test_an_empty_list_of_jobs_says_so(capsys: pytest.CaptureFixture[str]):
 
 
 def test_listing_stops_at_the_limit(capsys: pytest.CaptureFixture[str]):
-    service = Service(says({"items": [job(job_id="C"), job(job_id="B"), job(job_id="A")], "next_cursor": "more"}))
+    service = Service(says({"items": [listed("C"), listed("B"), listed("A")], "next_cursor": "more"}))
 
     assert run(service, "jobs", "list", "--limit", "2", "--json") == 0
-    assert [listed["id"] for listed in json.loads(capsys.readouterr().out)] == ["C", "B"]
+    assert [shown["id"] for shown in json.loads(capsys.readouterr().out)] == ["C", "B"]
 
 
 def test_a_corrupt_download_is_exit_code_1_and_leaves_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

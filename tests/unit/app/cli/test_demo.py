@@ -1,12 +1,12 @@
 import httpx
 
 from app.cli.demo import SPEC, distilled
-from tests.unit.app.fake_service import Service, job
+from tests.unit.app.fake_service import Service, job, listed
 
 
 def key_after(*states: str) -> str:
     """The key the demo submits with, to a service that has jobs in these states."""
-    known = [job(state, job_id=f"J{number}") for number, state in enumerate(states)]
+    known = [listed(f"J{number}", state) for number, state in enumerate(states)]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/jobs":

@@ -1,21 +1,16 @@
 import io
-from datetime import UTC, datetime
 
 from rich.console import Console
 
 from app.cli.progress import JobProgress
+from app.domain.following import JobStatus
 from app.domain.job import JobState, Phase
-from app.domain.views import JobView, PhaseProgress, ProgressView
-from tests.unit.app.fake_service import SPEC, job
+from app.domain.views import PhaseProgress, ProgressView
 
 
-def sampling(done: int, total: int = 100) -> JobView:
+def sampling(done: int, total: int = 100) -> JobStatus:
     phase = PhaseProgress(phase=Phase.SAMPLING, tasks_done=0, tasks_total=1, done=done, total=total)
-    shown = JobView.model_validate(job())
-    progress = ProgressView(fraction=done / total, phases=(phase,))
-    started = datetime(2026, 1, 1, tzinfo=UTC)
-    changes = {"state": JobState.RUNNING, "phase": Phase.SAMPLING, "spec": SPEC, "progress": progress, "started_at": started}
-    return shown.model_copy(update=changes)
+    return JobStatus(JobState.RUNNING, Phase.SAMPLING, ProgressView(fraction=done / total, phases=(phase,)))
 
 
 def test_without_a_terminal_each_tenth_is_one_line():
