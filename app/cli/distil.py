@@ -40,7 +40,10 @@ def distil(
     dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.", show_default=False)],
     ipc: Annotated[int, typer.Option(help="Synthetic images per class.")] = 10,
     bandwidth: Annotated[
-        str | None, typer.Option(help="median, or a number above 0 in feature units; for rbf also several, as in 4,8,16.")
+        str | None,
+        typer.Option(
+            help="median, a multiple of it as in 0.5x, or a number in feature units; for rbf also several, as in 0.5x,1x,2x."
+        ),
     ] = None,
     kernel: Annotated[Kernel | None, typer.Option(help="Kernel on the backbone's features.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A name from `dapple backbones`.")] = None,

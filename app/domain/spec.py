@@ -274,10 +274,11 @@ class DistillationSpec(Part):
     kernel_bandwidth: Bandwidth = Field(
         default=None,
         validate_default=True,
-        description='The h of the kernel, in feature units: a number above 0, or "median": the median pairwise distance of '
-        "the real features at each timestep (the default). For `rbf` also a list of up to 16 numbers: the mean of the kernels "
-        "with each of them. Not for `linear` and `polynomial`, which have none.",
-        examples=[MEDIAN, 12.5, [4.0, 8.0, 16.0]],
+        description='The h of the kernel: "median", the median pairwise distance of the real features at each timestep (the '
+        'default); a multiple of it, as in "0.5x"; or a number above 0 in feature units, the same at every timestep. For `rbf` '
+        "also a list of up to 16 numbers and multiples: the mean of the kernels with each of them. Not for `linear` and "
+        "`polynomial`, which have none. A number far below the median distance (in the job's metrics) leaves no gradient.",
+        examples=[MEDIAN, "0.5x", 12.5, ["0.5x", "1x", "2x"]],
     )
     backbone: str = Field(
         default=DEFAULT_BACKBONE,

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worker.kernels.functions import Linear, MercerKernel, squared_distances
+from worker.kernels.functions import MercerKernel, MetricKernel
 
 
 def induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -19,8 +19,9 @@ def induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Ten
 def squared_induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """D_K(a, b)^2 = K(a,a) + K(b,b) - 2 K(a,b), clamped at 0. No metric: the triangle inequality needs the root.
 
-    Under the linear kernel |a - b|^2, computed as such: its norms may be far larger than its distances.
+    A kernel far wider than the distances, or features far longer, leave few digits of the difference; so a kernel that
+    knows its own distance is asked for it.
     """
-    if isinstance(kernel, Linear):
-        return squared_distances(a, b)
+    if isinstance(kernel, MetricKernel):
+        return kernel.squared_distance(a, b).clamp_min(0)
     return (kernel.diagonal(a)[:, None] + kernel.diagonal(b)[None, :] - 2 * kernel.gram(a, b)).clamp_min(0)

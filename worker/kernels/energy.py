@@ -17,8 +17,15 @@ def energy_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[T
 
 def mean_distance_within(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Mean of |x_i - x_j| over i != j; zero for a single point, which has no pair."""
-    n = len(x)
-    if n < 2:
-        return x.new_zeros(())
+    return _sum_of_distances(x) / max(1, len(x) * (len(x) - 1))
+
+
+def mean_distance_of_all_pairs(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Mean of |x_i - x_j| over all i and j, the n zeros of a point to itself among them."""
+    return _sum_of_distances(x) / len(x) ** 2
+
+
+def _sum_of_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Sum of |x_i - x_j| over all i and j; a point's distance from itself is 0 without rounding."""
     distances = euclidean_distances(x, x)
-    return (distances.sum() - distances.diagonal().sum()) / (n * (n - 1))
+    return distances.sum() - distances.diagonal().sum()

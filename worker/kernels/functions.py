@@ -25,6 +25,15 @@ class MercerKernel(Protocol):
         ...
 
 
+@runtime_checkable
+class MetricKernel(MercerKernel, Protocol):
+    """A kernel that knows its induced distance without subtracting nearly equal numbers."""
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        """K(a_i, a_i) + K(b_j, b_j) - 2 K(a_i, b_j) >= 0 for every pair, exact also where it is far smaller than K."""
+        ...
+
+
 @dataclass(frozen=True)
 class Linear:
     """K(a, b) = <a, b>. Not characteristic: it sees only the means of two sets. No bandwidth."""
@@ -34,6 +43,9 @@ class Linear:
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return a.square().sum(-1)
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        return squared_distances(a, b)
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,17 @@ class Polynomial:
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return (a.square().mean(-1) + 1) ** 3
 
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        """p^3 + q^3 - 2 c^3 = (p + q - 2 c) (u^2 + u c + c^2) + (3 / 2) u (p - q)^2, u = (p + q) / 2: no term is negative.
+
+        p, q and c are <a, a> / d + 1, <b, b> / d + 1 and <a, b> / d + 1, so p + q - 2 c = |a - b|^2 / d.
+        """
+        p, q = (a.square().mean(-1) + 1)[:, None], (b.square().mean(-1) + 1)[None, :]
+        nearness = squared_distances(a, b) / a.shape[1]
+        u = (p + q) / 2
+        c = u - nearness / 2
+        return nearness * (u * u + u * c + c * c) + 1.5 * u * (p - q) ** 2
+
 
 @dataclass(frozen=True)
 class RBF:
@@ -61,12 +84,13 @@ class RBF:
         require_bandwidth(self.bandwidth)
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        square = squared_distances(a, b)
-        h = within(square.dtype, self.bandwidth)
-        return torch.exp(square / (-2 * h * h))
+        return torch.exp(_minus_half_square(squared_distances(a, b), self.bandwidth))
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        return -2 * torch.expm1(_minus_half_square(squared_distances(a, b), self.bandwidth))
 
 
 @dataclass(frozen=True)
@@ -87,11 +111,14 @@ class RBFLadder:
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         square = squared_distances(a, b)
-        rungs = (within(square.dtype, h) for h in self.bandwidths)
-        return torch.stack([torch.exp(square / (-2 * h * h)) for h in rungs]).mean(0)
+        return torch.stack([torch.exp(_minus_half_square(square, h)) for h in self.bandwidths]).mean(0)
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        square = squared_distances(a, b)
+        return -2 * torch.stack([torch.expm1(_minus_half_square(square, h)) for h in self.bandwidths]).mean(0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +140,9 @@ class Laplacian:
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])
 
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        return -2 * torch.expm1(-euclidean_distances(a, b) / within(a.dtype, self.bandwidth))
+
 
 @dataclass(frozen=True)
 class InverseMultiquadric:
@@ -128,12 +158,14 @@ class InverseMultiquadric:
         require_bandwidth(self.bandwidth)
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        square = squared_distances(a, b)
-        h = within(square.dtype, self.bandwidth)
-        return (1 + square / (2 * h * h)).rsqrt()
+        return (1 - _minus_half_square(squared_distances(a, b), self.bandwidth)).rsqrt()
 
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         return torch.ones_like(a[:, 0])
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        """2 (1 - (1 + x)^(-1/2)) with x = |a - b|^2 / (2 h^2)."""
+        return -2 * torch.expm1(-torch.log1p(-_minus_half_square(squared_distances(a, b), self.bandwidth)) / 2)
 
 
 @dataclass(frozen=True)
@@ -144,7 +176,7 @@ class MeanOfTaps:
     not how they go together, so it is not characteristic.
     """
 
-    kernels: tuple[MercerKernel, ...]
+    kernels: tuple[MetricKernel, ...]
     widths: tuple[int, ...]
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -154,6 +186,10 @@ class MeanOfTaps:
     def diagonal(self, a: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         parts = zip(self.kernels, a.split(self.widths, 1), strict=True)
         return torch.stack([kernel.diagonal(part) for kernel, part in parts]).mean(0)
+
+    def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+        parts = zip(self.kernels, a.split(self.widths, 1), b.split(self.widths, 1), strict=True)
+        return torch.stack([kernel.squared_distance(*pair) for kernel, *pair in parts]).mean(0)
 
 
 def require_bandwidth(bandwidth: float) -> None:
@@ -165,6 +201,12 @@ def require_bandwidth(bandwidth: float) -> None:
 def within(dtype: torch.dtype, bandwidth: float) -> float:
     """The bandwidth, but not below the precision of `dtype`: 1 / h^2 would leave its range and gradients would be NaN."""
     return max(bandwidth, torch.finfo(dtype).eps)
+
+
+def _minus_half_square(square: Float[Tensor, "n m"], bandwidth: float) -> Float[Tensor, "n m"]:
+    """-square / (2 h^2)."""
+    h = within(square.dtype, bandwidth)
+    return square / (-2 * h * h)
 
 
 def euclidean_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

@@ -32,10 +32,14 @@ def told(**changes: Any) -> dict[str, str]:
         (
             {"kernel_bandwidth": -1},
             "kernel_bandwidth",
-            'must be a number above 0, "median", or for kernel rbf a list of numbers above 0',
+            'must be a number above 0, "median", a multiple of it such as "0.5x", or for kernel rbf a list of these',
         ),
         ({"kernel_bandwidth": []}, "kernel_bandwidth", "a list must have 1 to 16 bandwidths"),
-        ({"kernel_bandwidth": [1, True]}, "kernel_bandwidth", "every bandwidth of a list must be a number above 0"),
+        (
+            {"kernel_bandwidth": [1, True]},
+            "kernel_bandwidth",
+            'every bandwidth of a list must be a number above 0 or a multiple of the median such as "0.5x"',
+        ),
         (
             {"kernel": "laplacian", "kernel_bandwidth": [1, 2]},
             "kernel_bandwidth",

@@ -98,7 +98,15 @@ def test_distil_sends_only_what_was_asked_for():
 
 @pytest.mark.parametrize(
     ("text", "sent"),
-    [("median", "median"), ("4", 4.0), ("4,8.5,16", [4.0, 8.5, 16.0]), ("4,", [4.0, ""]), ("wide,4", ["wide", 4.0])],
+    [
+        ("median", "median"),
+        ("0.5x", "0.5x"),
+        ("4", 4.0),
+        ("4,8.5,16", [4.0, 8.5, 16.0]),
+        ("0.5x,4", ["0.5x", 4.0]),
+        ("4,", [4.0, ""]),
+        ("wide,4", ["wide", 4.0]),
+    ],
 )
 def test_a_comma_makes_a_list_of_bandwidths_and_words_are_left_to_the_service(text: str, sent: object):
     service = Service(says(job("queued"), 202))

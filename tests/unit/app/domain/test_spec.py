@@ -26,6 +26,46 @@ def test_a_bandwidth_is_a_number_above_0_or_median(bandwidth: object) -> None:
     assert faults(kernel_bandwidth=bandwidth) == ["kernel_bandwidth"]
 
 
+NO_MULTIPLES = [
+    "x",
+    "0x",
+    "-1x",
+    "+1x",
+    "1e400x",
+    "1e-400x",
+    "nanx",
+    "infx",
+    "nan",
+    "0.5",
+    "1_0x",
+    " 1x",
+    "1x\n",
+    "1xx",
+    "0.5X",
+]
+
+
+@pytest.mark.parametrize("bandwidth", [*NO_MULTIPLES, "\N{ARABIC-INDIC DIGIT THREE}x"])
+def test_a_multiple_of_the_median_is_a_number_above_0_and_an_x(bandwidth: str) -> None:
+    assert faults(kernel_bandwidth=bandwidth) == faults(kernel_bandwidth=["1x", bandwidth]) == ["kernel_bandwidth"]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("0.5x", "0.5x"),
+        ("0.50x", "0.5x"),
+        (".5x", "0.5x"),
+        ("2.x", "2x"),
+        ("1e2x", "100x"),
+        (["1x", 4, "2.0x"], ("1x", 4.0, "2x")),
+    ],
+)
+def test_a_multiple_of_the_median_is_stored_in_one_form(given: object, stored: object) -> None:
+    assert spec(kernel_bandwidth=given).kernel_bandwidth == stored
+    assert spec(kernel_bandwidth=given).digest == spec(kernel_bandwidth=stored).digest
+
+
 @pytest.mark.parametrize("bandwidth", [[], [0], [1, -1], [1, float("inf")], [1, 10**400], [True], ["median"], [[1]], [1] * 17])
 def test_a_list_of_bandwidths_holds_a_few_numbers_above_0(bandwidth: object) -> None:
     assert faults(kernel_bandwidth=bandwidth) == ["kernel_bandwidth"]
@@ -88,7 +128,7 @@ def test_arms_are_in_one_order_however_they_were_named() -> None:
     assert Evaluation.model_validate({"arms": ["full", "guided"]}).arms == (Arm.GUIDED, Arm.FULL)
 
 
-@pytest.mark.parametrize("bandwidth", [0.1, "median", [0.1, 7]])
+@pytest.mark.parametrize("bandwidth", [0.1, "median", "0.5x", [0.1, 7], ["0.5x", 7]])
 def test_a_spec_survives_storage(bandwidth: object) -> None:
     full = spec(evaluation={}, classes=["0", "1"], seed=2**63 - 1, kernel_bandwidth=bandwidth)
     assert DistillationSpec.model_validate(full.model_dump(mode="json")) == full

@@ -22,8 +22,31 @@ def test_it_scales_with_the_points_and_does_not_move_with_them():
     assert median_heuristic(3 * x + 100) == pytest.approx(3 * median_heuristic(x))
 
 
-def test_it_is_one_where_most_points_coincide():
-    assert median_heuristic(torch.ones(5, 3)) == 1.0
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3])
+def test_it_is_one_where_all_points_coincide(value, dtype):
+    assert median_heuristic(torch.full((7, 30), value, dtype=dtype)) == 1.0
+
+
+def test_points_that_differ_by_rounding_coincide():
+    x = 0.1 * torch.ones(9, 30)
+    assert median_heuristic(x * (1 + 1e-7 * noise(9, 30))) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_that_coincide_do_not_count_where_others_differ(dtype):
+    few = 10 * noise(4, 30, dtype=dtype)
+    many = torch.cat([few, few[:1].repeat(20, 1)])
+    to_first = pairwise(few)[:3]  # 21 points at the first, so 21 of each of its distances
+    expected = np.quantile(np.concatenate([np.repeat(to_first, 21), pairwise(few)[3:]]), 0.5, method="inverted_cdf")
+    assert median_heuristic(many) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("spread", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_points_close_together_far_from_the_origin_and_from_one_other_keep_their_distance(spread):
+    near = 30 * noise(1, 64) + spread * noise(40, 64, seed=1)
+    x = torch.cat([near, near[:1] + 100])
+    assert median_heuristic(x) == pytest.approx(np.quantile(pairwise(x.double()), 0.5, method="inverted_cdf"), rel=1e-3)
 
 
 def test_one_point_has_no_distance():

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from tests.unit.worker.kernels.every import DEFINITIONS, KERNELS, shuffled
+from tests.unit.worker.kernels.every import DEFINITIONS, KERNELS, WITH_BANDWIDTH, shuffled
 from tests.unit.worker.numbers import noise
 from worker.kernels.distances import induced_distance, squared_induced_distance
-from worker.kernels.functions import RBF, Linear
+from worker.kernels.functions import RBF, Linear, MeanOfTaps, Polynomial
 
 three_points = arrays(np.float64, (3, 3), elements=st.floats(-3, 3)).map(torch.from_numpy)
 
@@ -45,6 +45,49 @@ def test_it_is_the_root_of_what_the_definition_gives_for_every_pair(kernel, k):
     )
     assert torch.allclose(squared_induced_distance(kernel, a, b), squares)
     assert torch.allclose(induced_distance(kernel, a, b), squares.sqrt())
+
+
+def in_float64(kernel, a: Tensor, b: Tensor) -> Tensor:
+    """The squared distance from its definition, with digits enough for what float32 is asked below."""
+    a, b = a.double(), b.double()
+    return kernel.diagonal(a)[:, None] + kernel.diagonal(b)[None] - 2 * kernel.gram(a, b)
+
+
+@pytest.mark.parametrize("medians", [1.0, 300.0, 3000.0])
+@pytest.mark.parametrize("kernel", WITH_BANDWIDTH)
+def test_a_kernel_far_wider_than_the_distances_keeps_their_digits_and_those_of_the_gradient(kernel, medians):
+    a, b = noise(4, 16), noise(6, 16, seed=1)
+    wide = kernel(medians * 5.6)  # two of these points are about 5.6 apart
+    assert torch.allclose(squared_induced_distance(wide, a, b).double(), in_float64(wide, a, b), rtol=1e-4)
+    slopes = [
+        torch.autograd.grad(induced_distance(wide, x, y).sum(), x)[0].double()
+        for x, y in ((a.clone().requires_grad_(), b), (a.double().requires_grad_(), b.double()))
+    ]
+    assert (slopes[0] - slopes[1]).norm() < 1e-4 * slopes[1].norm()
+
+
+@pytest.mark.parametrize("kernel", [Polynomial(), MeanOfTaps((Polynomial(), RBF(1e4)), (32, 32))], ids=str)
+def test_features_far_longer_than_their_differences_keep_the_digits_of_a_distance(kernel):
+    near = 10 + noise(5, 64, dtype=torch.float64)
+    a, b = (near + 1e-2 * noise(5, 64, seed=seed, dtype=torch.float64) for seed in (1, 2))
+    exact = squared_induced_distance(kernel, a, b)
+    assert torch.allclose(exact, in_float64(kernel, a, b), rtol=1e-6)
+    assert torch.allclose(squared_induced_distance(kernel, a.float(), b.float()).double(), exact, rtol=1e-2)
+
+
+class Product:
+    """A kernel that does not know its distance."""
+
+    def gram(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b.T
+
+    def diagonal(self, a: Tensor) -> Tensor:
+        return a.square().sum(1)
+
+
+def test_a_kernel_that_does_not_know_its_distance_has_it_from_its_values():
+    a, b = noise(4, 3, dtype=torch.float64), noise(3, 3, seed=1, dtype=torch.float64)
+    assert torch.allclose(squared_induced_distance(Product(), a, b), squared_induced_distance(Linear(), a, b))
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)

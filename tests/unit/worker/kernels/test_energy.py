@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.unit.worker.kernels.every import shuffled
 from tests.unit.worker.numbers import central_differences, noise
-from worker.kernels.energy import energy_distance, mean_distance_within
+from worker.kernels.energy import energy_distance, mean_distance_of_all_pairs, mean_distance_within
 from worker.kernels.mmd import mmd2_unbiased
 
 
@@ -75,3 +75,10 @@ def test_equal_points_pull_at_nothing():
 
 def test_a_single_point_has_no_pairs():
     assert mean_distance_within(noise(1, 3)) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_mean_over_all_pairs_has_the_zeros_of_a_point_to_itself_in_it(n):
+    x, _ = sets(n=n)
+    written_out = sum(math.dist(p, q) for p in x.tolist() for q in x.tolist()) / n**2
+    assert mean_distance_of_all_pairs(x).item() == pytest.approx(written_out)
