@@ -7,9 +7,9 @@ from torch import Tensor
 
 from app.domain.spec import Distance, Guidance, Objective
 from worker.kernels.distances import induced_distance, squared_induced_distance
-from worker.kernels.energy import mean_distance_within
+from worker.kernels.energy import mean_distance_of_all_pairs
 from worker.kernels.functions import MercerKernel, euclidean_distances
-from worker.kernels.mmd import mean_of_pairs
+from worker.kernels.mmd import mean_of_all_pairs
 
 ObjectiveFunction = Callable[
     [MercerKernel, Float[Tensor, "n d"], Float[Tensor, "m d"]],
@@ -39,16 +39,21 @@ def mean_squared_induced_distance(
 
 
 def mmd(kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
-    """The unbiased MMD^2 of the two sets, up to the mean over pairs of real images, which has no gradient."""
-    return mean_of_pairs(kernel, synthetic) - 2 * kernel.gram(synthetic, real).mean()
+    """The MMD^2 of the two sets, a V-statistic, up to the mean over pairs of real images, which has no gradient.
+
+    The pairs j = k stay in: they make it a squared distance of mean embeddings, which has a minimum with every kernel. Without
+    them the repulsion of n images is n / (n - 1) too strong, and more than the attraction under a linear or very wide kernel.
+    """
+    return mean_of_all_pairs(kernel, synthetic) - 2 * kernel.gram(synthetic, real).mean()
 
 
 def energy(_kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
-    """The unbiased energy distance of the two sets, up to that of real images among themselves.
+    """The energy distance of the two sets, a V-statistic like `mmd`, up to that of real images among themselves.
 
-    A kernel is not asked: distances themselves are compared.
+    A kernel is not asked: distances themselves are compared. In one dimension the minimum lies at the quantiles (j - 1/2) / n
+    of the real images; without the pairs j = k it would lie at (j - 1) / (n - 1), the outermost images at the edge.
     """
-    return 2 * euclidean_distances(synthetic, real).mean() - mean_distance_within(synthetic)
+    return 2 * euclidean_distances(synthetic, real).mean() - mean_distance_of_all_pairs(synthetic)
 
 
 OBJECTIVES: dict[tuple[Objective, Distance], ObjectiveFunction] = {

@@ -8,13 +8,15 @@ from worker.kernels.functions import MercerKernel
 
 
 def herding_order(kernel: MercerKernel, synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> list[int]:
-    """Greedy kernel herding: the next image is argmax_x mean_i K(x, r_i) - sum_chosen K(x, s) / (chosen + 1).
+    """Greedy kernel herding: the next image makes the MMD^2 (V-statistic) of those chosen so far and itself the smallest.
 
-    Chen, Welling and Smola, UAI 2010, eq. 8, restricted to the given images; each is taken once.
+    argmax_x mean_i K(x, r_i) - (sum_chosen K(x, s) + K(x, x) / 2) / (chosen + 1): Chen, Welling and Smola, UAI 2010, eq. 8,
+    restricted to the given images, each taken once. They leave out K(x, x), which is the same for all x under the kernels of
+    a distance; under the others the longest feature vectors would come first.
     """
     attraction = kernel.gram(synthetic, real).mean(1)
     gram = kernel.gram(synthetic, synthetic)
-    repulsion = torch.zeros_like(attraction)
+    repulsion = kernel.diagonal(synthetic) / 2
     order: list[int] = []
     for taken in range(len(synthetic)):
         score = attraction - repulsion / (taken + 1)

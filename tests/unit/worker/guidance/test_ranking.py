@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.unit.worker.kernels.every import KERNELS
 from tests.unit.worker.numbers import noise
 from worker.guidance.ranking import herding_order
 from worker.kernels.functions import RBF, Linear
@@ -16,9 +17,14 @@ def test_every_image_has_one_place(kernel, n):
     assert sorted(herding_order(kernel, synthetic[:n], real)) == list(range(n))
 
 
-def test_the_first_image_is_the_nearest_to_the_mean_embedding():
-    alone = [mmd2_biased(KERNEL, one[None], real).item() for one in synthetic]
-    assert herding_order(KERNEL, synthetic, real)[0] == min(range(12), key=alone.__getitem__)
+@pytest.mark.parametrize("kernel", [*KERNELS[:2], KERNEL], ids=str)
+def test_every_image_is_the_best_one_to_add_to_those_before(kernel):
+    synthetic, real = 1.5 * noise(12, 3, dtype=torch.float64), 1 + noise(50, 3, seed=1, dtype=torch.float64)
+    order = herding_order(kernel, synthetic, real)
+    for taken in range(11):
+        left = order[taken:]
+        added = [mmd2_biased(kernel, synthetic[[*order[:taken], one]], real).item() for one in left]
+        assert added[0] == pytest.approx(min(added), rel=1e-9)
 
 
 def test_an_image_and_its_copy_are_kept_apart():
