@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from app.domain.spec import ScaleMode
@@ -27,6 +27,15 @@ def relative(gradient: Float[Tensor, "n c h w"], step: Float[Tensor, "n c h w"],
     """
     length = norms(step.double()) / norms(gradient.double()).clamp_min(torch.finfo(torch.float32).tiny)
     return (scale * length[:, None, None, None] * gradient).to(gradient.dtype)
+
+
+def without_effect(
+    guidance: Float[Tensor, "n c h w"], gradient: Float[Tensor, "n c h w"], step: Float[Tensor, "n c h w"]
+) -> Bool[Tensor, " n"]:
+    """Which images guidance leaves alone: their gradient is 0 or underflows, or rounding loses it beside the step."""
+    limits = torch.finfo(torch.float32)
+    vanished = norms(gradient.double()) < limits.tiny
+    return vanished | (norms(guidance.double()) < limits.eps * norms(step.double()))
 
 
 def norms(x: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:

@@ -18,6 +18,7 @@ from worker.guidance.ranking import herding_order
 from worker.kernels.distances import induced_distance
 from worker.sampling.denoise import features_of, parts_of, timestep_zero
 from worker.sampling.direction import Tap, Target
+from worker.sampling.guidance_record import median_distance, without_gradient
 from worker.sampling.guide import guide_for, tap_of
 from worker.sampling.sampler import OnStep, sample
 from worker.seeds import seed_of
@@ -30,13 +31,15 @@ class SampledClasses:
     """Columns with a row per image: `images` [n, h, w, c] uint8, `index` within its class, `seed`, `rank`, `distance`.
 
     `guidance_ratio` is |guidance| / |scheduler step| of each step; `references` say of each class what stood for it, and
-    `estimator_errors` what that was worth.
+    `estimator_errors` what that was worth. `median_distance` and `without_gradient` are those of `guidance_record`.
     """
 
     columns: dict[str, np.ndarray]
     guidance_ratio: list[float]
     references: list[dict[str, Any]]
     estimator_errors: list[dict[str, Any]]
+    median_distance: list[dict[str, Any]]
+    without_gradient: dict[str, Any]
 
 
 def sample_targets(
@@ -68,7 +71,14 @@ def sample_targets(
     }
     references = [{"class_name": target.class_name, **target.reference.about} for target in targets]
     errors = [] if guide is None else [asdict(error) for error in guide.estimator_errors]
-    return SampledClasses(columns, list(sampled.guidance_ratio), references, errors)
+    return SampledClasses(
+        columns,
+        list(sampled.guidance_ratio),
+        references,
+        errors,
+        median_distance=median_distance(guide),
+        without_gradient=without_gradient(guide, targets),
+    )
 
 
 def _decoded(backbone: Backbone, latents: Tensor, batch: int) -> np.ndarray:

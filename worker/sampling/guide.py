@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from app.domain.spec import DistillationSpec, Guidance, Objective
 from app.domain.taps import positions
 from worker.backbones.base import Backbone
 from worker.guidance.features import FeatureMap
-from worker.guidance.scale import SCALES
+from worker.guidance.scale import SCALES, without_effect
 from worker.sampling.direction import Direction, StepState, Tap, Target
-from worker.sampling.kernel_direction import EstimatorError, KernelDirection
+from worker.sampling.kernel_direction import EstimatorError, KernelDirection, MedianDistance
 from worker.sampling.mode_direction import ModeDirection
 
 
@@ -20,6 +20,7 @@ class Guide:
 
     def __init__(self, direction: Direction, guidance: Guidance) -> None:
         self.tap = direction.tap
+        self.without_gradient: list[Bool[Tensor, " n"]] = []
         self._direction = direction
         self._guidance = guidance
         self._scale = SCALES[guidance.scale_mode]
@@ -29,13 +30,21 @@ class Guide:
         """What the reference images were found to be worth so far, where there are probes."""
         return self._direction.estimator_errors if isinstance(self._direction, KernelDirection) else ()
 
+    @property
+    def median_distances(self) -> Sequence[MedianDistance]:
+        """The median distances between real features so far, where features are compared."""
+        return self._direction.median_distances if isinstance(self._direction, KernelDirection) else ()
+
     def active(self, step: int, steps: int) -> bool:
         """Whether step 0..steps-1 lies in the guided part of the trajectory."""
         return is_guided(self._guidance, step, steps)
 
     def guidance(self, state: StepState, step: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """What to add to the scheduler's `step` = x_{t-1} - x_t."""
-        return self._scale(self._direction(state), step, self._guidance.scale)
+        """What to add to the scheduler's `step` = x_{t-1} - x_t. Notes in `without_gradient` which images it leaves alone."""
+        gradient = self._direction(state)
+        guidance = self._scale(gradient, step, self._guidance.scale)
+        self.without_gradient.append(without_effect(guidance, gradient, step).cpu())
+        return guidance
 
 
 def guide_for(backbone: Backbone, spec: DistillationSpec, targets: Sequence[Target]) -> Guide | None:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from app.domain.spec import DistillationSpec
-from worker.guidance.kernel import kernel_for
+from worker.guidance.kernel import kernel_of, median_distances
 from worker.guidance.objectives import objective_for
-from worker.kernels.functions import MercerKernel
+from worker.kernels.functions import MercerKernel, MetricKernel
 from worker.sampling.direction import Pull, StepState, Tap, Target
 
 
@@ -28,12 +28,25 @@ class EstimatorError:
     cosine: float | None
 
 
+@dataclass(frozen=True)
+class MedianDistance:
+    """The median distance between the real features of a class at one timestep, in one block: the unit of "0.5x"."""
+
+    timestep: float
+    block: int
+    distance: float
+
+
 class KernelDirection:
-    """-grad_x of the objective, summed over the classes of a batch. `estimator_errors` grow where there are probes."""
+    """-grad_x of the objective, summed over the classes of a batch.
+
+    `median_distances` grow with every step and class, `estimator_errors` where there are probes.
+    """
 
     def __init__(self, spec: DistillationSpec, tap: Tap, targets: Sequence[Target]) -> None:
         self.tap = tap
         self.estimator_errors: list[EstimatorError] = []
+        self.median_distances: list[MedianDistance] = []
         self._spec = spec
         self._targets = targets
         self._objective = objective_for(spec.guidance)
@@ -49,13 +62,19 @@ class KernelDirection:
 
     def _downhill(self, synthetic: Tensor, target: Target, state: StepState) -> Tensor:
         real = target.reference.at(state.t)
-        kernel = kernel_for(self._spec, real, target.reference.widths)
+        kernel = self._kernel(real, target.reference.widths, state)
         estimate = self._minus_gradient(kernel, synthetic, real)
         everything = target.reference.probe_at(state.t)
         if everything is not None:
             exact = self._minus_gradient(kernel, synthetic, everything)
             self.estimator_errors.append(_error(target.class_name, state.t, estimate, exact))
         return estimate
+
+    def _kernel(self, real: Tensor, widths: tuple[int, ...], state: StepState) -> MetricKernel:
+        medians = median_distances(real, widths)
+        pairs = zip(self.tap.blocks, medians, strict=True)
+        self.median_distances += [MedianDistance(float(state.t), block, median) for block, median in pairs]
+        return kernel_of(self._spec, medians, widths)
 
     def _minus_gradient(self, kernel: MercerKernel, synthetic: Tensor, real: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -78,6 +97,13 @@ def _pulled(pull: Pull, downhill: Float[Tensor, "n d"]) -> Float[Tensor, "n c h 
 def _error(class_name: str, t: Tensor, estimate: Tensor, exact: Tensor) -> EstimatorError:
     if not (exact.any() and estimate.any()):
         return EstimatorError(float(t), class_name, None, None)
-    estimate, exact = estimate.double().flatten(), exact.double().flatten()  # squares of what a narrow kernel leaves may vanish
+    unit = exact.abs().max().double()  # a kernel that is nearly flat leaves numbers whose squares vanish
+    estimate, exact = estimate.double().flatten() / unit, exact.double().flatten() / unit
     relative = (estimate - exact).norm() / exact.norm()
-    return EstimatorError(float(t), class_name, float(relative), float(torch.cosine_similarity(estimate, exact, dim=0)))
+    return EstimatorError(float(t), class_name, float(relative), float(_direction(estimate) @ _direction(exact)))
+
+
+def _direction(v: Tensor) -> Tensor:
+    """v / |v|, also where the squares of v vanish or overflow. torch's cosine_similarity takes no norm below 1e-8."""
+    largest = v / v.abs().max()
+    return largest / largest.norm()

@@ -14,6 +14,7 @@ from app.domain.job import TaskKind
 from app.domain.spec import Arm
 from worker.archive.write import ArchiveContents, preview, write
 from worker.datasets.base import Dataset
+from worker.evaluation.guidance_report import fraction_without_gradient, guidance_vanished, median_distances
 from worker.evaluation.metrics import set_metrics
 from worker.evaluation.report import ArmResult, summarise
 from worker.stages.base import Bench, Done, Publication, Work, output_of
@@ -28,7 +29,9 @@ def package(work: Work, bench: Bench) -> Done:
     dataset = dataset_of(work, bench)
     samples = read_samples(bench, work.earlier[TaskKind.SAMPLE], Arm.GUIDED)
     report = report_of(work)
-    warnings = work.warnings
+    vanished = guidance_vanished(work.spec, guided_outputs(work))
+    own = [vanished] if vanished else []
+    warnings = (*work.warnings, *own)
     contents = ArchiveContents(
         spec=work.spec,
         classes=dataset.classes,
@@ -48,9 +51,9 @@ def package(work: Work, bench: Bench) -> Done:
     published = Publication(
         archive=bench.store.put(work.lease.output_prefix + archive.name, archive, "application/zip"),
         preview=bench.store.put(work.lease.output_prefix + picture.name, picture, "image/png"),
-        metrics=metrics_of(work, dataset, samples, report),
+        metrics=metrics_of(work, dataset, samples, report) | {"warnings": [asdict(one) for one in warnings]},
     )
-    return Done({"archive": published.archive.key}, publication=published)
+    return Done({"archive": published.archive.key}, publication=published, warnings=own)
 
 
 def report_of(work: Work) -> dict[str, Any] | None:
@@ -66,21 +69,27 @@ def metrics_of(
     work: Work, dataset: Dataset, samples: Mapping[str, np.ndarray], report: dict[str, Any] | None
 ) -> dict[str, Any]:
     """All numbers of the job: evaluation, set metrics on pixels, guidance strength per step, seconds per phase."""
-    guided = [output_of(task) for task in work.earlier[TaskKind.SAMPLE] if output_of(task)["arm"] == Arm.GUIDED]
+    guided = guided_outputs(work)
     return {
-        "warnings": [asdict(one) for one in work.warnings],
         "evaluation": report,
         "set": set_metrics(samples["images"], samples["label"], partial(_real_images, dataset)),
         "guidance": {
             "ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist(),
             "references": references([about for one in guided for about in one["references"]]),
             "estimator_error": estimator_error([error for one in guided for error in one["estimator_errors"]]),
+            "median_distance": median_distances(guided),
+            "without_gradient": fraction_without_gradient(work.spec, guided),
         },
         "dataset": {name: work.prepared[name] for name in ("train_images", "test_images", "bad_files")},
         "timings": {
             kind.phase.value: sum(output_of(task)["seconds"] for task in tasks) for kind, tasks in work.earlier.items()
         },
     }
+
+
+def guided_outputs(work: Work) -> list[Mapping[str, Any]]:
+    """Those of the sample tasks of the guided arm."""
+    return [output for task in work.earlier[TaskKind.SAMPLE] if (output := output_of(task))["arm"] == Arm.GUIDED]
 
 
 def _real_images(dataset: Dataset, label: int) -> np.ndarray:

@@ -47,6 +47,8 @@ def sample_classes(work: Work, bench: Bench) -> Done:
             "key": artifact.key,
             "guidance_ratio": sampled.guidance_ratio,
             "estimator_errors": sampled.estimator_errors,
+            "median_distance": sampled.median_distance,
+            "without_gradient": sampled.without_gradient,
             "references": sampled.references,
             "computed": computed(bench),
         },

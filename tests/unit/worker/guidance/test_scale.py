@@ -3,7 +3,7 @@ import torch
 
 from app.domain.spec import ScaleMode
 from tests.unit.worker.numbers import noise
-from worker.guidance.scale import SCALES, norms, paper, relative
+from worker.guidance.scale import SCALES, norms, paper, relative, without_effect
 
 SHAPE = (5, 2, 4, 4)
 
@@ -43,3 +43,17 @@ def test_a_vanishing_gradient_never_makes_a_longer_step_than_gamma_allows(size):
 
 def test_the_relative_scale_keeps_the_dtype():
     assert relative(noise(*SHAPE), noise(*SHAPE), 1.0).dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", ScaleMode)
+@pytest.mark.parametrize("size", [0.0, 1e-42])
+def test_a_gradient_of_zero_or_less_than_float32_can_tell_is_without_effect(size, mode):
+    gradient, step = noise(*SHAPE), noise(*SHAPE, seed=1)
+    gradient[2] *= size
+    assert without_effect(SCALES[mode](gradient, step, 0.8), gradient, step).tolist() == [False, False, True, False, False]
+
+
+def test_a_small_gradient_counts_as_long_as_it_moves_an_image():
+    gradient, step = 1e-20 * noise(*SHAPE), noise(*SHAPE, seed=1)
+    assert not without_effect(relative(gradient, step, 0.8), gradient, step).any()
+    assert without_effect(paper(gradient, step, 0.8), gradient, step).all()

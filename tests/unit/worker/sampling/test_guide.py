@@ -49,3 +49,15 @@ def test_the_direction_is_scaled():
     assert torch.equal(raw, torch.full_like(x, 6))
     relative = Guide(Straight(), Guidance(scale=0.5)).guidance(state, step)
     assert torch.allclose(norms(relative), 0.5 * norms(step))
+
+
+def test_images_without_a_gradient_are_noted_at_every_guided_step():
+    class Halfway(Straight):
+        def __call__(self, state):
+            return super().__call__(state) * torch.tensor([1.0, 0.0])[:, None, None, None]
+
+    guide = Guide(Halfway(), Guidance())
+    x = noise(2, 1, 4, 4)
+    for _ in range(3):
+        guide.guidance(StepState(x, torch.tensor(300), None, x), noise(2, 1, 4, 4, seed=1))
+    assert [images.tolist() for images in guide.without_gradient] == [[False, True]] * 3

@@ -9,10 +9,11 @@ from tests.unit.worker import tiny
 from tests.unit.worker.numbers import central_differences, noise
 from worker.guidance.kernel import kernel_for
 from worker.guidance.objectives import objective_for
+from worker.kernels.bandwidth import median_heuristic
 from worker.sampling.denoise import denoise, features_of
 from worker.sampling.direction import StepState
 from worker.sampling.guide import tap_of
-from worker.sampling.kernel_direction import KernelDirection
+from worker.sampling.kernel_direction import KernelDirection, _error
 
 T = torch.tensor(300)
 LABELS = [1, 1, 4, 4]
@@ -123,6 +124,28 @@ def test_a_probe_tells_what_the_reference_images_are_worth_and_moves_nothing(obj
     assert exact_one.cosine == pytest.approx(1)
     assert rough.relative_error is not None and rough.relative_error > 0.01
     assert rough.cosine is not None and rough.cosine < 0.9999
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-9, 1.0, 1e30])
+def test_the_cosine_of_two_gradients_does_not_depend_on_their_size(size):
+    v = noise(2, 5, dtype=torch.float64)
+    along = _error("1", T, (size * v).float(), (3 * size * v).float())
+    across = _error("1", T, size * torch.tensor([[1.0, 0.0]]), size * torch.tensor([[0.0, 1.0]]))
+    assert along.cosine == pytest.approx(1, abs=1e-6)
+    assert along.relative_error == pytest.approx(2 / 3, rel=1e-6)
+    assert (across.cosine, across.relative_error) == (pytest.approx(0), pytest.approx(2**0.5))
+
+
+@pytest.mark.parametrize("bandwidth", [2.0, "median", "0.5x"])
+def test_the_median_distance_of_every_class_and_block_is_noted(bandwidth):
+    one, direction, wanted = exact(Objective.MMD, "rbf", bandwidth, tap=(1, 3))
+    moved_by(one, direction, noise(4, 1, 4, 4, seed=9, dtype=torch.float64))
+    noted = [(median.timestep, median.block, median.distance) for median in direction.median_distances]
+    expected = []
+    for target in tiny.targets(one, wanted, (1, 4), REFERENCES):
+        parts = target.reference.at(T).split(target.reference.widths, 1)
+        expected += [(300.0, block, median_heuristic(part)) for block, part in zip((1, 3), parts, strict=True)]
+    assert noted == expected
 
 
 def test_a_kernel_too_narrow_to_move_anything_has_no_error_to_tell():

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from app.domain.job import TaskKind
+from app.domain.job import TaskKind, WarningCode
 from app.domain.spec import Arm
 from worker.stages.base import Publication
 from worker.stages.package import agreed, estimator_error, package
@@ -25,7 +25,7 @@ def packaged(job):
         for group in groups or (["7", "3"],):
             one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=group)
             one.finished[TaskKind.SAMPLE][-1].output["seconds"] = 1.0
-        done = one.run(package, TaskKind.PACKAGE)
+        done = one.done = one.run(package, TaskKind.PACKAGE)
         assert done.publication is not None
         return one, done.publication
 
@@ -75,6 +75,26 @@ def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
     metrics = json.loads(json.dumps(published.metrics, allow_nan=False))
     assert metrics["guidance"]["ratio_per_step"] == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
     assert metrics["evaluation"] is None
+
+
+def test_a_job_whose_guidance_vanished_says_so_in_metrics_manifest_and_card(packaged):
+    one, published = packaged(["7"], ["3"], kernel_bandwidth=1e-3)
+    (warning,) = one.done.warnings
+    assert warning.code is WarningCode.GUIDANCE_VANISHED
+    assert warning.message.startswith("8 of 8 guided steps had no gradient")
+    archive = opened(one, published)
+    assert published.metrics["warnings"] == [{"code": "guidance_vanished", "message": warning.message}]
+    assert json.loads(archive.read("manifest.json"))["warnings"] == [warning.message]
+    assert f"- {warning.message}\n" in archive.read("README.md").decode()
+    assert published.metrics["guidance"]["without_gradient"] == [1.0, 1.0]
+
+
+def test_a_guided_job_is_not_warned_and_has_its_distances(packaged):
+    one, published = packaged(["7"], ["3"], steps=3, guidance={"stop": 0.5})
+    assert (list(one.done.warnings), published.metrics["warnings"]) == ([], [])
+    guidance = json.loads(json.dumps(published.metrics, allow_nan=False))["guidance"]
+    assert guidance["without_gradient"] == [0.0, 0.0, None]
+    assert [(one["classes"], one["mean"] > 0) for one in guidance["median_distance"]] == [(2, True)] * 2
 
 
 def error(timestep, class_name, relative, cosine):
