@@ -69,7 +69,7 @@ def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Test accuracy per arm in percent, and by how many points the guided set is ahead of each other arm."""
-    table = _table("trained on", "images", "accuracy", "95 % interval", "guided is ahead by")
+    table = _table("trained on", "images", "accuracy ± sd", "95 % interval", "guided is ahead by")
     ahead = {difference["arm"]: difference for difference in evaluation["differences"]}
     for arm in evaluation["arms"]:
         lead = ahead.get(arm["arm"])
@@ -77,8 +77,8 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
             arm["arm"].replace("_", " "),
             f"{arm['images']:,}",
             _accuracy(arm),
-            _interval(arm["ci95"]),
-            f"{lead['mean']:+.1f} ({_interval(lead['ci95'])})" if lead else "",
+            _interval(arm["ci95"], without="one seed" if arm["sd"] is None else "no spread"),
+            f"{lead['mean']:+.1f} ({_interval(lead['ci95'], without='no interval')})" if lead else "",
             style="bold" if arm["arm"] == GUIDED else None,
         )
     return table
@@ -89,8 +89,8 @@ def _accuracy(arm: Mapping[str, Any]) -> str:
     return f"{arm['mean']:.1f}{spread} % (n={arm['n']})"
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "one seed"
+def _interval(bounds: tuple[float, float] | None, *, without: str) -> str:
+    return f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else without
 
 
 def _facts(job: JobDetail, failed: Sequence[AttemptView]) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,8 @@ distilled = ImageFolder("distilled/train")
 ```
 
 `train/metadata.parquet` has a row per image. `rank` orders the images of a class: those of rank below k are a smaller set of k
-images per class. `manifest.json` has the whole job, the versions that ran it, and the SHA-256 of every file.
+images per class, though a weaker one than a set made with k images per class. `manifest.json` has the whole job, the versions
+that ran it, and the SHA-256 of every file.
 """
 
 LIMITS = """\
@@ -52,7 +53,8 @@ LIMITS = """\
   people or things in the original.
 - A generative model can repeat its training images, and guidance pulls towards real ones: treat this set as no less
   sensitive than the original, whose licence and terms it may inherit.
-- The accuracies hold for one network and one training recipe; the intervals cover its training seeds, not other jobs.
+- The accuracies hold for this set, one network, one training recipe and one test split; the intervals cover its training
+  seeds, not the sets of other jobs.
 """
 
 
@@ -145,8 +147,14 @@ def _kernel(spec: DistillationSpec) -> str:
     if not spec.kernel.has_bandwidth:
         return f"{spec.kernel} kernel"
     if isinstance(spec.kernel_bandwidth, tuple):
-        return f"mean of {spec.kernel} kernels, bandwidths {', '.join(f'{h:g}' for h in spec.kernel_bandwidth)}"
-    return f"{spec.kernel} kernel, bandwidth {spec.kernel_bandwidth}"
+        return f"mean of {spec.kernel} kernels, bandwidths {', '.join(map(_bandwidth, spec.kernel_bandwidth))}"
+    return f"{spec.kernel} kernel, bandwidth {_bandwidth(spec.kernel_bandwidth)}"
+
+
+def _bandwidth(bandwidth: float | str | None) -> str:
+    if isinstance(bandwidth, str):
+        return f"{bandwidth.removesuffix('x')} x median" if bandwidth.endswith("x") else bandwidth
+    return f"{bandwidth:g}"
 
 
 def _report(summary: Mapping[str, Any] | None) -> str:
@@ -155,7 +163,7 @@ def _report(summary: Mapping[str, Any] | None) -> str:
     return f"""\
 ## Evaluation
 
-Accuracy on held-out real images in percent, after the last training iteration, protocol `{summary["protocol"]}`, mean and
+Accuracy on held-out real images in percent, after the last training iteration, protocol `{summary["protocol"]}`, as mean ±
 standard deviation over training seeds. No held-out image was seen by the sampling or by any training.
 
 {table(summary)}
@@ -164,10 +172,11 @@ standard deviation over training seeds. No held-out image was seen by the sampli
 
 def _row(arm: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
     spread = f" ± {arm['sd']:.1f}" if arm["sd"] is not None else ""
-    lead = f"{ahead['mean']:+.1f} ({_span(ahead['ci95'])})" if ahead else ""
-    cells = (arm["label"], f"{arm['images']:,}", f"{arm['mean']:.1f}{spread}", _span(arm["ci95"]), lead)
+    without = "one seed" if arm["sd"] is None else "no spread"
+    lead = f"{ahead['mean']:+.1f} ({_span(ahead['ci95'], without='no interval')})" if ahead else ""
+    cells = (arm["label"], f"{arm['images']:,}", f"{arm['mean']:.1f}{spread}", _span(arm["ci95"], without=without), lead)
     return f"| {' | '.join(cells)} |"
 
 
-def _span(interval: Sequence[float] | None) -> str:
-    return f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "one seed"
+def _span(interval: Sequence[float] | None, *, without: str) -> str:
+    return f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else without

@@ -1,7 +1,7 @@
 """How a synthetic set lies among the real images, in any feature space."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ Features = Float[Tensor, "n d"]
 RealFeatures = Float[Tensor, "m d"]
 
 
-def set_metrics(images: Pixels, labels: Int[np.ndarray, " n"], real: Callable[[int], RealPixels]) -> dict[str, float]:
+def set_metrics(images: Pixels, labels: Int[np.ndarray, " n"], real: Callable[[int], RealPixels]) -> dict[str, float | None]:
     """`class_metrics` on pixels in [0, 1], averaged over the classes with more than NEIGHBOURS real images; {} without any.
+
+    A metric that no class has is None.
 
     `real(label)` are the training images of a class, of which one is held at a time.
     """
@@ -32,19 +34,20 @@ def set_metrics(images: Pixels, labels: Int[np.ndarray, " n"], real: Callable[[i
         features = _rows(real(label))
         if len(features) > NEIGHBOURS:
             measured.append(class_metrics(_rows(images[labels == label]), features))
-    return {name: statistics.fmean(one[name] for one in measured) for name in measured[0]} if measured else {}
+    return {name: _mean([one[name] for one in measured]) for name in measured[0]} if measured else {}
 
 
-def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float]:
+def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float | None]:
     """All metrics of this module by name, for one class; `real` are its training images, more than NEIGHBOURS of them.
 
-    Distances are in units of the features. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where a nearest
+    Distances are in units of the features. `mmd2` (the unbiased estimate) and `diversity` compare pairs of synthetic images:
+    None for a single one. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where a nearest
     training image is sought: that is among all of them.
     """
     some = real[:: -(-len(real) // GRAM_LIMIT)]
     inside = in_neighbourhood(synthetic, some)
     return {
-        "mmd2": float(mmd2_unbiased(RBF(median_heuristic(some)), synthetic, some)),
+        "mmd2": mmd2(synthetic, some),
         "diversity": diversity(synthetic),
         "real_diversity": diversity(some),
         "density": float(inside.sum(1).double().mean()) / NEIGHBOURS,
@@ -54,9 +57,19 @@ def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float]:
     }
 
 
-def diversity(x: Features) -> float:
-    """The mean distance between two different rows; 0 for a single row."""
-    return float(torch.pdist(x).mean()) if len(x) > 1 else 0.0
+def mmd2(synthetic: Features, real: RealFeatures) -> float | None:
+    """The unbiased MMD^2 under the RBF kernel with the median bandwidth of `real`; None for a single synthetic image."""
+    return float(mmd2_unbiased(RBF(median_heuristic(real)), synthetic, real)) if len(synthetic) > 1 else None
+
+
+def diversity(x: Features) -> float | None:
+    """The mean distance between two different rows; None for a single row, which has no pair."""
+    return float(torch.pdist(x).mean()) if len(x) > 1 else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n m"]:

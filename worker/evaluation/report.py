@@ -10,6 +10,8 @@ from scipy import stats
 from app.domain.spec import Arm
 
 CONFIDENCE = 0.95
+NO_SPREAD = 1e-9  # points; values that differ by less are equal but for rounding
+SCOPE = "These intervals speak of this set and this test split, not of sets from other seeds."
 BASELINES = (Arm.RANDOM_REAL, Arm.KMEANS_REAL, Arm.UNGUIDED)
 LABELS = {
     Arm.RANDOM_REAL: "random real images",
@@ -37,8 +39,8 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
     """The report as JSON: per arm the mean, standard deviation and 95 % interval of the last-iteration accuracy and the mean
     of the best; how far the guided set is ahead of each other arm, paired by seed; and a verdict.
 
-    All in percent or percentage points; intervals and deviations are None for a single seed. They cover the training seeds,
-    each with its own draw of the real images, but no other generation seeds.
+    All in percent or percentage points. Deviations are None for a single seed, intervals also where all values are equal. They
+    cover the training seeds, each with its own draw of the real images: one generated set, one test split.
     """
     ordered = sorted(results, key=lambda result: list(Arm).index(result.arm))
     differences = _differences(ordered)
@@ -47,13 +49,16 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
         "unit": "percent",
         "arms": [_arm(result) for result in ordered],
         "differences": differences,
-        "verdict": _verdict(differences),
+        "verdict": _verdict(differences, max((len(result.accuracies) for result in results), default=0)),
     }
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean at CONFIDENCE; None for fewer than two values, which have none."""
-    if len(values) < 2:
+    """Student's t interval of the mean at CONFIDENCE; None for fewer than two values, or equal ones.
+
+    Accuracies are counts of a few hundred test images: two or three equal ones are chance, no proof that there is no spread.
+    """
+    if len(values) < 2 or max(values) - min(values) < NO_SPREAD:
         return None
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
     mean = float(np.mean(values))
@@ -88,16 +93,20 @@ def _difference(guided: ArmResult, other: ArmResult) -> dict[str, Any]:
     return {"arm": other.arm.value, "mean": float(np.mean(pairs)), "ci95": list(interval) if interval else None}
 
 
-def _verdict(differences: Sequence[Mapping[str, Any]]) -> str:
+def _verdict(differences: Sequence[Mapping[str, Any]], seeds: int) -> str:
     by_arm = {difference["arm"]: difference for difference in differences}
-    clauses = [_clause(by_arm[arm.value]) for arm in BASELINES if arm.value in by_arm]
-    return f"The guided set {'; it '.join(clauses)}." if clauses else "The guided set was not compared with a baseline."
+    compared = [by_arm[arm.value] for arm in BASELINES if arm.value in by_arm]
+    if not compared:
+        return "This set was not compared with a baseline."
+    clauses = "; it ".join(_clause(difference, seeds) for difference in compared)
+    return f"This set {clauses}." + (f" {SCOPE}" if any(difference["ci95"] for difference in compared) else "")
 
 
-def _clause(difference: Mapping[str, Any]) -> str:
+def _clause(difference: Mapping[str, Any], seeds: int) -> str:
     mean, interval, name = difference["mean"], difference["ci95"], LABELS[Arm(difference["arm"])]
     if interval is None:
-        return f"scores {mean:+.1f} points against {name} (one training seed, so chance is not ruled out)"
+        why = "one training seed" if seeds == 1 else f"the same in all {seeds} training seeds"
+        return f"scores {mean:+.1f} points against {name} ({why}, so chance is not ruled out)"
     span = f"95 % interval {interval[0]:+.1f} to {interval[1]:+.1f}"
     if interval[0] > 0:
         return f"beats {name} by {mean:.1f} points ({span})"

@@ -33,6 +33,12 @@ def test_the_size_category_follows_the_number_of_images(contents):
     [
         ({}, "| Guidance | mmd, rbf kernel, bandwidth median, scale 0.8 (relative) |"),
         ({"kernel_bandwidth": [4, 8.5]}, "| Guidance | mmd, mean of rbf kernels, bandwidths 4, 8.5, scale 0.8 (relative) |"),
+        ({"kernel_bandwidth": "0.5x"}, "| Guidance | mmd, rbf kernel, bandwidth 0.5 x median, scale 0.8 (relative) |"),
+        (
+            {"kernel_bandwidth": ["0.5x", 4]},
+            "| Guidance | mmd, mean of rbf kernels, bandwidths 0.5 x median, 4, scale 0.8 (relative) |",
+        ),
+        ({"kernel_bandwidth": 4}, "| Guidance | mmd, rbf kernel, bandwidth 4, scale 0.8 (relative) |"),
         ({"kernel": "polynomial"}, "| Guidance | mmd, polynomial kernel, scale 0.8 (relative) |"),
         (
             {"kernel": "laplacian", "guidance": {"objective": "induced-distance", "distance": "squared"}},
@@ -66,3 +72,14 @@ def test_warnings_stand_before_the_report(contents):
     text = card(contents(warnings=["48 of 50 guided steps had no gradient"]), ("a",))
     assert "\n\n## Warnings\n\n- 48 of 50 guided steps had no gradient\n\n" in text
     assert text.index("## Warnings") < text.index("95 % interval")
+
+
+def test_an_interval_that_is_not_there_is_no_range(contents):
+    equal = {"arm": "guided", "label": "guided", "mean": 97.0, "sd": 0.0, "ci95": None, "n": 2, "images": 6}
+    other = {"arm": "unguided", "label": "unguided", "mean": 95.0, "sd": 0.0, "ci95": None, "n": 2, "images": 6}
+    differences = [{"arm": "unguided", "mean": 2.0, "ci95": None}]
+    text = card(
+        contents(summary={"protocol": "small", "arms": [equal, other], "differences": differences, "verdict": ""}), ("a",)
+    )
+    assert "| guided | 6 | 97.0 ± 0.0 | no spread |  |" in text
+    assert "| unguided | 6 | 95.0 ± 0.0 | no spread | +2.0 (no interval) |" in text

@@ -21,8 +21,31 @@ def test_one_seed_has_no_interval_and_no_deviation():
 
 
 def test_differences_are_paired_by_seed():
-    summary = summarise("small", [result(Arm.GUIDED, 97, 93, 95), result(Arm.RANDOM_REAL, 95, 91, 93)])
-    assert summary["differences"] == [{"arm": "random_real", "mean": 2.0, "ci95": [2.0, 2.0]}]
+    summary = summarise("small", [result(Arm.GUIDED, 97, 93, 95), result(Arm.RANDOM_REAL, 95, 92, 92)])
+    half = 4.302653 / 3**0.5
+    assert summary["differences"] == [
+        {"arm": "random_real", "mean": 2.0, "ci95": [pytest.approx(2 - half, abs=1e-5), pytest.approx(2 + half, abs=1e-5)]}
+    ]
+
+
+@pytest.mark.parametrize("pairs", [((97.0, 95.0), (95.0, 93.0)), ((97.1, 95.1), (96.4, 94.4)), ((90.0, 80.0),) * 3])
+def test_equal_differences_have_no_interval_and_prove_nothing(pairs):
+    guided, other = zip(*pairs, strict=True)
+    summary = summarise("small", [result(Arm.GUIDED, *guided), result(Arm.RANDOM_REAL, *other)])
+    assert summary["differences"][0]["ci95"] is None
+    assert f"(the same in all {len(pairs)} training seeds, so chance is not ruled out)" in summary["verdict"]
+    assert "beats" not in summary["verdict"]
+
+
+def test_equal_accuracies_have_a_deviation_of_zero_and_no_interval():
+    arm = summarise("small", [result(Arm.GUIDED, 97.0, 97.0)])["arms"][0]
+    assert (arm["sd"], arm["ci95"]) == (0.0, None)
+
+
+def test_the_verdict_speaks_of_this_set():
+    verdict = summarise("small", [result(Arm.GUIDED, 97, 96.1), result(Arm.UNGUIDED, 90, 91)])["verdict"]
+    assert verdict.startswith("This set ")
+    assert verdict.endswith("speak of this set and this test split, not of sets from other seeds.")
 
 
 def test_arms_come_in_one_order_with_their_best_beside_the_headline():
