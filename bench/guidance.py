@@ -83,7 +83,7 @@ class Bench:
             "kernel_bandwidth": "median",
             "guidance": {"objective": "mmd" if guided else "none", "tap": TAP, "scale": 0.1},
             "sampling": {"scheduler": "ddim", "steps": self.steps, "cfg_scale": CFG_SCALE},
-            "reference": {"count": REFERENCES},
+            "reference": {"count": REFERENCES, "probes": True},
         }
         return DistillationSpec.model_validate(body)
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 POLL_SECONDS = 0.1  # between two tries of a lock that another process holds
 BEAT_SECONDS = 1.0  # between two signs of life of who holds one
 LIFELESS_SECONDS = 10.0  # without one, a holder is no longer waited for
+KEPT_SECONDS = 7 * 86400.0  # a scan of 1,000 classes may take days
 STRIPES = 256  # as many lock files and no more: keys share them by hash
 
 DAMAGE = (OSError, EOFError, KeyError, ValueError)  # what reading an entry raises that is not as it was made
@@ -30,6 +31,10 @@ log = structlog.get_logger()
 
 class DiskCache:
     """Entries are folders below `root`, each made once, whole or not at all, and never changed.
+
+    Keys with the same text before a `-` are one scan: entries that jobs need one after another, in the same order each time.
+    Of a scan larger than the cache, the least recently used entries are those needed next; so an entry is not evicted for a
+    newer one of its scan until nobody has used it for KEPT_SECONDS. The newer one then goes as soon as it has been opened.
 
     Every method may raise OSError, for a full disk or a folder that cannot be written: callers then do without. After each
     new entry the least recently used ones go until all together have at most `limit_bytes`; the new one stays even if it
@@ -106,14 +111,20 @@ class DiskCache:
             log.warning("cache.untidy", reason=str(error))
 
     def _make_room(self, newest: Path) -> None:
-        """Drop the least recently used entries until the rest is within the limit, but for `newest` and those under a lock."""
-        sizes = {entry: _size_bytes(entry) for entry in _by_last_use(self._entries)}
-        total = sum(sizes.values())
-        for entry, size_bytes in sizes.items():
-            if total <= self._limit_bytes:
+        """Drop the least recently used entries until the rest is within the limit, but for `newest` and those under a lock.
+
+        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself.
+        """
+        used_at = _by_last_use(self._entries)
+        kept = _kept_of_scan(used_at, newest)
+        leaving = [entry for entry in used_at if entry != newest and entry not in kept]
+        sizes = {entry: _size_bytes(entry) for entry in used_at}
+        excess = sum(sizes.values()) - self._limit_bytes
+        for entry in (*leaving, newest) if kept else leaving:
+            if excess <= 0:
                 return
-            if entry != newest and self._if_free(entry.name, self._drop, entry):
-                total -= size_bytes
+            if self._if_free(entry.name, self._drop, entry):
+                excess -= sizes.get(entry, 0)
 
     def _sweep(self) -> None:
         """Remove what killed processes left half made or half removed."""
@@ -214,13 +225,24 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
-def _by_last_use(entries: Path) -> list[Path]:
-    """The entries, the least recently used first; those that vanish meanwhile are left out."""
-    used: list[tuple[int, Path]] = []
+def _by_last_use(entries: Path) -> dict[Path, float]:
+    """When each entry was used, in seconds since the epoch, the least recently used first; those that vanish are left out."""
+    used_at: dict[Path, float] = {}
     for entry in entries.iterdir():
         with suppress(FileNotFoundError):
-            used.append((entry.stat().st_mtime_ns, entry))
-    return [entry for _, entry in sorted(used)]
+            used_at[entry] = entry.stat().st_mtime_ns / 1e9
+    return dict(sorted(used_at.items(), key=lambda item: item[1]))
+
+
+def _kept_of_scan(used_at: Mapping[Path, float], newest: Path) -> set[Path]:
+    """The other entries of the newest one's scan that were used within KEPT_SECONDS."""
+    scan, dash, _ = newest.name.partition("-")
+    since = time.time() - KEPT_SECONDS
+    return {
+        entry
+        for entry, at in used_at.items()
+        if dash and entry != newest and entry.name.startswith(scan + dash) and at >= since
+    }
 
 
 def _files(folder: Path) -> Iterator[Path]:

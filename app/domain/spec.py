@@ -5,7 +5,7 @@ import json
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 from app.domain.class_map import ClassLabel, ClassName
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
@@ -206,10 +206,16 @@ class Reference(Part):
         examples=[128],
     )
     selection: ReferenceSelection = Field(
-        default=ReferenceSelection.KMEANS,
-        description="`kmeans`: the real image nearest to each cluster centre. `random`: drawn by the class's name, so every "
-        "job has the same.",
-        examples=[ReferenceSelection.KMEANS],
+        default=ReferenceSelection.RANDOM,
+        description="`random`: drawn by the class's name, so every job has the same. `kmeans`: the real image nearest to each "
+        "cluster centre, for which up to 4,096 images of the class are read and encoded; on digits it gains nothing.",
+        examples=[ReferenceSelection.RANDOM],
+    )
+    probes: StrictBool = Field(
+        default=False,
+        description="Measure what the reference images are worth: at three timesteps, guidance by them against guidance by up "
+        "to 1,024 images of the class or twice the references (`guidance.estimator_error` in the metrics).",
+        examples=[False],
     )
 
 

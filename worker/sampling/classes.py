@@ -21,6 +21,7 @@ from worker.sampling.direction import Tap, Target
 from worker.sampling.guidance_record import median_distance, without_gradient
 from worker.sampling.guide import guide_for, tap_of
 from worker.sampling.sampler import OnStep, sample
+from worker.sampling.thumbnails import thumbnails
 from worker.seeds import seed_of
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class SampledClasses:
 
     `guidance_ratio` is |guidance| / |scheduler step| of each step; `references` say of each class what stood for it, and
     `estimator_errors` what that was worth. `median_distance` and `without_gradient` are those of `guidance_record`.
+    `thumbnails` are those of each class's latents.
     """
 
     columns: dict[str, np.ndarray]
@@ -40,6 +42,7 @@ class SampledClasses:
     estimator_errors: list[dict[str, Any]]
     median_distance: list[dict[str, Any]]
     without_gradient: dict[str, Any]
+    thumbnails: list[Tensor]
 
 
 def sample_targets(
@@ -78,6 +81,7 @@ def sample_targets(
         errors,
         median_distance=median_distance(guide),
         without_gradient=without_gradient(guide, targets),
+        thumbnails=[thumbnails(sampled.latents[target.rows]) for target in targets],
     )
 
 

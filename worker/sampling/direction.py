@@ -29,6 +29,11 @@ class Reference(Protocol):
         """Of the images themselves."""
         ...
 
+    @property
+    def thumbnails(self) -> Float[Tensor, "m k"]:
+        """Small copies of the images' latents."""
+        ...
+
     def at(self, t: Timestep) -> Float[Tensor, "m d"]:
         """Of the images noised to t."""
         ...

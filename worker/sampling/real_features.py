@@ -11,13 +11,14 @@ from torch import Tensor
 
 from app.domain.conditions import Condition
 from app.domain.errors import BackboneUnavailable
-from app.domain.spec import DistillationSpec, Features, ReferenceSelection
+from app.domain.spec import DistillationSpec, Features, Reference, ReferenceSelection
 from worker.backbones.base import Backbone, Conditions, Hidden, Timestep
 from worker.datasets.base import Indices, Split
 from worker.datasets.tensors import to_tensor
 from worker.guidance.features import FeatureMap, distance_error
 from worker.guidance.reference import candidates, choose, choose_at_random, drawn, noise
 from worker.sampling.denoise import timestep_zero
+from worker.sampling.thumbnails import thumbnails
 
 PROBES = 3  # timesteps at which the whole class is looked at
 PROBE_IMAGES = 1024  # of a larger class as many, drawn by seed; twice the references, if that is more
@@ -76,18 +77,22 @@ class RealFeatures:
         for t in self.probe_timesteps:
             yield self._features(self._probed, t, self._noise(self._probed, t, use="probe-noise"))
 
+    def thumbnails(self) -> Float[Tensor, "m k"]:
+        """Those of the reference images."""
+        return thumbnails(self._references)
+
     @property
     def reference_count(self) -> int:
-        return min(len(self.of.split), self.spec.reference.count)
+        return references_of(self.spec.reference, len(self.of.split))
 
     @property
     def probe_count(self) -> int:
-        return min(len(self.of.split), max(PROBE_IMAGES, 2 * self.reference_count)) if self.probe_timesteps else 0
+        return probed_of(self.spec.reference, len(self.of.split)) if self.timesteps else 0
 
     @property
     def probe_timesteps(self) -> Sequence[Timestep]:
-        """PROBES of the timesteps; none where the reference images are the whole class."""
-        return spread(self.timesteps, PROBES) if self.reference_count < len(self.of.split) else ()
+        """PROBES of the timesteps; none unless asked for, and where the reference images are the whole class."""
+        return spread(self.timesteps, PROBES) if self.probe_count else ()
 
     def widths(self) -> tuple[int, ...]:
         """How many columns of the features each tap has."""
@@ -167,6 +172,17 @@ class RealFeatures:
                 x = self.backbone.add_noise(x, eps[start : start + self.batch].to(x), t)
             yield self.backbone.hidden(x, t, self.of.conditions.repeat(len(x)), taps or self.taps)
             self.tick()
+
+
+def references_of(reference: Reference, images: int) -> int:
+    """How many of a class's images stand for it."""
+    return min(images, reference.count)
+
+
+def probed_of(reference: Reference, images: int) -> int:
+    """How many of a class's images show what its references are worth; 0 where these are all, or where nobody asked."""
+    asked = reference.probes and images > reference.count
+    return min(images, max(PROBE_IMAGES, 2 * reference.count)) if asked else 0
 
 
 def spread(timesteps: Sequence[Timestep], count: int) -> Sequence[Timestep]:

@@ -22,9 +22,10 @@ from worker.guidance.reference import candidates
 from worker.sampling.blocks import Blocks, Exact, gather, load, save
 from worker.sampling.real_features import ClassImages, RealFeatures, Tick, encoded
 
-FORMAT = 1  # raised when the numbers or the files change their meaning: older entries are then no longer found
+FORMAT = 2  # raised when the numbers or the files change their meaning: older entries are then no longer found
 LIBRARIES = ("torch", "diffusers", "transformers", "scikit-learn", "pillow")
-ABOUT, FEATURES, PROBED, MODES = "about.json", "features", "probes", "modes.npy"
+ABOUT, FEATURES, PROBED, THUMBNAILS, MODES = "about.json", "features", "probes", "thumbnails.npy", "modes.npy"
+SCAN_DIGITS = 16
 
 Found = TypeVar("Found")
 
@@ -35,8 +36,9 @@ log = structlog.get_logger()
 class ReferenceFeatures:
     """Features of the m reference images of a class at each timestep, and of up to PROBE_IMAGES of all at a few of them.
 
-    `widths`: how many columns each tap has. `about` can be written as JSON: `images` of the class, `references`, `probed`,
-    `widths`, `bytes`, `projection_error_mean` and `projection_error_max` (relative, of distances; None without a projection).
+    `thumbnails` are the reference images' own. `widths`: how many columns each tap has. `about` can be written as JSON:
+    `images` of the class, `references`, `probed`, `widths`, `bytes`, `projection_error_mean` and `projection_error_max`
+    (relative, of distances; None without a projection).
     """
 
     widths: tuple[int, ...]
@@ -47,6 +49,7 @@ class ReferenceFeatures:
     probe_timesteps: tuple[int | float, ...]
     features: Blocks
     probes: Blocks
+    thumbnails: Float[Tensor, "m k"]
 
     def at(self, t: Timestep) -> Float[Tensor, "m d"]:
         """phi(x_t^i, t, c) of the reference images (DAP, eq. 8). Raises ValueError for a timestep that was not asked for."""
@@ -85,13 +88,15 @@ def reference_features(
     """
     real = RealFeatures(spec, backbone, of, tuple(timesteps), tuple(taps), batch, tick)
     if cache is None:
-        return _result(real, _about(real), Exact(list(real.references())), Exact(list(real.probes())))
+        return _result(real, _about(real), Exact(list(real.references())), Exact(list(real.probes())), real.thumbnails())
     return _cached(
         cache,
         features_key(spec, backbone, of, timesteps, taps, batch),
         make=lambda folder: _write(real, folder),
         opened=lambda folder: _open(real, folder),
-        without=lambda: _result(real, _about(real), gather(real.references()), gather(real.probes())),
+        without=lambda: _result(
+            real, _about(real), gather(real.references()), gather(real.probes()), _halved(real.thumbnails())
+        ),
         tick=tick,
     )
 
@@ -122,38 +127,38 @@ def class_modes(
 def features_key(
     spec: DistillationSpec, backbone: Backbone, of: ClassImages, timesteps: Sequence[Timestep], taps: Sequence[int], batch: int
 ) -> str:
-    """SHA-256 of all that the features depend on: not IPC, kernel, objective, scale, or the job's seed."""
+    """SHA-256 of all that the features depend on: not IPC, kernel, objective, scale, or the job's seed.
+
+    Before it, digits that all classes of a dataset share: a job reads these one after another, as a scan (see DiskCache).
+    """
     guidance, reference = spec.guidance, spec.reference
-    return _digest(
-        _identity(backbone, of, batch)
-        | {
-            "kind": "features",
-            "condition": of.condition,
-            "taps": list(taps),
-            "features": guidance.features,
-            "projection": guidance.projection if guidance.features is Features.PROJECTED else None,
-            "reference": [reference.count, reference.selection],
-            "timesteps": [t.item() for t in timesteps],
-        }
-    )
+    of_all = _shared_identity(backbone, of.digest, batch) | {
+        "kind": "features",
+        "taps": list(taps),
+        "features": guidance.features,
+        "projection": guidance.projection if guidance.features is Features.PROJECTED else None,
+        "reference": [reference.count, reference.selection, reference.probes],
+        "timesteps": [t.item() for t in timesteps],
+    }
+    of_class = of_all | {"class": of.class_name, "images": of.split.names, "condition": of.condition}
+    return f"{_digest(of_all)[:SCAN_DIGITS]}-{_digest(of_class)}"
 
 
 def modes_key(spec: DistillationSpec, backbone: Backbone, of: ClassImages, batch: int) -> str:
     """SHA-256 of all that the modes depend on."""
-    return _digest(_identity(backbone, of, batch) | {"kind": "modes", "count": spec.ipc})
+    identity = _shared_identity(backbone, of.digest, batch)
+    return _digest(identity | {"class": of.class_name, "images": of.split.names, "kind": "modes", "count": spec.ipc})
 
 
-def _identity(backbone: Backbone, of: ClassImages, batch: int) -> dict[str, Any]:
-    """What the latents of a class's images follow from; the names tell which of them are for training."""
+def _shared_identity(backbone: Backbone, dataset_digest: str, batch: int) -> dict[str, Any]:
+    """What the latents of a class's images follow from, beside its name and theirs: these say which are for training."""
     return {
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "revision": backbone.revision,
         "dtypes": [str(backbone.dtype), str(backbone.latent_dtype)],
         "computed": [backbone.device.type, torch.get_num_threads(), backbone.compiled, batch],
-        "dataset": of.digest,
-        "class": of.class_name,
-        "images": of.split.names,
+        "dataset": dataset_digest,
     }
 
 
@@ -184,6 +189,7 @@ def _write(real: RealFeatures, folder: Path) -> None:
     about["exponents"] = save(folder, FEATURES, real.references(), len(real.timesteps) + 1)
     if real.probe_timesteps:
         about["probe_exponents"] = save(folder, PROBED, real.probes(), len(real.probe_timesteps))
+    np.save(folder / THUMBNAILS, real.thumbnails().half().numpy(), allow_pickle=False)
     (folder / ABOUT).write_text(json.dumps(about))
 
 
@@ -193,7 +199,20 @@ def _open(real: RealFeatures, folder: Path) -> ReferenceFeatures:
     width = sum(about["widths"])
     features = load(folder, FEATURES, exponents, about["references"], width)
     probes = load(folder, PROBED, probe_exponents, about["probed"], width) if probe_exponents else gather(())
-    return _result(real, about, features, probes)
+    return _result(real, about, features, probes, _thumbnails(folder, about["references"]))
+
+
+def _halved(small: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
+    """What a file of float16 gives back."""
+    return small.half().float()
+
+
+def _thumbnails(folder: Path, rows: int) -> Float[Tensor, "m k"]:
+    """Raises OSError, EOFError or ValueError if the file is not whole."""
+    stored = np.load(folder / THUMBNAILS, allow_pickle=False)
+    if stored.dtype != np.float16 or len(stored) != rows:
+        raise ValueError(f"{THUMBNAILS} holds {stored.dtype} {stored.shape}")
+    return torch.from_numpy(stored).float()
 
 
 def _about(real: RealFeatures) -> dict[str, Any]:
@@ -208,14 +227,17 @@ def _about(real: RealFeatures) -> dict[str, Any]:
     }
 
 
-def _result(real: RealFeatures, about: Mapping[str, Any], features: Blocks, probes: Blocks) -> ReferenceFeatures:
+def _result(
+    real: RealFeatures, about: Mapping[str, Any], features: Blocks, probes: Blocks, small: Float[Tensor, "m k"]
+) -> ReferenceFeatures:
     return ReferenceFeatures(
         widths=tuple(about["widths"]),
-        about=dict(about) | {"bytes": features.size_bytes + probes.size_bytes},
+        about=dict(about) | {"bytes": features.size_bytes + probes.size_bytes + small.numel() * np.dtype(np.float16).itemsize},
         device=real.backbone.device,
         dtype=real.backbone.latent_dtype,
         timesteps=tuple(t.item() for t in real.timesteps),
         probe_timesteps=tuple(t.item() for t in real.probe_timesteps),
         features=features,
         probes=probes,
+        thumbnails=small,
     )

@@ -1,12 +1,14 @@
 """Read the dataset, check it against the spec and the backbone, and plan the rest of the job."""
 
-from collections.abc import Iterable
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice
 
 from app.domain.conditions import condition_of
 from app.domain.dataset_uri import parse
 from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
 from app.domain.fit import MOST_NAMED, class_problems, missing_classes, model_problems
+from app.domain.job import JobWarning, WarningCode
 from app.domain.model import schedulers_of
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
@@ -14,6 +16,7 @@ from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset, require_images
 from worker.datasets.cache import Source
 from worker.datasets.load import select
+from worker.sampling.footprint import class_bytes
 from worker.stages.base import Bench, Done, Work
 
 
@@ -28,6 +31,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     _check_longest_prompt(work.spec, dataset, backbone)
     require_images(dataset, least_images(work.spec))
     _check_test_split(work.spec, dataset)
+    needed = class_bytes(work.spec, backbone, dataset)
     output = {
         "classes": list(dataset.classes),
         "dataset_digest": dataset.digest,
@@ -35,9 +39,29 @@ def prepare(work: Work, bench: Bench) -> Done:
         "test_images": len(dataset.test),
         "bad_files": list(dataset.bad_files),
         "backbone_revision": backbone.revision,
+        "feature_bytes": sum(needed),
         "scheduler": work.spec.sampling.scheduler or schedulers_of(backbone.flow)[0],
     }
-    return Done(output, then=later_tasks(work.spec, dataset.classes))
+    return Done(
+        output, then=later_tasks(work.spec, dataset.classes), warnings=cache_warnings(needed, bench.settings.cache_bytes)
+    )
+
+
+def cache_warnings(needed: Sequence[int], cache_bytes: int) -> list[JobWarning]:
+    """One if the features of all classes, of these sizes in bytes, do not fit into the cache."""
+    if sum(needed) <= cache_bytes:
+        return []
+    fitting = bisect_right(list(accumulate(needed)), cache_bytes)
+    told = (
+        f"the features of the real images take {gib(sum(needed))}, and the cache of this worker keeps {gib(cache_bytes)}: "
+        f"those of {fitting:,} of {len(needed):,} classes stay, the rest are computed whenever they are needed. Raise "
+        "DAPPLE_CACHE_BYTES on the workers, or lower reference.count, guidance.projection or sampling.steps"
+    )
+    return [JobWarning(WarningCode.CACHE_TOO_SMALL, told)]
+
+
+def gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.3g} GiB"
 
 
 def source(work: Work, bench: Bench) -> Source:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from filelock import FileLock
 
 from tests.unit.worker.file_limit import no_file_longer_than
 from tests.waiting import wait_until
-from worker.disk_cache import STRIPES, DiskCache
+from worker.disk_cache import KEPT_SECONDS, STRIPES, DiskCache
 
 ROOT = Path(__file__).parents[3]
 PLENTY = 1 << 30
@@ -159,6 +160,44 @@ def test_an_entry_beyond_the_limit_stays_until_the_next_one_comes(tmp_path):
     assert entries(tmp_path) == ["large"]
     cache.get("small", file_of(1), go_on)
     assert entries(tmp_path) == ["small"]
+
+
+def scanned(cache, keys):
+    """The entries that had to be made."""
+    made = []
+    for key in keys:
+        cache.get(key, lambda folder, key=key: (made.append(key), file_of(KIB)(folder)), go_on)
+    return made
+
+
+def test_of_a_scan_larger_than_the_cache_what_fits_is_kept_and_found_again(tmp_path):
+    cache, keys = DiskCache(tmp_path, 3 * KIB), [f"s-{number}" for number in range(8)]
+    assert scanned(cache, keys) == keys
+    assert entries(tmp_path) == ["s-0", "s-1", "s-2"]
+    assert scanned(cache, keys) == keys[3:]
+    assert unfinished(tmp_path) == []
+
+
+def test_what_a_scan_has_no_room_for_can_still_be_read(tmp_path):
+    cache = DiskCache(tmp_path, KIB)
+    cache.get("s-0", file_of(KIB), go_on)
+    assert cache.read("s-1", file_of(KIB, b"y"), content, go_on) == b"y" * KIB
+    assert entries(tmp_path) == ["s-0"]
+
+
+def test_a_scan_takes_the_room_of_other_scans_and_of_single_entries(tmp_path):
+    cache = DiskCache(tmp_path, 3 * KIB)
+    scanned(cache, ["r-0", "r-1", "single", "s-0", "s-1", "s-2", "s-3"])
+    assert entries(tmp_path) == ["s-0", "s-1", "s-2"]
+
+
+def test_what_nobody_has_used_for_long_makes_room_for_its_own_scan(tmp_path):
+    cache = DiskCache(tmp_path, 2 * KIB)
+    scanned(cache, ["s-0", "s-1"])
+    long_ago = time.time() - 2 * KEPT_SECONDS
+    os.utime(tmp_path / "entries" / "s-0", (long_ago, long_ago))
+    scanned(cache, ["s-2"])
+    assert entries(tmp_path) == ["s-1", "s-2"]
 
 
 def test_an_entry_under_its_lock_is_not_evicted(tmp_path):

@@ -15,6 +15,7 @@ from worker.sampling.denoise import features_of
 from worker.sampling.direction import Target
 from worker.sampling.guide import Guide, guide_for, tap_of
 from worker.sampling.sampler import sample
+from worker.sampling.thumbnails import thumbnails
 from worker.seeds import generator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -109,6 +110,10 @@ class RealLatents:
     @property
     def clean(self) -> Tensor:
         return features_of(self._one, self._latents, torch.zeros((), dtype=torch.int64), self._repeated, self._tap)
+
+    @property
+    def thumbnails(self) -> Tensor:
+        return thumbnails(self._latents)
 
     def at(self, t: Tensor) -> Tensor:
         eps = noise(self._latents.shape, self._class_name, t.item()).to(self._latents)

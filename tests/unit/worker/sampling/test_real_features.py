@@ -39,7 +39,7 @@ def test_probes_are_spread_evenly(n, positions):
 def test_nothing_larger_than_a_batch_is_computed_and_each_batch_ticks(batch):
     ticks = []
     backbone = Formula()
-    work = real(backbone, class_images(), batch=batch, tick=lambda: ticks.append(0), reference={"count": 7})
+    work = real(backbone, class_images(), batch=batch, tick=lambda: ticks.append(0), reference={"count": 7, "probes": True})
     blocks = [*work.references(), *work.probes()]
     assert [len(block) for block in blocks] == [7] * 4 + [20] * 3
     assert max(backbone.passes + backbone.encoded) <= batch
@@ -53,7 +53,7 @@ def test_features_do_not_depend_on_the_batch():
 
 def test_each_image_is_encoded_once_for_the_choice_the_references_and_the_probes():
     backbone = Formula()
-    work = real(backbone, class_images(), reference={"count": 7, "selection": "kmeans"})
+    work = real(backbone, class_images(), reference={"count": 7, "selection": "kmeans", "probes": True})
     for _ in (*work.references(), *work.probes(), work.projection_error(), work.widths()):
         pass
     assert sum(backbone.encoded) == 20
@@ -76,10 +76,15 @@ def test_the_references_are_those_that_are_chosen_and_their_noise_is_kept(select
 
 @pytest.mark.parametrize("count", [20, 30])
 def test_a_class_that_is_its_own_reference_has_no_probes(count):
-    work = real(Formula(), class_images(), reference={"count": count})
+    work = real(Formula(), class_images(), reference={"count": count, "probes": True})
     assert [len(block) for block in work.references()] == [20] * 4
     assert work.reference_count == 20
     assert work.probe_count == 0
+    assert list(work.probes()) == []
+
+
+def test_a_class_is_probed_only_where_a_job_asks():
+    work = real(Formula(), class_images(), reference={"count": 7})
     assert list(work.probes()) == []
 
 
@@ -90,7 +95,7 @@ def test_two_images_are_enough():
 
 
 def test_without_timesteps_there_are_clean_features_only():
-    work = real(Formula(), class_images(), timesteps=[], reference={"count": 7})
+    work = real(Formula(), class_images(), timesteps=[], reference={"count": 7, "probes": True})
     assert [len(block) for block in work.references()] == [7]
     assert list(work.probes()) == []
 
@@ -100,7 +105,7 @@ def test_without_timesteps_there_are_clean_features_only():
 )
 def test_a_class_of_any_size_costs_no_more_than_its_candidates_and_probes(selection, most):
     of, read = many_images(50_000)
-    work = real(Formula(), of, timesteps=STEPS[:1], batch=512, reference={"count": 8, "selection": selection})
+    work = real(Formula(), of, timesteps=STEPS[:1], batch=512, reference={"count": 8, "selection": selection, "probes": True})
     assert [len(block) for block in work.references()] == [8, 8]
     assert [len(block) for block in work.probes()] == [PROBE_IMAGES]
     assert PROBE_IMAGES <= sum(read) <= most
@@ -108,7 +113,7 @@ def test_a_class_of_any_size_costs_no_more_than_its_candidates_and_probes(select
 
 def test_probes_have_noise_of_their_own():
     backbone = Formula()
-    work = real(backbone, class_images(), batch=100, reference={"count": 19})
+    work = real(backbone, class_images(), batch=100, reference={"count": 19, "probes": True})
     (at_900, *_), (probed, *_) = work.references(), work.probes()
     images = encoded(backbone, work.of.split, range(20), batch=20, tick=lambda: None)
     eps = reference.noise(images.shape, "cat", 900, use="probe-noise")

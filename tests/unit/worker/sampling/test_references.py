@@ -39,7 +39,7 @@ def refuse(_positions):
 
 
 def spec(**fields):
-    return tiny.spec(**{"reference": {"count": EVERY}} | fields)
+    return tiny.spec(**{"reference": {"count": EVERY, "probes": True}} | fields)
 
 
 def features_of(backbone, of, cache, *, wanted=None, timesteps=STEPS, taps=(1, 3), batch=4, tick=go_on):
@@ -57,7 +57,8 @@ def content(found):
 
 
 def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(content(one), content(other), strict=True)) and one.about == other.about
+    alike = all(torch.equal(a, b) for a, b in zip(content(one), content(other), strict=True))
+    return alike and torch.equal(one.thumbnails, other.thumbnails) and one.about == other.about
 
 
 def files(tmp_path):
@@ -85,7 +86,7 @@ def test_what_was_found_says_what_it_is(cache):
             "widths": [WIDTH, WIDTH],
             "projection_error_mean": 0.0,
             "projection_error_max": 0.0,
-            "bytes": (6 * (EVERY + 2) + 3 * (20 + 2)) * 2 * WIDTH * 2,
+            "bytes": (6 * (EVERY + 2) + 3 * (20 + 2)) * 2 * WIDTH * 2 + EVERY * 4 * 4 * 2,
         }
     )
 
@@ -127,7 +128,9 @@ def test_two_caches_have_the_same_bytes(tmp_path):
     assert files(tmp_path / "one") == files(tmp_path / "other")
 
 
-@pytest.mark.parametrize("name", ["features.npy", "features.mean.npy", "probes.npy", "probes.mean.npy", "about.json"])
+@pytest.mark.parametrize(
+    "name", ["features.npy", "features.mean.npy", "probes.npy", "probes.mean.npy", "thumbnails.npy", "about.json"]
+)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
 def test_a_damaged_entry_is_made_again(cache, tmp_path, name, damage):
     made = features_of(Formula(), class_images(), cache)
@@ -232,6 +235,7 @@ def key(*, backbone=None, of=None, timesteps=STEPS, taps=(1, 3), batch=8, **fiel
         {"guidance": {"features": "pooled"}},
         {"reference": {"count": EVERY + 1, "selection": "kmeans"}},
         {"reference": {"count": EVERY, "selection": "random"}},
+        {"reference": {"count": EVERY, "selection": "kmeans", "probes": True}},
     ],
     ids=str,
 )
@@ -268,8 +272,17 @@ def test_the_number_of_threads_is_in_the_key_as_sums_depend_on_it(monkeypatch):
     assert key() != before
 
 
-def test_a_key_is_a_sha256():
-    assert len(key()) == len(hashlib.sha256().hexdigest())
+def test_a_key_is_a_sha256_after_what_all_classes_of_a_dataset_share():
+    scan, digest = key().split("-")
+    assert len(digest) == len(hashlib.sha256().hexdigest())
+    assert key(of=class_images(class_name="dog")).startswith(scan)
+    assert not key(of=class_images(digest="d2")).startswith(scan)
+
+
+def test_nobody_looks_at_the_whole_class_unless_asked(cache):
+    found = features_of(Formula(), class_images(), cache, wanted=tiny.spec(reference={"count": EVERY}))
+    assert [found.probe_at(t) for t in STEPS] == [None] * 5
+    assert found.about["probed"] == 0
 
 
 def test_the_modes_are_those_of_the_latents_and_the_same_when_found(cache):

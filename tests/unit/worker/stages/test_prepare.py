@@ -4,13 +4,13 @@ import pytest
 from PIL import Image
 
 from app.domain.errors import BackboneUnavailable, DatasetRejected, InvalidSpec
-from app.domain.job import Progress, TaskKind
+from app.domain.job import Progress, TaskKind, WarningCode
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm
 from tests.unit.worker import tiny
 from worker.datasets.cache import DatasetCache
 from worker.sampling.targets import Preparing, targets_for
-from worker.stages.prepare import dataset_of, least_images, prepare
+from worker.stages.prepare import cache_warnings, dataset_of, least_images, prepare
 from worker.training.model import save
 
 
@@ -23,6 +23,28 @@ def test_the_output_says_what_the_job_works_on(job):
     output = one.run(prepare, TaskKind.PREPARE).output
     assert (output["train_images"], output["test_images"], output["bad_files"]) == (1347, 450, [])
     assert output["backbone_revision"] == one.bench.backbones.get("tiny").revision
+
+
+def test_features_that_fit_into_the_cache_need_no_warning(job):
+    done = job().run(prepare, TaskKind.PREPARE)
+    assert done.warnings == []
+    assert done.output["feature_bytes"] > 0
+
+
+def test_features_beyond_the_cache_are_warned_of_with_what_helps(job):
+    one = job()
+    one.bench = replace(one.bench, settings=one.bench.settings.model_copy(update={"cache_bytes": 1000}))
+    done = one.run(prepare, TaskKind.PREPARE)
+    (warning,) = done.warnings
+    assert warning.code is WarningCode.CACHE_TOO_SMALL
+    assert "those of 0 of 2 classes stay" in warning.message
+    assert "DAPPLE_CACHE_BYTES" in warning.message
+
+
+def test_a_warning_counts_the_classes_that_fit():
+    assert cache_warnings([10, 20], 30) == []
+    (warning,) = cache_warnings([10, 20, 30], 40)
+    assert "2 of 3 classes" in warning.message
 
 
 def test_classes_keep_the_order_asked_for_and_the_labels_of_the_backbone(job):
