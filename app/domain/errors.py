@@ -55,6 +55,14 @@ class IdempotencyKeyReused(DappleError):
     """The key came before with a different body."""
 
 
+class SamplesDamaged(DappleError):
+    """Images that sample tasks have stored under `keys` are missing or are not what was stored; they are sampled again."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        super().__init__(f"the stored images of {len(self.keys)} sample tasks are missing or damaged")
+
+
 class LeaseLost(DappleError):
     """Another attempt owns the task now; this one must stop and write nothing."""
 

@@ -6,6 +6,7 @@ from app.domain.job import NewTask, TaskKind
 from app.domain.spec import Arm, DistillationSpec, Evaluation
 
 IMAGES_PER_SAMPLE_TASK = 32
+UNITS_PER_PACKED_IMAGE = 2  # encoded, then written
 UNITS_PER_CLASSIFIER = 100  # a classifier's training is told in hundredths, from the plan to the last tick
 
 
@@ -20,7 +21,7 @@ def later_tasks(spec: DistillationSpec, classes: Sequence[str]) -> list[NewTask]
     return [
         *(NewTask(TaskKind.SAMPLE, i, task_input, spec.sampling.steps) for i, task_input in enumerate(samples)),
         *evaluations(spec.evaluation),
-        NewTask(TaskKind.PACKAGE, 0, {}),
+        NewTask(TaskKind.PACKAGE, 0, {}, len(classes) * spec.ipc * UNITS_PER_PACKED_IMAGE),
     ]
 
 

@@ -1,6 +1,6 @@
 """What the services need of the outside world."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -24,8 +24,11 @@ class TaskQueue(Protocol):
 class ArtifactStore(Protocol):
     """Keeps immutable blobs by key; a key is a relative POSIX path without dot segments."""
 
-    def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Store the file's bytes under `key`, all or nothing. Raises StorageUnavailable."""
+    def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
+        """Store the file's bytes under `key`, all or nothing. Raises StorageUnavailable.
+
+        `tick` is called after each part of the file, and may raise to stop.
+        """
         ...
 
     def open(self, key: str) -> AbstractContextManager[IO[bytes]]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Literal
@@ -27,14 +27,14 @@ class LocalArtifactStore:
         self._root = root
         self._unfinished = root / UNFINISHED
 
-    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+    def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
         """Store the file's bytes under `key`, replacing what was there. Raises StorageUnavailable, e.g. for a full disk."""
         target = self._path(key)
         with _as_unavailable(f"cannot store {key}"):
             self._unfinished.mkdir(parents=True, exist_ok=True)
             copy = self._unfinished / uuid4().hex
             try:
-                sha256, size_bytes = _copy(source, copy)
+                sha256, size_bytes = _copy(source, copy, tick)
                 _make_folders(self._root, target.parent)
                 copy.replace(target)
                 _sync_folder(target.parent)
@@ -160,13 +160,14 @@ def _remove_if_older(copy: Path, before: float) -> bool:
     return False
 
 
-def _copy(source: Path, target: Path) -> tuple[str, int]:
+def _copy(source: Path, target: Path, tick: Callable[[], None]) -> tuple[str, int]:
     """The SHA-256 and the size of what was copied, safe on disk."""
     digest, size_bytes = hashlib.sha256(), 0
     with source.open("rb") as reader, target.open("xb") as writer:
         while chunk := reader.read(CHUNK_BYTES):
             digest.update(chunk)
             size_bytes += writer.write(chunk)
+            tick()
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest(), size_bytes

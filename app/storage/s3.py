@@ -51,13 +51,13 @@ class S3ArtifactStore:
         self._probed = self._connect(settings.s3_endpoint, CHECK_SECONDS, retries=0)
         self._public = self._connect(settings.s3_public_endpoint or settings.s3_endpoint, REQUEST_SECONDS, retries=8)
 
-    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+    def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
         """Store the file's bytes under `key`, replacing what was there; in parts if they are many. Raises StorageUnavailable.
 
         Memory is bounded by a few parts. Clients that fetch the object save it under the last part of its key.
         """
         check_key(key)
-        sent = _Sent()
+        sent = _Sent(tick)
         with self._explained(f"cannot store {key}"), source.open("rb") as file:
             obstore.put(
                 self._store,
@@ -182,7 +182,8 @@ class S3ArtifactStore:
 class _Sent:
     """Counts and digests what passes through."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
         self.digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -190,6 +191,7 @@ class _Sent:
         while chunk := file.read(CHUNK_BYTES):
             self.digest.update(chunk)
             self.size_bytes += len(chunk)
+            self._tick()
             yield chunk
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer
 
 from app.domain.spec import DistillationSpec
+from worker.archive.spool import PngSpool
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class ArchiveContents:
 
     spec: DistillationSpec
     classes: tuple[str, ...]
-    images: UInt8[np.ndarray, "n height width channels"]
+    images: PngSpool
     labels: Integer[np.ndarray, " n"]
     indices: Integer[np.ndarray, " n"]
     seeds: Integer[np.ndarray, " n"]

@@ -1,47 +1,78 @@
 """A labelled grid of the images, for people."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from worker.archive.spool import to_pil
+
 MIN_CELL = 48
 MAX_CELL = 96
-MAX_ROWS = 100
-MAX_COLUMNS = 20
+MAX_ROWS = 40  # with MAX_COLUMNS and MAX_CELL: at most about 1,900 x 4,100 pixels
+MAX_COLUMNS = 16
 GAP = 4
 FONT_SIZE = 16
 MAX_LABEL = 24
 
 
-def grid(
-    images: UInt8[np.ndarray, "n height width channels"], labels: Integer[np.ndarray, " n"], classes: Sequence[str]
-) -> Image.Image:
-    """One row per class, its images from left to right in the order given; the first MAX_ROWS classes, MAX_COLUMNS images.
+class Images(Protocol):
+    """Images of one size that are read one at a time: an array, or files on disk."""
 
-    Small images are enlarged by a whole number without smoothing, large ones shrunk.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number, height, width, channels."""
+        ...
+
+    def __getitem__(self, row: int, /) -> UInt8[np.ndarray, "height width channels"]: ...
+
+
+def grid(
+    images: Images, labels: Integer[np.ndarray, " n"], ranks: Integer[np.ndarray, " n"], classes: Sequence[str]
+) -> Image.Image:
+    """One row per class, its images from left to right by rank.
+
+    Of more than MAX_ROWS classes those at even distances, of more than MAX_COLUMNS images the first; a line below says so.
+    Small images are enlarged by a whole number without smoothing, large ones shrunk. Only images that are shown are read.
     """
-    rows = [np.flatnonzero(labels == label)[:MAX_COLUMNS] for label in range(min(len(classes), MAX_ROWS))]
-    names = [name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…" for name in classes[: len(rows)]]
+    shown = np.unique(np.linspace(0, len(classes) - 1, min(len(classes), MAX_ROWS)).round().astype(int)).tolist()
+    rows = [_by_rank(labels, ranks, label)[:MAX_COLUMNS] for label in shown]
+    names = [_shortened(str(classes[label])) for label in shown]
+    most = int(np.bincount(labels).max(initial=0))
+    left_out = _left_out(len(shown), len(classes), min(most, MAX_COLUMNS), most)
     font = ImageFont.load_default(FONT_SIZE)
     margin = 3 * GAP + round(max(font.getlength(name) for name in names))
     cell = _cell(images.shape[1])
     step = cell + GAP
-    width = margin + step * max(len(row) for row in rows)
-    sheet = Image.new("RGB", (width, GAP + step * len(rows)), "white")
+    below = FONT_SIZE + 2 * GAP if left_out else 0
+    width = max(margin + step * max(len(row) for row in rows), 2 * GAP + round(font.getlength(left_out)))
+    sheet = Image.new("RGB", (width, GAP + step * len(rows) + below), "white")
     draw = ImageDraw.Draw(sheet)
     for y, (name, row) in enumerate(zip(names, rows, strict=True)):
         top = GAP + y * step
         draw.text((GAP, top + cell // 2), name, fill="black", font=font, anchor="lm")
         for x, index in enumerate(row):
             sheet.paste(_thumbnail(images[index], cell), (margin + x * step, top))
+    draw.text((GAP, sheet.height - GAP), left_out, fill="black", font=font, anchor="ls")
     return sheet
 
 
-def to_pil(pixels: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
-    """A grey or RGB image of 1 or 3 channels."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
+def _by_rank(labels: np.ndarray, ranks: np.ndarray, label: int) -> list[int]:
+    rows = np.flatnonzero(labels == label)
+    return rows[np.argsort(ranks[rows], kind="stable")].tolist()
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
+
+
+def _left_out(rows: int, classes: int, columns: int, images: int) -> str:
+    """What the picture does not show, in words; empty if it shows everything."""
+    if rows == classes and columns == images:
+        return ""
+    return f"{rows:,} of {classes:,} classes, {columns} of {images:,} images of a class"
 
 
 def _cell(size: int) -> int:

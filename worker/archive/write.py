@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from worker.archive.card import card
 from worker.archive.contents import ArchiveContents
 from worker.archive.names import folder_names
-from worker.archive.preview import grid, to_pil
+from worker.archive.preview import grid
+from worker.archive.spool import png_bytes
 
 FORMAT = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
+PREVIEW = "preview.png"
 METADATA = "train/metadata.parquet"
 
 
-def write(path: Path, contents: ArchiveContents) -> None:
+def write(path: Path, contents: ArchiveContents, tick: Callable[[], None] = lambda: None) -> None:
     """Writes the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet, train/<class>/*.png.
 
     The metadata lie in train/ beside the class folders because the Hugging Face `imagefolder` loader looks for them in the
     folder of the split, takes labels from them once they are there, and reads `file_name` relative to them. Labels are
     renumbered in the order of the folder names, so that this loader, torchvision's ImageFolder and the metadata agree.
+
+    One image is in memory at a time; `tick` is called after each, and may raise to stop.
     """
     ordered = _in_order(contents)
-    files = _files(ordered)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in files.items():
+        for name, content in _texts(ordered).items():
             archive.writestr(_entry(name), content)
-
-
-def preview(contents: ArchiveContents) -> Image.Image:
-    """The picture in the archive: one row per class in the order of the folders, its images by rank."""
-    return _grid(_in_order(contents).contents)
+        for row, name in enumerate(ordered.file_names):
+            archive.writestr(_entry(f"train/{name}"), ordered.contents.images.content(row))
+            tick()
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _in_order(contents: ArchiveContents) -> _Ordered:
     arranged = replace(
         contents,
         classes=tuple(contents.classes[i] for i in order),
-        images=contents.images[rows],
+        images=contents.images.in_order(rows),
         labels=labels[rows],
         indices=contents.indices[rows],
         seeds=contents.seeds[rows],
@@ -77,21 +77,13 @@ def _file_names(contents: ArchiveContents, folders: Sequence[str]) -> tuple[str,
     return tuple(f"{folders[label]}/{folders[label]}_{index:0{digits}d}.png" for label, index in pairs)
 
 
-def _files(ordered: _Ordered) -> dict[str, bytes]:
+def _texts(ordered: _Ordered) -> dict[str, bytes]:
+    """All files but the images of the set; the manifest names these too."""
     contents = ordered.contents
-    images = zip(ordered.file_names, contents.images, strict=True)
-    files = {
-        "preview.png": _png(_grid(contents)),
-        METADATA: _parquet(ordered),
-        **{f"train/{name}": _png(to_pil(pixels)) for name, pixels in images},
-    }
+    picture = grid(contents.images, contents.labels, contents.ranks, contents.classes)
+    files = {PREVIEW: png_bytes(picture), METADATA: _parquet(ordered)}
     readme = {"README.md": card(contents, contents.classes).encode()}
     return readme | {"manifest.json": _json(_manifest(ordered, readme | files))} | files
-
-
-def _grid(contents: ArchiveContents) -> Image.Image:
-    by_rank = np.argsort(contents.ranks, kind="stable")
-    return grid(contents.images[by_rank], contents.labels[by_rank], contents.classes)
 
 
 def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -108,8 +100,19 @@ def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
         "classes": classes,
         "evaluation": contents.summary,
         "warnings": list(contents.warnings),
-        "files": {
+        "files": _digests(ordered, files),
+    }
+
+
+def _digests(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    images = map(ordered.contents.images.stored, range(len(ordered.contents.images)))
+    return {
+        **{
             name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} for name, content in files.items()
+        },
+        **{
+            f"train/{name}": {"sha256": image.sha256, "size_bytes": image.size_bytes}
+            for name, image in zip(ordered.file_names, images, strict=True)
         },
     }
 
@@ -140,12 +143,6 @@ def _loader_hints(contents: ArchiveContents, schema: pa.Schema) -> dict[str, str
 
 def _dtype(kind: pa.DataType) -> str:
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=6)
-    return stream.getvalue()
 
 
 def _json(value: Any) -> bytes:

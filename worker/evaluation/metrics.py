@@ -1,11 +1,7 @@
 """How a synthetic set lies among the real images, in any feature space."""
 
-import statistics
-from collections.abc import Callable, Sequence
-
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worker.kernels.bandwidth import median_heuristic
@@ -16,33 +12,16 @@ NEIGHBOURS = 5  # k of Naeem et al.
 CHUNK = 1024
 GRAM_LIMIT = 2048  # rows whose pairs are held in memory at once
 
-Pixels = UInt8[np.ndarray, "n height width channels"]
-RealPixels = UInt8[np.ndarray, "m height width channels"]
 Features = Float[Tensor, "n d"]
 RealFeatures = Float[Tensor, "m d"]
 
 
-def set_metrics(images: Pixels, labels: Int[np.ndarray, " n"], real: Callable[[int], RealPixels]) -> dict[str, float | None]:
-    """`class_metrics` on pixels in [0, 1], averaged over the classes with more than NEIGHBOURS real images; {} without any.
-
-    A metric that no class has is None.
-
-    `real(label)` are the training images of a class, of which one is held at a time.
-    """
-    measured = []
-    for label in np.unique(labels).tolist():
-        features = _rows(real(label))
-        if len(features) > NEIGHBOURS:
-            measured.append(class_metrics(_rows(images[labels == label]), features))
-    return {name: _mean([one[name] for one in measured]) for name in measured[0]} if measured else {}
-
-
 def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float | None]:
-    """All metrics of this module by name, for one class; `real` are its training images, more than NEIGHBOURS of them.
+    """All metrics of this module by name, for one class; `real` are real images of it, more than NEIGHBOURS of them.
 
     Distances are in units of the features. `mmd2` (the unbiased estimate) and `diversity` compare pairs of synthetic images:
-    None for a single one. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where a nearest
-    training image is sought: that is among all of them.
+    None for a single one. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where the nearest real image is
+    sought: that is among all of them.
     """
     some = real[:: -(-len(real) // GRAM_LIMIT)]
     inside = in_neighbourhood(synthetic, some)
@@ -52,8 +31,8 @@ def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float | 
         "real_diversity": diversity(some),
         "density": float(inside.sum(1).double().mean()) / NEIGHBOURS,
         "coverage": float(inside.any(0).double().mean()),
-        "nearest_train": float(nearest(synthetic, real).median()),
-        "train_to_train": float(_neighbour(some, real, 1).median()),
+        "nearest_real": float(nearest(synthetic, real).median()),
+        "real_to_real": float(_neighbour(some, real, 1).median()),
     }
 
 
@@ -67,11 +46,6 @@ def diversity(x: Features) -> float | None:
     return float(torch.pdist(x).mean()) if len(x) > 1 else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
 def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n m"]:
     """True at (j, i) where synthetic image j lies in the ball of real image i that reaches its k-th nearest real neighbour.
 
@@ -81,9 +55,9 @@ def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n
 
 
 def nearest(synthetic: Features, real: RealFeatures) -> Float[Tensor, " n"]:
-    """Distance from each synthetic image to the nearest training image.
+    """Distance from each synthetic image to the nearest real one.
 
-    Far below the same distance among the training images themselves (`train_to_train`), it is a sign of memorisation.
+    Far below the same distance among the real images themselves (`real_to_real`), it is a sign of memorisation.
     """
     return torch.cat([torch.cdist(rows, real).amin(1) for rows in synthetic.split(CHUNK)])
 
@@ -91,8 +65,3 @@ def nearest(synthetic: Features, real: RealFeatures) -> Float[Tensor, " n"]:
 def _neighbour(rows: Features, real: RealFeatures, k: int) -> Float[Tensor, " n"]:
     """Distance from each of `rows`, themselves among `real`, to its k-th nearest other row of `real`."""
     return torch.cat([torch.cdist(chunk, real).kthvalue(k + 1, dim=1).values for chunk in rows.split(CHUNK)])
-
-
-def _rows(images: Pixels) -> Features:
-    """Pixels in [0, 1], one row per image."""
-    return torch.from_numpy(images.reshape(len(images), -1)).float() / 255

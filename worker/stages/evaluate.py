@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from app.domain.job import TaskKind
 from app.domain.plan import UNITS_PER_CLASSIFIER
 from app.domain.spec import Arm, DistillationSpec, Evaluation
 from worker.datasets.base import Dataset
@@ -20,7 +19,7 @@ from worker.evaluation.train import Score, train_and_test
 from worker.seeds import seed_of
 from worker.stages.base import Bench, Done, Tick, Work
 from worker.stages.prepare import dataset_of
-from worker.stages.sample import read_samples
+from worker.stages.samples import parts_of
 
 TrainingSet = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8 and labels [n]
 T = TypeVar("T")
@@ -46,9 +45,15 @@ def evaluate_arm(work: Work, bench: Bench) -> Done:
 def training_sets(arm: Arm, work: Work, bench: Bench, dataset: Dataset) -> list[TrainingSet]:
     """What each training seed trains on: a sampled arm has one set for all, real images are drawn anew for each."""
     if arm.is_sampled:
-        samples = read_samples(bench, work.earlier[TaskKind.SAMPLE], arm)
-        return [(samples["images"], samples["label"])] * evaluation_of(work.spec).training_seeds
+        return [sampled_set(arm, work, bench)] * evaluation_of(work.spec).training_seeds
     return real_sets(arm, work.spec, dataset)
+
+
+def sampled_set(arm: Arm, work: Work, bench: Bench) -> TrainingSet:
+    """All images of a sampled arm. Raises SamplesDamaged."""
+    planned = work.lease.task.progress.total
+    parts = list(parts_of(work, bench, arm, lambda: work.tick(0, planned)))
+    return np.concatenate([part["images"] for part in parts]), np.concatenate([part["label"] for part in parts])
 
 
 def real_sets(arm: Arm, spec: DistillationSpec, dataset: Dataset) -> list[TrainingSet]:

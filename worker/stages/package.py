@@ -1,59 +1,104 @@
 """Put the guided images, their metadata and the report into one archive, and publish it with the job's metrics."""
 
 import platform
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from app.distribution import DISTRIBUTION
-from app.domain.job import TaskKind
+from app.domain.job import JobWarning, TaskKind
 from app.domain.spec import Arm
-from worker.archive.write import ArchiveContents, preview, write
-from worker.datasets.base import Dataset
+from worker.archive.spool import PngSpool
+from worker.archive.write import PREVIEW, ArchiveContents, write
 from worker.evaluation.guidance_report import fraction_without_gradient, guidance_vanished, median_distances
-from worker.evaluation.metrics import set_metrics
 from worker.evaluation.report import ArmResult, summarise
+from worker.evaluation.set_report import low_coverage, set_metrics
 from worker.stages.base import Bench, Done, Publication, Work, output_of
-from worker.stages.prepare import dataset_of
-from worker.stages.sample import read_samples
+from worker.stages.samples import Columns, outputs_of, parts_of
 
 PACKAGES = (DISTRIBUTION, "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pillow")
 
 
 def package(work: Work, bench: Bench) -> Done:
-    """Write, store and publish. The archive holds nothing that differs between two runs of the same spec."""
-    dataset = dataset_of(work, bench)
-    samples = read_samples(bench, work.earlier[TaskKind.SAMPLE], Arm.GUIDED)
+    """Write, store and publish. The archive holds nothing that differs between two runs of the same spec.
+
+    Samples are read task by task and written image by image: memory does not grow with their number. Each tells `tick`, which
+    may raise to stop. Raises SamplesDamaged, StorageUnavailable.
+    """
+    progress = _Progress(work)
     report = report_of(work)
-    vanished = guidance_vanished(work.spec, guided_outputs(work))
-    own = [vanished] if vanished else []
-    warnings = (*work.warnings, *own)
-    contents = ArchiveContents(
-        spec=work.spec,
-        classes=dataset.classes,
-        images=samples["images"],
-        labels=samples["label"],
-        indices=samples["index"],
-        seeds=samples["seed"],
-        ranks=samples["rank"],
-        distances={"distance": samples["distance"]},
-        summary=report,
-        provenance=provenance(work),
-        warnings=[one.message for one in warnings if not one.code.is_about_the_worker],
-    )
-    archive, picture = work.scratch / f"dapple-{work.lease.task.job_id}.zip", work.scratch / "preview.png"
-    write(archive, contents)
-    preview(contents).save(picture)
+    own = own_warnings(work)
+    archive, picture = work.scratch / f"dapple-{work.lease.task.job_id}.zip", work.scratch / PREVIEW
+    with (work.scratch / "images").open("w+b") as stream:
+        images = PngSpool(stream)
+        columns = spooled(parts_of(work, bench, Arm.GUIDED, progress.still), images, progress.image)
+        contents = ArchiveContents(
+            spec=work.spec,
+            classes=tuple(work.prepared["classes"]),
+            images=images,
+            labels=columns["label"],
+            indices=columns["index"],
+            seeds=columns["seed"],
+            ranks=columns["rank"],
+            distances={"distance": columns["distance"]},
+            summary=report,
+            provenance=provenance(work),
+            warnings=[one.message for one in (*work.warnings, *own) if not one.code.is_about_the_worker],
+        )
+        write(archive, contents, progress.image)
+    with zipfile.ZipFile(archive) as written:
+        written.extract(PREVIEW, work.scratch)
     published = Publication(
-        archive=bench.store.put(work.lease.output_prefix + archive.name, archive, "application/zip"),
-        preview=bench.store.put(work.lease.output_prefix + picture.name, picture, "image/png"),
-        metrics=metrics_of(work, dataset, samples, report) | {"warnings": [asdict(one) for one in warnings]},
+        archive=bench.store.put(work.lease.output_prefix + archive.name, archive, "application/zip", progress.still),
+        preview=bench.store.put(work.lease.output_prefix + picture.name, picture, "image/png", progress.still),
+        metrics=metrics_of(work, report) | {"warnings": [asdict(one) for one in (*work.warnings, *own)]},
     )
     return Done({"archive": published.archive.key}, publication=published, warnings=own)
+
+
+class _Progress:
+    """Counts the images, each once when it is encoded and once when it is written."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._done = 0
+
+    def image(self) -> None:
+        self._done += 1
+        self.still()
+
+    def still(self) -> None:
+        """Nothing new to count, but a chance to stop."""
+        self._work.tick(self._done, self._work.lease.task.progress.total)
+
+
+def spooled(parts: Iterable[Columns], images: PngSpool, on_image: Callable[[], None]) -> dict[str, np.ndarray]:
+    """All columns but the images, which go into the spool one after another."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        for pixels in part["images"]:
+            images.append(pixels)
+            on_image()
+        for name, values in part.items():
+            if name != "images":
+                columns.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in columns.items()}
+
+
+def own_warnings(work: Work) -> list[JobWarning]:
+    """What can be said of the set as a whole only."""
+    vanished = guidance_vanished(work.spec, outputs_of(work, Arm.GUIDED))
+    low = low_coverage(class_metrics_of(work), work.spec.ipc)
+    return [one for one in (vanished, low) if one is not None]
+
+
+def class_metrics_of(work: Work) -> list[Mapping[str, Any]]:
+    """The set metrics of each class of the guided arm; an earlier version's tasks lack them."""
+    return [one for output in outputs_of(work, Arm.GUIDED) for one in output.get("set_metrics", ())]
 
 
 def report_of(work: Work) -> dict[str, Any] | None:
@@ -65,14 +110,12 @@ def report_of(work: Work) -> dict[str, Any] | None:
     return summarise(work.spec.evaluation.protocol, results)
 
 
-def metrics_of(
-    work: Work, dataset: Dataset, samples: Mapping[str, np.ndarray], report: dict[str, Any] | None
-) -> dict[str, Any]:
-    """All numbers of the job: evaluation, set metrics on pixels, guidance strength per step, seconds per phase."""
-    guided = guided_outputs(work)
+def metrics_of(work: Work, report: dict[str, Any] | None) -> dict[str, Any]:
+    """All numbers of the job: evaluation, set metrics on thumbnails, guidance strength per step, seconds per phase."""
+    guided = outputs_of(work, Arm.GUIDED)
     return {
         "evaluation": report,
-        "set": set_metrics(samples["images"], samples["label"], partial(_real_images, dataset)),
+        "set": set_metrics(class_metrics_of(work)),
         "guidance": {
             "ratio_per_step": np.mean([one["guidance_ratio"] for one in guided], axis=0).tolist(),
             "references": references([about for one in guided for about in one["references"]]),
@@ -85,15 +128,6 @@ def metrics_of(
             kind.phase.value: sum(output_of(task)["seconds"] for task in tasks) for kind, tasks in work.earlier.items()
         },
     }
-
-
-def guided_outputs(work: Work) -> list[Mapping[str, Any]]:
-    """Those of the sample tasks of the guided arm."""
-    return [output for task in work.earlier[TaskKind.SAMPLE] if (output := output_of(task))["arm"] == Arm.GUIDED]
-
-
-def _real_images(dataset: Dataset, label: int) -> np.ndarray:
-    return dataset.train.images(np.flatnonzero(dataset.train.labels == label))
 
 
 def references(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """Sample the images of a group of classes, guided or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from app.domain.job import Task
 from app.domain.spec import Arm, DistillationSpec, Objective
+from worker.evaluation.metrics import GRAM_LIMIT, NEIGHBOURS, class_metrics
 from worker.sampling.classes import in_smaller_batches, sample_targets
 from worker.sampling.direction import Target
 from worker.sampling.targets import Preparing, targets_for
-from worker.stages.base import Bench, Done, Work, output_of
+from worker.stages.base import Bench, Done, Work
 from worker.stages.prepare import dataset_of
+from worker.stages.samples import stored_as
 
 MEDIA_TYPE = "application/x-npz"
 
@@ -44,16 +46,27 @@ def sample_classes(work: Work, bench: Bench) -> Done:
     return Done(
         {
             "arm": work.input["arm"],
-            "key": artifact.key,
+            **stored_as(artifact),
             "guidance_ratio": sampled.guidance_ratio,
             "estimator_errors": sampled.estimator_errors,
             "median_distance": sampled.median_distance,
             "without_gradient": sampled.without_gradient,
             "references": sampled.references,
+            "set_metrics": measured(zip(sampled.thumbnails, targets, strict=True)),
             "computed": computed(bench),
         },
         samples=len(labels),
     )
+
+
+def measured(classes: Iterable[tuple[Tensor, Target]]) -> list[dict[str, Any]]:
+    """How the images of each class lie among its reference images, as thumbnails; none where these are too few."""
+    compared = [(target.class_name, small, target.reference.thumbnails[:GRAM_LIMIT]) for small, target in classes]
+    return [
+        {"class_name": name, "real": len(real), **class_metrics(small, real)}
+        for name, small, real in compared
+        if len(real) > NEIGHBOURS
+    ]
 
 
 def computed(bench: Bench) -> dict[str, Any]:
@@ -64,13 +77,3 @@ def computed(bench: Bench) -> dict[str, Any]:
 def without_guidance(spec: DistillationSpec) -> DistillationSpec:
     """The same job with guidance off, for the unguided arm."""
     return spec.model_copy(update={"guidance": spec.guidance.model_copy(update={"objective": Objective.NONE})})
-
-
-def read_samples(bench: Bench, tasks: Sequence[Task], arm: Arm) -> dict[str, np.ndarray]:
-    """All images of an arm with their columns, in the order of the classes."""
-    parts = []
-    for task in tasks:
-        if output_of(task)["arm"] == arm:
-            with bench.store.open(output_of(task)["key"]) as stream:
-                parts.append(dict(np.load(stream)))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

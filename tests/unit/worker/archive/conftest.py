@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from app.domain.spec import DistillationSpec
 from worker.archive.contents import ArchiveContents
+from worker.archive.spool import PngSpool
 
 SUMMARY = {
     "protocol": "small",
@@ -25,6 +27,15 @@ SUMMARY = {
     "verdict": "The guided set beats random real images by 3.0 points.",
 }
 
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
+
+
+def spooled(images: np.ndarray) -> PngSpool:
+    spool = PngSpool(io.BytesIO())
+    for pixels in images:
+        spool.append(pixels)
+    return spool
+
 
 @pytest.fixture
 def contents() -> Callable[..., ArchiveContents]:
@@ -34,7 +45,7 @@ def contents() -> Callable[..., ArchiveContents]:
         parts = {
             "spec": DistillationSpec(dataset_uri="sklearn://digits", ipc=2),
             "classes": ("tulip", "daisy", "a/b"),
-            "images": np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8),
+            "images": spooled(PIXELS),
             "labels": np.array([0, 0, 1, 1, 2, 2]),
             "indices": np.array([0, 1, 0, 1, 0, 1]),
             "seeds": np.arange(6) + 2**62,

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from app.domain.dataset_uri import DatasetUri
-from worker.archive.write import preview, write
+from tests.unit.worker.archive.conftest import PIXELS, spooled
+from worker.archive.write import write
 from worker.datasets.load import load
 
 
@@ -35,10 +36,10 @@ def test_the_same_contents_give_the_same_bytes(contents, tmp_path):
 def test_the_order_in_which_images_arrive_does_not_matter(contents, tmp_path):
     ordered = contents()
     mixed = np.array([3, 0, 5, 1, 4, 2])
-    parts = {name: getattr(ordered, name)[mixed] for name in ("images", "labels", "indices", "seeds", "ranks")}
+    parts = {name: getattr(ordered, name)[mixed] for name in ("labels", "indices", "seeds", "ranks")}
     distances = {name: column[mixed] for name, column in ordered.distances.items()}
     write(tmp_path / "ordered.zip", ordered)
-    write(tmp_path / "mixed.zip", contents(**parts, distances=distances))
+    write(tmp_path / "mixed.zip", contents(images=spooled(PIXELS[mixed]), **parts, distances=distances))
     assert (tmp_path / "ordered.zip").read_bytes() == (tmp_path / "mixed.zip").read_bytes()
 
 
@@ -48,16 +49,16 @@ def test_every_entry_has_the_same_fixed_time_and_permissions(archive):
     }
 
 
-def test_images_lie_in_one_folder_per_class_with_their_exact_pixels(archive, contents):
+def test_images_lie_in_one_folder_per_class_with_their_exact_pixels(archive):
     images = sorted(name for name in archive.namelist() if name.startswith("train/") and name.endswith(".png"))
     assert images == [f"train/{name}/{name}_{index:03d}.png" for name in ("a_b", "daisy", "tulip") for index in (0, 1)]
     stored = np.asarray(Image.open(archive.open("train/daisy/daisy_001.png")))
-    assert np.array_equal(stored, contents().images[3, :, :, 0])
+    assert np.array_equal(stored, PIXELS[3, :, :, 0])
 
 
 def test_colour_images_keep_their_colours(contents, tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
-    write(tmp_path / "a.zip", contents(images=images))
+    write(tmp_path / "a.zip", contents(images=spooled(images)))
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert np.array_equal(np.asarray(Image.open(archive.open("train/tulip/tulip_000.png"))), images[0])
 
@@ -111,8 +112,36 @@ def test_the_archive_is_itself_a_dataset_of_this_project(contents, tmp_path: Pat
     assert len(dataset.train) + len(dataset.test) == 6
 
 
-def test_the_preview_is_the_picture_in_the_archive(archive, contents):
-    assert np.array_equal(np.asarray(preview(contents())), np.asarray(Image.open(archive.open("preview.png"))))
+def test_the_preview_has_a_row_per_folder_and_its_images_by_rank(archive):
+    sheet = np.asarray(Image.open(archive.open("preview.png")).convert("L"))
+    first, second = sheet[4:52, -100:-52], sheet[4:52, -48:]
+    assert np.array_equal(first[::6, ::6], PIXELS[5, :, :, 0])  # of class a/b, whose second image has rank 0
+    assert sheet.shape[0] == 4 + 3 * 52
+    assert second.shape == (48, 48)
+
+
+def test_the_files_come_in_a_fixed_order_what_describes_them_first(archive):
+    names = archive.namelist()
+    assert names[:4] == ["README.md", "manifest.json", "preview.png", "train/metadata.parquet"]
+    assert names[4:] == sorted(names[4:])
+
+
+def test_an_image_is_written_at_a_time_and_each_may_stop_the_writing(contents, tmp_path):
+    class Stop(Exception):
+        pass
+
+    written = []
+
+    def tick():
+        written.append(0)
+        if len(written) == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        write(tmp_path / "a.zip", contents(), tick)
+    written.clear()
+    write(tmp_path / "b.zip", contents(), lambda: written.append(0))
+    assert len(written) == 6
 
 
 def test_columns_of_another_length_than_the_images_are_refused(contents):

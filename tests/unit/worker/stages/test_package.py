@@ -1,10 +1,13 @@
 import io
 import json
 import zipfile
+from dataclasses import asdict, replace
 
 import pytest
 
+from app.domain.errors import Cancelled
 from app.domain.job import TaskKind, WarningCode
+from app.domain.plan import later_tasks
 from app.domain.spec import Arm
 from worker.stages.base import Publication
 from worker.stages.package import agreed, estimator_error, package
@@ -95,6 +98,70 @@ def test_a_guided_job_is_not_warned_and_has_its_distances(packaged):
     guidance = json.loads(json.dumps(published.metrics, allow_nan=False))["guidance"]
     assert guidance["without_gradient"] == [0.0, 0.0, None]
     assert [(one["classes"], one["mean"] > 0) for one in guidance["median_distance"]] == [(2, True)] * 2
+
+
+def test_the_archive_is_packed_without_a_look_at_the_dataset(packaged, monkeypatch):
+    one, published = packaged()
+    monkeypatch.setattr(one.bench.datasets, "same", None)
+    one.finished[TaskKind.PACKAGE].clear()
+    done = one.run(package, TaskKind.PACKAGE)
+    assert done.publication.archive.sha256 == published.archive.sha256
+
+
+def test_the_preview_is_the_picture_in_the_archive(packaged):
+    one, published = packaged()
+    with one.bench.store.open(published.preview.key) as stream:
+        assert stream.read() == opened(one, published).read("preview.png")
+
+
+def test_every_image_is_told_twice_and_the_last_is_the_planned_total(packaged):
+    one, _ = packaged(["7"], ["3"])
+    (planned,) = (task.total for task in later_tasks(one.spec, ["7", "3"]) if task.kind is TaskKind.PACKAGE)
+    done = [units for units, _ in one.ticks[-40:]]
+    assert planned == 2 * 4
+    assert max(done) == planned
+    assert done[-1] == planned
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 7, 9])
+def test_packing_stops_where_a_tick_raises(packaged, at):
+    one, _ = packaged()
+    ticks = []
+
+    def tick(done, _total):
+        ticks.append(done)
+        if len(ticks) > at:
+            raise Cancelled("asked to stop")
+
+    with pytest.raises(Cancelled):
+        package(replace(one.work(TaskKind.PACKAGE), tick=tick), one.bench)
+    assert len(ticks) == at + 1
+
+
+def test_the_metrics_say_how_the_set_lies_among_the_real_images(packaged):
+    _, published = packaged(reference={"count": 8})
+    assert set(published.metrics["set"]) == {
+        "mmd2",
+        "diversity",
+        "real_diversity",
+        "density",
+        "coverage",
+        "nearest_real",
+        "real_to_real",
+    }
+
+
+def test_noise_is_warned_of_in_job_metrics_and_manifest(job):
+    one = job(ipc=5, classes=("7", "3"), reference={"count": 64})
+    one.run(prepare, TaskKind.PREPARE)
+    one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"])
+    for kind in (TaskKind.PREPARE, TaskKind.SAMPLE):
+        one.finished[kind][0].output["seconds"] = 1.0
+    done = one.run(package, TaskKind.PACKAGE)
+    (warning,) = done.warnings
+    assert warning.code is WarningCode.LOW_COVERAGE
+    assert done.publication.metrics["warnings"] == [asdict(warning)]
+    assert json.loads(opened(one, done.publication).read("manifest.json"))["warnings"] == [warning.message]
 
 
 def error(timestep, class_name, relative, cosine):

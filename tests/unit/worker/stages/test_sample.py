@@ -13,7 +13,8 @@ from tests.unit.worker.numbers import noise
 from worker.backbones.dit import DiTBackbone
 from worker.sampling.classes import sample_targets
 from worker.stages.prepare import prepare
-from worker.stages.sample import read_samples, sample_classes
+from worker.stages.sample import sample_classes
+from worker.stages.samples import parts_of
 
 ONE_GREY = 1  # of 255: rounding to pixels may fall either way
 
@@ -54,7 +55,8 @@ def sampled(job, backbones=None, *, arm=Arm.GUIDED, classes=("7", "3"), **fields
         one.bench = replace(one.bench, backbones=backbones)
     one.run(prepare, TaskKind.PREPARE)
     one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=list(classes))
-    return read_samples(one.bench, one.finished[TaskKind.SAMPLE], arm)
+    (columns,) = parts_of(one.work(TaskKind.PACKAGE), one.bench, arm, lambda: None)
+    return columns
 
 
 def test_every_image_comes_with_its_label_index_seed_rank_and_distance(job):
@@ -114,15 +116,28 @@ def test_an_image_keeps_its_seed_when_more_are_asked_for(job):
     assert set(sampled(job, ipc=2)["seed"]) < set(sampled(job, ipc=4)["seed"])
 
 
-def test_the_tasks_of_an_arm_are_read_in_order_and_those_of_others_left_out(job):
+def test_classes_in_tasks_of_their_own_are_those_of_one_task(job):
     one = job()
     one.run(prepare, TaskKind.PREPARE)
-    for arm, name in ((Arm.GUIDED, "7"), (Arm.GUIDED, "3"), (Arm.UNGUIDED, "7")):
-        one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=[name])
-    together = sampled(job)
-    apart = read_samples(one.bench, one.finished[TaskKind.SAMPLE], Arm.GUIDED)
-    assert apart["label"].tolist() == [0, 0, 1, 1]
-    assert np.abs(apart["images"].astype(int) - together["images"]).max() <= ONE_GREY
+    for name in ("7", "3"):
+        one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=[name])
+    apart = list(parts_of(one.work(TaskKind.PACKAGE), one.bench, Arm.GUIDED, lambda: None))
+    images = np.concatenate([part["images"] for part in apart]).astype(int)
+    assert np.abs(images - sampled(job)["images"]).max() <= ONE_GREY
+
+
+def test_the_set_is_measured_class_by_class_among_its_references(job):
+    one = job(ipc=3, reference={"count": 8})
+    one.run(prepare, TaskKind.PREPARE)
+    first, second = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output["set_metrics"]
+    assert (first["class_name"], first["real"], second["class_name"]) == ("7", 8, "3")
+    assert 0 <= first["coverage"] <= 1
+
+
+def test_a_class_of_few_references_is_not_measured(job):
+    one = job(reference={"count": 5})
+    one.run(prepare, TaskKind.PREPARE)
+    assert one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output["set_metrics"] == []
 
 
 @pytest.mark.parametrize("objective", Objective)

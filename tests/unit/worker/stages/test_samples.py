@@ -1,0 +1,86 @@
+import pytest
+
+from app.domain.errors import Cancelled, SamplesDamaged
+from app.domain.job import TaskKind
+from app.domain.spec import Arm
+from worker.stages.evaluate import training_sets
+from worker.stages.package import package
+from worker.stages.prepare import dataset_of, prepare
+from worker.stages.sample import sample_classes
+from worker.stages.samples import outputs_of, parts_of
+
+GROUPS = ((Arm.GUIDED, "7"), (Arm.GUIDED, "3"), (Arm.UNGUIDED, "7"))
+
+
+@pytest.fixture
+def one(job):
+    """A job whose classes were sampled in tasks of their own."""
+    new = job(evaluation={})
+    new.run(prepare, TaskKind.PREPARE)
+    for arm, name in GROUPS:
+        new.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=[name])
+    return new
+
+
+def path_of(one, number):
+    return one.bench.store.local_path(one.finished[TaskKind.SAMPLE][number].output["key"])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(path):
+    """One bit, in the middle of an image."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = [lambda path: path.unlink(), lambda path: path.write_bytes(b""), cut, flip]
+
+
+def read(one, arm=Arm.GUIDED, tick=lambda: None):
+    return parts_of(one.work(TaskKind.PACKAGE), one.bench, arm, tick)
+
+
+def test_the_tasks_of_an_arm_are_read_in_order_and_those_of_others_left_out(one):
+    assert [part["label"].tolist() for part in read(one)] == [[0, 0], [1, 1]]
+    assert [part["label"].tolist() for part in read(one, Arm.UNGUIDED)] == [[0, 0]]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=["missing", "empty", "cut", "flipped"])
+def test_every_damaged_or_missing_file_is_named(one, damage):
+    for number in (0, 1):
+        damage(path_of(one, number))
+    with pytest.raises(SamplesDamaged) as refused:
+        list(read(one))
+    assert list(refused.value.keys) == [output["key"] for output in outputs_of(one.work(TaskKind.PACKAGE), Arm.GUIDED)]
+    assert len(list(read(one, Arm.UNGUIDED))) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGE[:3], ids=["missing", "empty", "cut"])
+def test_what_an_earlier_version_stored_without_a_hash_is_checked_as_far_as_can_be(one, damage):
+    for output in (task.output for task in one.finished[TaskKind.SAMPLE]):
+        del output["sha256"]
+    assert len(list(read(one))) == 2
+    damage(path_of(one, 0))
+    with pytest.raises(SamplesDamaged):
+        list(read(one))
+
+
+def test_the_stages_that_read_samples_name_the_damaged_ones(one):
+    flip(path_of(one, 1))
+    work = one.work(TaskKind.EVALUATE)
+    with pytest.raises(SamplesDamaged):
+        training_sets(Arm.GUIDED, work, one.bench, dataset_of(work, one.bench))
+    with pytest.raises(SamplesDamaged):
+        one.run(package, TaskKind.PACKAGE)
+
+
+def test_reading_may_be_stopped(one):
+    def stop():
+        raise Cancelled("asked to stop")
+
+    with pytest.raises(Cancelled):
+        list(read(one, tick=stop))
