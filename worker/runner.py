@@ -12,7 +12,7 @@ import structlog
 import torch
 from sqlalchemy.orm import Session
 
-from app.db import tasks
+from app.db import resampling, tasks
 from app.db.session import Database
 from app.domain.errors import (
     BackboneUnavailable,
@@ -24,6 +24,7 @@ from app.domain.errors import (
     InvalidSpec,
     LeaseLost,
     PermanentError,
+    SamplesDamaged,
     StorageUnavailable,
     TimedOut,
     TransientError,
@@ -247,6 +248,8 @@ class Runner:
             with self._database.transaction() as session:
                 outcome = self._record(session, lease, error)
             self._queue.wake(lease.task.kind.queue)  # first: a store that is away takes its time, and then raises
+            if isinstance(error, SamplesDamaged):
+                self._queue.wake(TaskKind.SAMPLE.queue)
             self._bench.store.delete_prefix(lease.output_prefix)
         except (LeaseLost, StorageUnavailable) as trouble:
             log.warning("task.not_cleaned_up", reason=str(trouble))
@@ -273,6 +276,10 @@ class Runner:
                 log.info("task.cancelled")
                 tasks.cancelled(session, lease)
                 return Outcome.CANCELLED
+            case SamplesDamaged():
+                log.warning("task.samples_damaged", keys=error.keys)
+                resampling.sample_again(session, lease, error.keys)
+                return Outcome.RELEASED
             case _:
                 failure, again = verdict(error)
                 unforeseen = None if isinstance(error, DappleError) else error

@@ -1,4 +1,4 @@
-"""How an attempt begins and ends, and what that does to its task and its job. Only app.db.tasks calls this."""
+"""How an attempt begins and ends, and what that does to its task and its job. Only `tasks` and `resampling` call this."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -18,6 +18,7 @@ from app.domain.errors import (
     DeviceOutOfMemory,
     InvalidSpec,
     PermanentError,
+    SamplesDamaged,
     StorageUnavailable,
     TimedOut,
     TransientError,
@@ -404,6 +405,27 @@ def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(
     assert job_of(service.database, job_id).state is JobState.SUCCEEDED
     outcomes = service.outcomes(job_id, SAMPLE)
     assert (outcomes.count(Outcome.RELEASED), outcomes.count(Outcome.SUCCEEDED)) == (2, 2)
+
+
+def test_damaged_samples_are_made_again_and_the_job_succeeds(service):
+    job_id = submitted(service.database)
+
+    def find_damage(work: Work) -> None:
+        raise SamplesDamaged([output_of(work.earlier[SAMPLE][1])["key"]])
+
+    service.twist(EVALUATE, find_damage)
+    service.twist(PACKAGE, find_damage)
+    service.drain()
+    assert job_of(service.database, job_id).state is JobState.SUCCEEDED
+    order = [(work.lease.task.kind, work.lease.task.ordinal) for work in service.stages.seen]
+    assert order == [
+        (PREPARE, 0),
+        *((SAMPLE, 0), (SAMPLE, 1), (EVALUATE, 0)),
+        *((SAMPLE, 1), (EVALUATE, 0), (PACKAGE, 0)),
+        *((SAMPLE, 1), (PACKAGE, 0)),
+    ]
+    assert service.outcomes(job_id, PACKAGE) == [Outcome.RELEASED, Outcome.SUCCEEDED]
+    assert service.queue.woken.count((Queue.GPU, 1)) >= 2
 
 
 def test_a_failure_of_one_sample_task_stops_the_others_of_its_job(service):
