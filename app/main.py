@@ -68,7 +68,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     closing.clear()
     resources.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ending_in_words():
-        resources.database.migrate()
+        resources.database.migrate_unless_shared()
     with noticing_signals(closing):
         yield
     closing.set()

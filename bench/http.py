@@ -28,6 +28,7 @@ from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.engine import Engine
 from ulid import ULID
 
+from app.db.session import Database
 from app.main import create_app
 from app.settings import Settings
 from bench.bare import SCRIPTS, Base, Script
@@ -119,6 +120,9 @@ def _wrk(url: str, seconds: int, more: list[str], options: argparse.Namespace) -
 
 def _recorded(settings: Settings) -> tuple[dict[str, Script], str]:
     """The transactions of one POST and one GET, and the job that was posted."""
+    database = Database(settings.sqlalchemy_url)
+    database.migrate()
+    database.dispose()
     app = create_app(settings)
     with TestClient(app) as client:
         with app.state.resources.database.transaction() as session:

@@ -122,6 +122,7 @@ class Runner:
     def _require_store(self) -> None:
         """An answer is good for as long as a task waits that met an outage, so whoever takes that one has looked again."""
         if time.monotonic() - self._store_answered_at >= self._settings.outage_backoff_seconds:
+            self._database.ping()  # tables that this version cannot use
             self._bench.store.check()
             self._store_answered_at = time.monotonic()
 

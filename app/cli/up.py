@@ -91,7 +91,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         # uvicorn raises the signals it caught again when it is done; by default that would end us before the clean-up.
         signal.signal(number, server.handle_exit)
     try:
-        database.migrate()
+        database.migrate_unless_shared()
         _take_back(database, workers)
         runner.start()
         server.run(sockets=[listener])

@@ -1,22 +1,93 @@
-"""Which version of the tables a database has, and its clock."""
+"""Which version of the tables a database has, and whether this version of the code can use it.
+
+Every migration has a number. The row of `installation` says which number a version of the code must know at least to use
+the tables: a migration that only adds what older processes do not miss leaves it as it is.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
 
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, text
 
-from app.db.session import MIGRATIONS, now
+from app.settings import INSTALLED_AT
 
-
-def is_current(session: Session) -> bool:
-    """Whether the tables are those of this version of the code."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    return MigrationContext.configure(session.connection()).get_current_revision() == head
+MIGRATIONS = INSTALLED_AT / "migrations"
 
 
-def seconds_now(session: Session) -> float:
-    """The database's clock in seconds since the epoch."""
-    return session.scalars(select(now())).one()
+class Fit(Enum):
+    """How a database's tables suit this version of the code."""
+
+    CURRENT = auto()  # made for it
+    EMPTY = auto()  # there are none
+    OLDER = auto()  # to be migrated first
+    NEWER = auto()  # made for a newer version, but this one can use them
+    TOO_NEW = auto()  # made for a newer version, and this one cannot use them
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables' version, and how it suits; `oldest` is the least that a process must know to use tables that are newer."""
+
+    fit: Fit
+    revision: str | None
+    oldest: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.fit in (Fit.CURRENT, Fit.NEWER)
+
+    @property
+    def in_words(self) -> str:
+        match self.fit:
+            case Fit.CURRENT:
+                return "the tables are those of this version"
+            case Fit.EMPTY:
+                return "the database has no tables yet"
+            case Fit.OLDER:
+                return f"the database's tables are of an older version ({self.revision}; this one needs {head()})"
+            case Fit.NEWER:
+                return f"the database's tables are of a newer version ({self.revision}), which this one ({head()}) can use"
+            case Fit.TOO_NEW:
+                return (
+                    f"the database's tables are of a newer version ({self.revision}), which needs {self.oldest} or newer; "
+                    f"this one is {head()}"
+                )
+
+    @property
+    def advice(self) -> str:
+        """What to do if the tables are not usable."""
+        return "install the newer version of Dapple here" if self.fit is Fit.TOO_NEW else "run `dapple migrate`"
+
+
+def config() -> Config:
+    """Alembic's, for these migrations."""
+    made = Config()
+    made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return made
+
+
+def schema_of(connection: Connection) -> Schema:
+    """The database's tables as they are now: two small queries."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return Schema(Fit.EMPTY, None)
+    if revision == head():
+        return Schema(Fit.CURRENT, revision)
+    if revision in _revisions():
+        return Schema(Fit.OLDER, revision)
+    oldest = connection.execute(text("SELECT oldest_revision FROM installation")).scalar_one()
+    return Schema(Fit.NEWER if head() >= oldest else Fit.TOO_NEW, revision, oldest)
+
+
+def head() -> str:
+    """The last migration that this version knows; they are numbered, so they compare as text."""
+    return max(_revisions())
+
+
+@cache
+def _revisions() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(config()).walk_revisions())

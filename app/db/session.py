@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Double, make_url, text
+from sqlalchemy import Connection, Double, make_url, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -14,13 +13,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from app.db import sqlite
+from app.db import schema, sqlite
 from app.db.engines import Engines
+from app.db.schema import Fit, Schema
 from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable, PermanentError
-from app.settings import INSTALLED_AT
 
-MIGRATIONS = INSTALLED_AT / "migrations"
 SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which is no silence of the server's
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 UNMIGRATED = ("42P01", "42703")  # Postgres: there is no such table, or column; to SQLite that is an OperationalError
@@ -42,6 +40,11 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 @compiles(now, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
     return "CAST(extract(epoch from clock_timestamp()) AS double precision)"
+
+
+def seconds_now(session: Session) -> float:
+    """The database's clock in seconds since the epoch."""
+    return session.scalars(select(now())).one()
 
 
 class Database:
@@ -78,21 +81,40 @@ class Database:
             yield session
 
     def ping(self) -> None:
-        """Raises DatabaseUnavailable unless the database answers and has this version's tables."""
+        """Raises DatabaseUnavailable unless the database answers and has tables that this version can use."""
         with self.reading() as session:
-            session.execute(text("SELECT traceparent FROM jobs LIMIT 1"))
+            found = schema.schema_of(session.connection())
+        if not found.usable:
+            raise DatabaseUnavailable(f"{found.in_words}: {found.advice}")
 
-    def migrate(self) -> None:
-        """Bring the tables to this version; of several processes that start together, one does it and the rest wait."""
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    def migrate(self) -> Schema:
+        """The tables, now of this version; of several processes that start together, one migrates and the rest wait.
+
+        Tables of a newer version are left as they are. Raises PermanentError if this version cannot use them.
+        """
+        config = schema.config()
         try:
             with self._engines.migrating.begin() as connection:
                 _exclude_other_migrations(connection)
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                found = schema.schema_of(connection)
+                if found.fit is Fit.TOO_NEW:
+                    raise PermanentError(f"{found.in_words}: {found.advice}")
+                if found.fit is not Fit.NEWER:
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                return schema.schema_of(connection)
         except (OperationalError, InterfaceError) as error:
             raise DatabaseUnavailable(f"the database cannot be opened or migrated: {error.orig}") from error
+
+    def migrate_unless_shared(self) -> None:
+        """Migrate a file of this machine's; a server's tables are migrated by `dapple migrate` alone, as others use them too.
+
+        Raises DatabaseUnavailable or PermanentError if they cannot be used then.
+        """
+        if self._engines.writing.dialect.name == "sqlite":
+            self.migrate()
+        else:
+            self.ping()
 
     def dispose(self) -> None:
         """Close every pooled connection."""

@@ -17,8 +17,8 @@ from sqlalchemy import URL, make_url
 
 from app import tracing
 from app.db import census
-from app.db.schema import is_current, seconds_now
-from app.db.session import Database
+from app.db.schema import Fit, schema_of
+from app.db.session import Database, seconds_now
 from app.distribution import install_extra
 from app.domain.diagnosis import Finding, Verdict
 from app.domain.errors import DatabaseUnavailable, StorageUnavailable
@@ -116,14 +116,16 @@ def database(settings: Settings) -> Iterator[Finding]:
     try:
         before = time.time()
         with database.reading() as session:
-            current = is_current(session)
+            schema = schema_of(session.connection())
             asked = time.time()
             theirs = seconds_now(session)
         skew = theirs - (asked + time.time()) / 2
-        if not current:
-            yield Finding("database", Verdict.FAIL, f"{told}: its tables are not those of this version", "run `dapple migrate`")
+        if not schema.usable:
+            yield Finding("database", Verdict.FAIL, f"{told}: {schema.in_words}", schema.advice)
             return
-        yield Finding("database", Verdict.OK, f"{told}: answered in {(time.time() - before) * 1000:.0f} ms, tables are current")
+        verdict, advice = (Verdict.OK, "") if schema.fit is Fit.CURRENT else (Verdict.WARN, "update Dapple here when you can")
+        milliseconds = (time.time() - before) * 1000
+        yield Finding("database", verdict, f"{told}: answered in {milliseconds:.0f} ms, {schema.in_words}", advice)
         yield _skew(skew)
         yield from _workers(database, settings)
     except DatabaseUnavailable as error:

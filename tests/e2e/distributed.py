@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.db.session import Database
 from tests.databases import PostgresServer, why_no_postgres
 from tests.e2e.service import DAPPLE, Service, pid_of
 from tests.services.brokers import RedisServer, free_port, why_no_redis
@@ -24,10 +25,14 @@ class Distributed(Service):
         data_dir.mkdir(parents=True, exist_ok=True)
         self.redis = RedisServer(data_dir)
         self._queues = queues
+        url = postgres.new()
+        database = Database(url)
+        database.migrate()
+        database.dispose()
         self._port = free_port()
         self._environment = {
             "DAPPLE_DATA_DIR": str(data_dir),
-            "DAPPLE_DATABASE_URL": postgres.new().replace("postgresql:", "postgresql+psycopg:"),
+            "DAPPLE_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:"),
             "DAPPLE_BROKER_URL": self.redis.url,
             **environment,
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from app.db.session import Database
 from app.settings import Settings
 from tests.faults import clock
 from tests.faults.disk import SmallDisk
@@ -81,6 +82,9 @@ class Cluster:
 
     def start(self) -> None:
         """Start everything that is not a service, and return once the API is ready."""
+        database = Database(self.postgres.url)
+        database.migrate()
+        database.dispose()
         self._supervisor.start(self.api)
         wait_until(self.ready, START_SECONDS, "the API")
         for process in (self.sweeper, *self.workers):

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from app.cli import main
 from app.db.session import Database, now
 from app.db.tables import WorkerRow
 from app.domain.diagnosis import Finding, Verdict, is_sound
-from app.domain.errors import StorageUnavailable
+from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.job import Queue
 from app.domain.ports import ArtifactStore
 from app.domain.worker import About
@@ -85,6 +86,38 @@ def test_older_tables_fail_and_the_command_is_named(settings: Settings, bare_url
     database.dispose()
     finding = look(settings)["database"]
     assert (finding.verdict, "dapple migrate" in finding.advice) == (Verdict.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "verdict", "said"),
+    [
+        ("0004", Verdict.WARN, "of a newer version (0999), which this one"),
+        ("0999", Verdict.FAIL, "of a newer version (0999), which needs 0999 or newer"),
+    ],
+)
+def test_newer_tables_fail_only_where_this_version_cannot_use_them(
+    settings: Settings, bare_url: str, oldest: str, verdict: Verdict, said: str
+) -> None:
+    database = Database(bare_url)
+    database.migrate()
+    with database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+        session.execute(text("UPDATE installation SET oldest_revision = :oldest"), {"oldest": oldest})
+    database.dispose()
+    findings = diagnose(settings.model_copy(update={"database_url": bare_url}), local, {})
+    finding = next(finding for finding in findings if finding.subject == "database")
+    assert (finding.verdict, said in finding.message, "migrate" in finding.advice) == (verdict, True, False)
+    assert any(finding.subject == "queue gpu" for finding in findings) is (verdict is Verdict.WARN)
+
+
+def test_a_database_without_tables_is_to_be_migrated(settings: Settings, bare_url: str) -> None:
+    database = Database(bare_url)
+    with suppress(DatabaseUnavailable):
+        database.ping()  # SQLite makes the file
+    database.dispose()
+    finding = look(settings.model_copy(update={"database_url": bare_url}))["database"]
+    assert (finding.verdict, "no tables yet" in finding.message) == (Verdict.FAIL, True)
+    assert "dapple migrate" in finding.advice
 
 
 def test_a_clock_that_is_off_is_a_warning(migrated: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

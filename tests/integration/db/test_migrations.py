@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, make_url, text
 
-from app.db import jobs, session, tasks
+from app.db import jobs, schema, tasks
 from app.db.session import Database
 from app.db.tables import Base
 from app.domain.job import Outcome, TaskKind
@@ -29,7 +29,7 @@ def engine(bare_url: str) -> Generator[Engine]:
 
 def change(engine: Engine, use: Any, revision: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(session.MIGRATIONS))
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         use(config, revision)

@@ -312,6 +312,15 @@ def test_a_worker_that_cannot_store_anything_claims_nothing(service, settings):
     assert service.outcomes(job_id, PREPARE) == [Outcome.SUCCEEDED]
 
 
+def test_a_worker_that_cannot_use_the_tables_claims_nothing(service):
+    job_id = submitted(service.database)
+    service.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = '0999'")))
+    service.write(lambda session: session.execute(text("UPDATE installation SET oldest_revision = '0999'")))
+    with pytest.raises(DatabaseUnavailable, match="newer version"):
+        service.runner.run_one()
+    assert states_of(service.database, job_id) == ["ready"]
+
+
 def test_an_outage_of_the_store_costs_one_try_however_long_it_is(service, settings):
     job_id = submitted(service.database)
     away = settings.data_dir / "away"
