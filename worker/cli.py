@@ -3,105 +3,177 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.domain.dataset_uri import parse, uri_of
-from app.domain.errors import InvalidSpec
+from app.domain.dataset_uri import DatasetUri, parse, uri_of
 from app.domain.spec import HOLDOUT_FRACTION
 from app.settings import settings_from
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset
 from worker.datasets.load import load
+from worker.datasets.survey import survey
 from worker.datasets.tensors import to_tensor
 from worker.training.card import write_card
+from worker.training.checkpoint import CHECKPOINT, check_same, fingerprint, recorded
+from worker.training.config import TrainingConfig
+from worker.training.durable import reported_failures
+from worker.training.folder import RECORD, check_class_names, training_folder
+from worker.training.interrupts import Interrupts, noted_interrupts
 from worker.training.model import Architecture, save
-from worker.training.train import CHECKPOINT, Trained, TrainingConfig
+from worker.training.progress import shown_progress
+from worker.training.record import Record
+from worker.training.sizing import LARGEST_SIZE, LEAST_SIZE, Wishes, architecture_for, described
+from worker.training.threads import candidates, fastest, measured, step_seconds
+from worker.training.train import Observer, Trained, TrainingStopped
 from worker.training.train import train as train_model
 
-MAX_IMAGE_SIZE = 64
 ANYWHERE = (Path("/"),)  # the user's own command reads what the user may read
+MEASURED_STEPS = 200  # fewer steps are done before a measurement pays
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def train(
     dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.")],
     name: Annotated[str, typer.Option(help="Name of the new backbone; jobs then say it in `backbone`.")],
-    image_size: Annotated[int, typer.Option(help="Width and height in pixels.", min=4, max=MAX_IMAGE_SIZE)] = 8,
-    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.", min=1, max=3)] = 1,
-    patch_size: Annotated[int, typer.Option(help="Width and height of a token in pixels.", min=1)] = 2,
-    heads: Annotated[int, typer.Option(help="Attention heads, 32 wide each.", min=1)] = 3,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Width and height in pixels, up to {LARGEST_SIZE}. Default: as the images, at most 32.",
+            min=LEAST_SIZE,
+            max=LARGEST_SIZE,
+        ),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 for grey, 3 for colour. Default: 3 if the images have colour.", min=1, max=3)
+    ] = None,
+    patch_size: Annotated[
+        int | None, typer.Option(help="Width and height of a token in pixels. Default: what the model can draw.", min=1)
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(help="Attention heads, 32 wide each. Default: what the patch needs.", min=1)
+    ] = None,
     blocks: Annotated[int, typer.Option(help="Transformer blocks.", min=1)] = 6,
     steps: Annotated[int, typer.Option(min=1)] = TrainingConfig.steps,
     batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
     learning_rate: Annotated[float, typer.Option(min=0)] = TrainingConfig.learning_rate,
     seed: Annotated[int, typer.Option(min=0)] = TrainingConfig.seed,
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads. Default: DAPPLE_THREADS, else the fastest in a short trial.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where the service keeps everything.")] = None,
 ) -> None:
     """Train a small class-conditional diffusion backbone on your own images (up to 64 pixels).
 
     The test split, or the quarter of the images that stands in for it, is never seen. Interrupt it at any time: the same
-    command goes on where it stopped.
+    command goes on where it stopped. The folder training/ of the backbone shows samples and the loss meanwhile.
     """
-    torch.set_num_threads(threads)
     settings = settings_from() if data_dir is None else settings_from(data_dir=data_dir)
-    folder = new_folder(settings.data_dir / "backbones", name)
-    if channels == 2:
-        raise InvalidSpec.of("channels", "images have 1 channel (grey) or 3 (colour)")
-    images = load(
-        parse(uri_of(dataset)),
-        roots=ANYWHERE,
-        image_size=image_size,
-        channels=channels,
-        holdout_fraction=HOLDOUT_FRACTION,
-    )
-    architecture = Architecture(image_size, channels, len(images.classes), heads, blocks=blocks, patch_size=patch_size)
+    where = device_named(device)
+    uri = parse(uri_of(dataset))
     config = TrainingConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    wishes = Wishes(image_size, channels, patch_size, heads, blocks)
+    with training_folder(settings.data_dir / "backbones", name) as folder:
+        unfinished = recorded(folder / CHECKPOINT)
+        architecture = _sized(uri, wishes)
+        asked = threads or (settings.threads if "threads" in settings.model_fields_set else None)
+        config = replace(config, threads=asked or _threads(architecture, config, unfinished, where))
+        if unfinished is not None:
+            check_same(folder / CHECKPOINT, unfinished, fingerprint(architecture, config))
+        torch.set_num_threads(config.threads)
+        images = _read(uri, architecture)
+        check_class_names(images.classes)
+        _run(images, architecture, config, folder=folder, device=where)
+    messages.print(f"trained {name} in {folder}; jobs may now say --backbone {name}", markup=False)
+
+
+def _sized(uri: DatasetUri, wishes: Wishes) -> Architecture:
+    """The architecture for the images at `uri`, said aloud. Raises for names and sizes that would fail later."""
+    found = survey(uri, ANYWHERE)
+    check_class_names(found.classes)
+    chosen = architecture_for(found, wishes)
+    messages.print(described(found, chosen), markup=False)
+    return chosen
+
+
+def _threads(
+    architecture: Architecture, config: TrainingConfig, unfinished: Mapping[str, Any] | None, device: torch.device
+) -> int:
+    """As before in an unfinished run, else what a trial finds fastest; 1 where the trial would take longer than it saves."""
+    if unfinished is not None:
+        return unfinished.get("threads", 1)
+    if device.type != "cpu" or config.steps < MEASURED_STEPS:
+        return 1
+    seconds = measured(candidates(), step_seconds(architecture, config))
+    speeds = ", ".join(f"{1 / each:.1f} steps a second with {count}" for count, each in seconds.items())
+    messages.print(f"CPU threads: {fastest(seconds)} (tried: {speeds}; --threads or DAPPLE_THREADS choose)", markup=False)
+    return fastest(seconds)
+
+
+def _read(uri: DatasetUri, architecture: Architecture) -> Dataset:
+    with shown_progress(messages, "reading images") as update:
+        return load(
+            uri,
+            roots=ANYWHERE,
+            image_size=architecture.image_size,
+            channels=architecture.channels,
+            holdout_fraction=HOLDOUT_FRACTION,
+            on_file=lambda done, total: update(done, total, ""),
+        )
+
+
+def _run(dataset: Dataset, architecture: Architecture, config: TrainingConfig, *, folder: Path, device: torch.device) -> None:
+    """Train and write the backbone. Raises typer.Exit after a signal, with everything in the checkpoint."""
     started = time.monotonic()
-    trained = _train(images, architecture, config, folder, device_named(device))
-    command = shlex.join(["dapple", *sys.argv[1:]])
-    write_card(folder, name, images, config, trained, command=command, seconds=time.monotonic() - started)
-    save(folder, trained.model, images.classes)
-    (folder / CHECKPOINT).unlink()
-    Console().print(f"trained {name} in {folder}; jobs may now say --backbone {name}", soft_wrap=True)
+    with noted_interrupts() as interrupts:
+        try:
+            trained = _train(dataset, architecture, config, folder=folder, device=device, interrupts=interrupts)
+        except TrainingStopped as stopped:
+            text = (
+                f"{stopped} of {config.steps:,}; all of it is in {folder / CHECKPOINT}, and the same command goes on from there"
+            )
+            messages.print(f"dapple: {text}", markup=False)
+            raise typer.Exit(interrupts.exit_code) from stopped
+        seconds = time.monotonic() - started
+        with reported_failures(folder):
+            write_card(
+                folder, folder.name, dataset, config, trained, command=shlex.join(["dapple", *sys.argv[1:]]), seconds=seconds
+            )
+            save(folder, trained.model, dataset.classes)
+            (folder / CHECKPOINT).unlink()
 
 
-def new_folder(root: Path, name: str) -> Path:
-    """The folder of a backbone yet to be trained, made if need be; one with a checkpoint in it is gone on with.
-
-    Raises InvalidSpec if the name leaves `root` or is taken by a finished backbone.
-    """
-    folder = (root / name).resolve()
-    if folder.parent != root.resolve() or name.startswith("."):
-        raise InvalidSpec.of("name", f"{name!r} is no plain folder name")
-    if (folder / "model_index.json").exists():
-        raise InvalidSpec.of("name", f"there is a backbone {name!r} already in {folder}; remove it or choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _train(dataset: Dataset, architecture: Architecture, config: TrainingConfig, folder: Path, device: torch.device) -> Trained:
+def _train(
+    dataset: Dataset,
+    architecture: Architecture,
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    device: torch.device,
+    interrupts: Interrupts,
+) -> Trained:
     images = to_tensor(dataset.train.images(range(len(dataset.train))))
     labels = torch.from_numpy(dataset.train.labels)
-    with _progress_bar(config.steps) as on_step:
-        return train_model(images, labels, architecture, config, folder=folder, device=device, on_step=on_step)
 
+    def stop_requested() -> bool:
+        return interrupts.received is not None
 
-@contextmanager
-def _progress_bar(steps: int) -> Generator[Callable[[int, float], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("training", total=steps)
-
-        def show(step: int, loss: float) -> None:
-            progress.update(bar, completed=step, description=f"training, loss {loss:.3f}")
-
-        yield show
+    record = Record(folder / RECORD, images, labels, dataset.classes, seed=config.seed, stop_requested=stop_requested)
+    messages.print(f"samples and loss curve: {folder / RECORD}", markup=False)
+    with shown_progress(messages, "training") as update:
+        observer = Observer(
+            on_step=lambda step, loss: update(step, config.steps, f"loss {loss:.3f}"),
+            on_samples=record.write,
+            stop_requested=stop_requested,
+        )
+        trained = train_model(images, labels, architecture, config, folder=folder, observer=observer, device=device)
+    record.write(trained.model, trained.curve)
+    return trained

@@ -35,7 +35,7 @@ def load(
         return digits.read(image_size=image_size, channels=channels)
     path = resolve_local(uri, roots)
     return image_folder.read(
-        _files(path),
+        files_at(path),
         path.as_uri(),
         Pixels(image_size, channels),
         holdout_fraction=holdout_fraction,
@@ -51,7 +51,7 @@ def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
     return relabelled(dataset, [dataset.classes.index(name) for name in classes])
 
 
-def _files(path: Path) -> Files:
+def files_at(path: Path) -> Files:
     if path.is_dir():
         return FolderFiles(path)
     if path.is_file() and zipfile.is_zipfile(path):

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from worker.datasets.base import Dataset
-from worker.training.train import Trained, TrainingConfig
+from worker.training.config import TrainingConfig
+from worker.training.durable import write_text
+from worker.training.train import Trained
 
 CARD = """\
 ---
@@ -22,11 +24,17 @@ A class-conditional DiT on pixels ({parameters:,} parameters, {image_size} x {im
 | split | training split only: {train:,} images of {classes} classes; {test:,} held-out images never seen |
 | command | `{command}` |
 | seed | {seed} |
-| loss | {loss:.4f} (noise prediction, mean over the last tenth of the steps) |
+| CPU threads | {threads} |
+| loss | {loss:.4f} (noise prediction, mean over the last tenth of the steps; [curve](training/loss.csv)) |
 | duration | {minutes:.0f} minutes (this run) |
 
 Noise schedule: squared cosine, 1,000 timesteps, noise prediction. Weights: exponential moving average, decay {ema_decay}.
 Null label for classifier-free guidance: {classes}, trained on {label_dropout:.0%} of the images.
+
+What it draws, from the same noise throughout the training, beside real images of the same classes
+(20 DDIM steps, classifier-free guidance 2):
+
+![samples](training/samples.png)
 
 Made for dataset distillation at small scale and for tests; as an image generator it is a toy.
 """
@@ -50,9 +58,10 @@ def write_card(
         classes=len(dataset.classes),
         command=command,
         seed=config.seed,
+        threads=config.threads,
         loss=trained.loss,
         minutes=seconds / 60,
         ema_decay=config.ema_decay,
         label_dropout=config.label_dropout,
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)

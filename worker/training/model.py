@@ -10,11 +10,19 @@ import torch
 from diffusers import DDPMScheduler, DiTTransformer2DModel
 
 from app.domain.errors import InvalidSpec
+from worker.training.durable import sync_all, write_text
+
+INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Size of a DiT on pixels: width is `heads` * `head_dim`, tokens (image_size / patch_size)^2."""
+    """Size of a DiT on pixels: width is `heads` * `head_dim`, tokens (image_size / patch_size)^2.
+
+    Raises InvalidSpec for a patch that does not divide the image, and for tokens of more numbers than half the width: the
+    last layer must express noise, whose numbers are independent, and the tokens' own content beside it. A model 128 wide
+    with tokens of 192 numbers draws nothing but noise.
+    """
 
     image_size: int
     channels: int
@@ -27,6 +35,34 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
             raise InvalidSpec.of("patch_size", f"{self.image_size} pixels are not a multiple of {self.patch_size}")
+        if 2 * self.token_numbers > self.width:
+            raise InvalidSpec.of("patch_size", self._inexpressible())
+
+    @property
+    def width(self) -> int:
+        """Numbers in the hidden state of a token."""
+        return self.heads * self.head_dim
+
+    @property
+    def token_numbers(self) -> int:
+        """Numbers of the image in a token."""
+        return self.patch_size**2 * self.channels
+
+    def _inexpressible(self) -> str:
+        p, numbers = self.patch_size, self.token_numbers
+        reason = (
+            f"tokens of {p} x {p} x {self.channels} = {numbers} numbers in a model {self.width} wide ({self.heads} heads of "
+            f"{self.head_dim}) cannot express the prediction: at most half the width, {self.width // 2} numbers, can be drawn"
+        )
+        smaller = largest_patch(self.image_size, self.channels, self.width)
+        remedies = [f"--patch-size {smaller}"] if smaller else []
+        return f"{reason}; choose {' or '.join([*remedies, f'--heads {-(-2 * numbers // self.head_dim)}'])}"
+
+
+def largest_patch(image_size: int, channels: int, width: int) -> int | None:
+    """The largest patch that divides the image and whose numbers are at most half of `width`; None if even 1 pixel is more."""
+    fitting = (p for p in range(image_size, 0, -1) if image_size % p == 0 and 2 * p * p * channels <= width)
+    return next(fitting, None)
 
 
 def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
@@ -64,9 +100,13 @@ def noise_schedule() -> DDPMScheduler:
 
 
 def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> None:
-    """Write `model` as a DiTPipeline folder without a VAE, which `DiTPipeline.from_pretrained(folder, vae=None)` opens."""
+    """Write `model` as a DiTPipeline folder without a VAE, which `DiTPipeline.from_pretrained(folder, vae=None)` opens.
+
+    model_index.json makes the folder a backbone. It is written last, in one step, when all else is on the disk.
+    """
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     noise_schedule().save_pretrained(folder / "scheduler")
+    sync_all(folder)
     index = {
         "_class_name": "DiTPipeline",
         "id2label": {str(label): name for label, name in enumerate(classes)},
@@ -74,5 +114,4 @@ def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> 
         "transformer": ["diffusers", "DiTTransformer2DModel"],
         "vae": [None, None],
     }
-    text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (folder / "model_index.json").write_text(text, encoding="utf-8")
+    write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -2,9 +2,11 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiTTransformer2DModel
@@ -13,56 +15,70 @@ from torch import Tensor
 
 from app.domain.errors import PermanentError
 from worker.seeds import generator
+from worker.training import checkpoint
+from worker.training.checkpoint import CHECKPOINT
+from worker.training.config import TrainingConfig
+from worker.training.durable import reported_failures
+from worker.training.loss_curve import LossCurve
 from worker.training.model import Architecture, build, noise_schedule
 
-CHECKPOINT = "checkpoint.pt"
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train; `label_dropout` is the share of images that train the null label of classifier-free guidance."""
+class TrainingStopped(Exception):
+    """The run stopped after `step` steps, with all of them in the checkpoint."""
 
-    steps: int = 10_000
-    batch_size: int = 96
-    learning_rate: float = 1e-3
-    warmup_steps: int = 200
-    ema_decay: float = 0.9995
-    label_dropout: float = 0.1
-    seed: int = 0
-    checkpoint_every: int = 500
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The averaged weights, and the mean loss over the last tenth of the steps of this run."""
+    """The averaged weights, the mean loss over the last tenth of the steps, and the whole curve."""
 
     model: DiTTransformer2DModel
     loss: float
+    curve: LossCurve
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What happens beside the training: none of it changes the weights.
+
+    `on_step(step, loss)` after each step; `on_samples(averaged, curve)` every few minutes; the run stops after a step at
+    which `stop_requested()` is true. `clock()` gives seconds.
+    """
+
+    on_step: Callable[[int, float], None] = lambda _step, _loss: None
+    on_samples: Callable[[DiTTransformer2DModel, LossCurve], None] = lambda _model, _curve: None
+    stop_requested: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
 
 
 class _State:
-    """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished steps."""
+    """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished steps, losses."""
 
     def __init__(self, architecture: Architecture, config: TrainingConfig, data: str, device: torch.device) -> None:
-        self.fingerprint = {**asdict(architecture), **asdict(config), "data": data}
+        self.fingerprint = checkpoint.fingerprint(architecture, config) | {"data": data}
         self.device = device
         self.step = 0
+        self.curve = LossCurve(config.steps)
         self.model = build(architecture, config.seed).eval().to(device)
         self.averaged = build(architecture, config.seed).eval().to(device).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=0.01)
 
     def save(self, path: Path) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer")}
-        unfinished = path.with_suffix(".part")
-        torch.save({"step": self.step, "fingerprint": self.fingerprint, **parts}, unfinished)
-        unfinished.replace(path)
+        parts: dict[str, Any] = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer")}
+        content = {"step": self.step, "fingerprint": self.fingerprint, "losses": self.curve.state(), **parts}
+        with reported_failures(path.parent):
+            checkpoint.write(path, content)
 
     def restore(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True, map_location=self.device)
-        if saved["fingerprint"] != self.fingerprint:
-            raise PermanentError(f"{path} belongs to a run with other settings or images; remove it or repeat that run")
+        saved = checkpoint.read(path, self.device)
+        checkpoint.check_same(path, saved["fingerprint"], self.fingerprint)
         self.step = saved["step"]
+        self.curve.restore(saved["losses"])
         for name in ("model", "averaged", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
 
@@ -74,7 +90,7 @@ def train(
     config: TrainingConfig,
     *,
     folder: Path,
-    on_step: Callable[[int, float], None],
+    observer: Observer | None = None,
     device: torch.device = CPU,
 ) -> Trained:
     """The averaged model after `config.steps` steps on `images` in [-1, 1].
@@ -82,21 +98,41 @@ def train(
     Goes on from `folder`/checkpoint.pt if there is one. Every step draws from its own generator, so an interrupted
     run ends with the same weights as an undisturbed one.
 
-    Raises PermanentError if the checkpoint belongs to a run with other settings or images.
+    Raises PermanentError if the checkpoint belongs to a run with other settings or images, or if the loss is no longer
+    finite; TrainingStopped, after saving, if the observer asks for it.
     """
+    observer = observer or Observer()
     state = _State(architecture, config, _digest(images, labels), device)
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        state.restore(checkpoint)
-    tail: list[float] = []
+    path = folder / CHECKPOINT
+    if path.exists():
+        state.restore(path)
+    saved_at = sampled_at = observer.clock()
     while state.step < config.steps:
         loss = _step(state, images, labels, architecture, config)
-        if state.step > 0.9 * config.steps:
-            tail.append(loss)
-        on_step(state.step, loss)
-        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-            state.save(checkpoint)
-    return Trained(state.averaged, sum(tail) / len(tail) if tail else math.nan)
+        _require_finite(loss, state.step, path)
+        state.curve.add(state.step, loss)
+        observer.on_step(state.step, loss)
+        stopping, now = observer.stop_requested(), observer.clock()
+        samples_due = now - sampled_at >= config.samples_seconds
+        if stopping or samples_due or _save_due(state.step, now - saved_at, config):
+            state.save(path)
+            saved_at = observer.clock()
+        if stopping:
+            raise TrainingStopped(state.step)
+        if samples_due:
+            observer.on_samples(state.averaged, state.curve)
+            sampled_at = observer.clock()
+    return Trained(state.averaged, state.curve.last_tenth(), state.curve)
+
+
+def _save_due(step: int, seconds: float, config: TrainingConfig) -> bool:
+    return step % config.checkpoint_every == 0 or step == config.steps or seconds >= config.checkpoint_seconds
+
+
+def _require_finite(loss: float, step: int, path: Path) -> None:
+    if not math.isfinite(loss):
+        text = f"the loss is {loss} at step {step}: the training diverged; remove {path.parent} and choose a smaller"
+        raise PermanentError(f"{text} --learning-rate")
 
 
 def _digest(images: Tensor, labels: Tensor) -> str:

@@ -5,7 +5,7 @@ import torch
 
 from app.domain.errors import InvalidSpec
 from tests.unit.worker.numbers import noise
-from worker.training.model import Architecture, build, noise_schedule
+from worker.training.model import Architecture, build, noise_schedule, save
 
 SMALL = Architecture(image_size=8, channels=1, classes=3, heads=2, head_dim=8, blocks=2)
 
@@ -32,6 +32,29 @@ def test_a_fresh_model_predicts_zero_and_each_block_is_the_identity():
 def test_images_that_cannot_be_cut_into_patches_are_refused():
     with pytest.raises(InvalidSpec, match="patch_size: 9 pixels are not a multiple of 2"):
         Architecture(image_size=9, channels=1, classes=3)
+
+
+def test_tokens_of_more_numbers_than_half_the_width_are_refused_with_what_would_do():
+    with pytest.raises(InvalidSpec) as refused:
+        Architecture(image_size=32, channels=3, classes=10, heads=4, patch_size=8)
+    assert str(refused.value) == (
+        "patch_size: tokens of 8 x 8 x 3 = 192 numbers in a model 128 wide (4 heads of 32) cannot express the prediction: at "
+        "most half the width, 64 numbers, can be drawn; choose --patch-size 4 or --heads 12"
+    )
+    Architecture(image_size=32, channels=3, classes=10, heads=4, patch_size=4)
+    Architecture(image_size=32, channels=3, classes=10, heads=12, patch_size=8)
+
+
+def test_a_model_too_narrow_for_any_patch_needs_more_heads():
+    with pytest.raises(InvalidSpec, match=r"choose --heads 2$"):
+        Architecture(image_size=32, channels=3, classes=10, heads=1, head_dim=4, patch_size=1)
+
+
+def test_the_index_that_makes_a_folder_a_backbone_is_written_last(tmp_path):
+    (tmp_path / "scheduler").touch()
+    with pytest.raises(AssertionError, match="should be a directory"):
+        save(tmp_path, build(SMALL, 0), ["a", "b", "c"])
+    assert not (tmp_path / "model_index.json").exists()
 
 
 def test_the_schedule_is_the_squared_cosine():

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +9,14 @@ from app.domain.errors import PermanentError
 from tests.unit.worker.numbers import noise
 from worker.seeds import generator
 from worker.training.model import Architecture, build, noise_schedule
-from worker.training.train import TrainingConfig, epsilon_loss, learning_rate_factor, train
+from worker.training.train import (
+    Observer,
+    TrainingConfig,
+    TrainingStopped,
+    epsilon_loss,
+    learning_rate_factor,
+    train,
+)
 
 SMALL = Architecture(image_size=4, channels=1, classes=3, heads=1, head_dim=8, blocks=1)
 SHORT = TrainingConfig(steps=6, batch_size=8, warmup_steps=2, checkpoint_every=2)
@@ -16,9 +24,9 @@ IMAGES = noise(12, 1, 4, 4).clamp(-1, 1)
 LABELS = torch.arange(12) % 3
 
 
-def run(folder, config=SHORT, *, architecture=SMALL, labels=LABELS, on_step=lambda _step, _loss: None):
+def run(folder, config=SHORT, *, architecture=SMALL, labels=LABELS, on_step=lambda _step, _loss: None, **observed):
     folder.mkdir(exist_ok=True)
-    return train(IMAGES, labels, architecture, config, folder=folder, on_step=on_step)
+    return train(IMAGES, labels, architecture, config, folder=folder, observer=Observer(on_step=on_step, **observed))
 
 
 def weights(trained):
@@ -61,6 +69,67 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, architecture, confi
     run(tmp_path)
     with pytest.raises(PermanentError, match="other settings"):
         run(tmp_path, config, architecture=architecture)
+
+
+def test_a_request_to_stop_is_obeyed_after_the_step_and_loses_none(tmp_path):
+    seen = []
+    config = replace(SHORT, checkpoint_every=1000)
+    with pytest.raises(TrainingStopped, match="after step 3"):
+        run(tmp_path / "cut", config, on_step=lambda step, _loss: seen.append(step), stop_requested=lambda: len(seen) == 3)
+    resumed = run(tmp_path / "cut", config, on_step=lambda step, _loss: seen.append(step))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    whole = run(tmp_path / "whole", config)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed.curve.rows == whole.curve.rows
+
+
+def test_a_checkpoint_is_written_when_its_seconds_are_over(tmp_path):
+    config = replace(SHORT, checkpoint_every=1000, checkpoint_seconds=20.0)
+    now = itertools.count(0.0, 10.0)
+    with pytest.raises(Interrupted):
+        run(tmp_path, config, on_step=interrupt_at(4), clock=lambda: next(now))
+    steps = []
+    run(tmp_path, config, on_step=lambda step, _loss: steps.append(step))
+    assert steps[0] == 3
+
+
+def test_samples_are_drawn_when_their_seconds_are_over_from_weights_that_are_saved(tmp_path):
+    config = replace(SHORT, checkpoint_every=1000, samples_seconds=20.0)
+    now, drawn = itertools.count(0.0, 10.0), []
+
+    def on_samples(_averaged, curve):
+        assert (tmp_path / "checkpoint.pt").exists()
+        drawn.append(curve.rows[-1][0])
+
+    run(tmp_path, config, on_samples=on_samples, clock=lambda: next(now))
+    assert drawn
+    assert drawn[0] == 2
+
+
+def test_neither_samples_nor_checkpoints_change_the_weights(tmp_path):
+    often = replace(SHORT, checkpoint_seconds=0.0, samples_seconds=0.0)
+    assert torch.equal(weights(run(tmp_path / "often", often)), weights(run(tmp_path / "plain")))
+
+
+def test_a_checkpoint_of_other_images_is_refused(tmp_path):
+    run(tmp_path)
+    with pytest.raises(PermanentError, match="the images or their labels have changed"):
+        run(tmp_path, labels=(LABELS + 1) % 3)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
+    run(tmp_path)
+    content = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(PermanentError, match=r"checkpoint\.pt is damaged .* remove it to begin anew"):
+        run(tmp_path)
+
+
+def test_a_training_that_diverges_is_given_up_and_not_saved(tmp_path):
+    config = replace(SHORT, learning_rate=1e30, warmup_steps=0, checkpoint_every=1000)
+    with pytest.raises(PermanentError, match=r"diverged; .* choose a smaller --learning-rate"):
+        run(tmp_path, config)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_the_loss_falls_on_a_set_that_can_be_learnt(tmp_path):

@@ -1,0 +1,77 @@
+"""What a dataset's images are like before any is read at a size: classes, size and colour, from a bounded sample."""
+
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.domain.dataset_uri import BUNDLED, DatasetUri, resolve_local
+from app.domain.errors import DatasetRejected
+from app.domain.image_folder import Item, arrange
+from worker.datasets.decode import FORMATS, BadImage, decode
+from worker.datasets.load import files_at
+from worker.datasets.readers.files import Files
+
+MOST_SURVEYED = 64
+COLOUR_SIZE = 32  # pixels a side at which colour is looked for
+LEAST_DIFFERENCE = 16  # of 255 between two channels; JPEG makes grey images differ by less
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has colours."""
+
+    classes: tuple[str, ...]
+    side: int
+    colour: bool
+
+
+def survey(uri: DatasetUri, roots: Sequence[Path]) -> Survey:
+    """The dataset's classes, and what MOST_SURVEYED of its images, evenly spread over it, are like.
+
+    Raises InvalidSpec for a path outside `roots`, DatasetRejected if none of these can be decoded.
+    """
+    if uri.scheme == "sklearn":
+        return Survey(BUNDLED[uri.name], side=8, colour=False)
+    files = files_at(resolve_local(uri, roots))
+    items = arrange(files.paths)
+    sides, colour = _look(files, [items[i] for i in _spread(len(items))])
+    return Survey(tuple(sorted({item.class_name for item in items})), round(statistics.median(sides)), colour)
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_SURVEYED))})
+
+
+def _look(files: Files, items: Sequence[Item]) -> tuple[list[int], bool]:
+    """The short sides, and whether there is colour; once it is found, only headers are read."""
+    sides: list[int] = []
+    bad: list[str] = []
+    colour = False
+    for item in items:
+        try:
+            content = files.read(item.path)
+            colour = colour or _has_colour(decode(content, item.name, image_size=COLOUR_SIZE, channels=3))
+            sides.append(_short_side(content, item.name))
+        except BadImage as error:
+            bad.append(str(error))
+    if not sides:
+        raise DatasetRejected(f"none of {len(items)} images looked at can be used: {'; '.join(bad[:5])}")
+    return sides, colour
+
+
+def _short_side(content: bytes, name: str) -> int:
+    """From the header alone."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return min(image.size)
+    except Exception as error:  # decoders answer hostile bytes with nearly any exception
+        raise BadImage(name, f"cannot be decoded ({error})") from error
+
+
+def _has_colour(pixels: np.ndarray) -> bool:
+    return int(np.ptp(pixels, axis=-1).max()) > LEAST_DIFFERENCE

@@ -1,0 +1,61 @@
+"""Everything an interrupted run needs to go on, in one file."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.domain.errors import PermanentError
+from worker.training.config import TrainingConfig
+from worker.training.durable import write_bytes
+from worker.training.model import Architecture
+
+CHECKPOINT = "checkpoint.pt"
+NOT_COMPARED = ("checkpoint_every", "checkpoint_seconds", "samples_seconds")  # none of these changes the weights
+
+
+def fingerprint(architecture: Architecture, config: TrainingConfig) -> dict[str, Any]:
+    """What decides the weights, apart from the images."""
+    return {name: value for name, value in (asdict(architecture) | asdict(config)).items() if name not in NOT_COMPARED}
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace the checkpoint in one step: a failure leaves the one before."""
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
+    write_bytes(path, stream.getbuffer())  # torch reports a full disk as a failure of its own
+
+
+def read(path: Path, device: torch.device) -> dict[str, Any]:
+    """What `write` was given. Raises PermanentError naming a file that cannot be read."""
+    try:
+        saved = torch.load(path, weights_only=True, map_location=device)
+        return {**saved, "fingerprint": dict(saved["fingerprint"])}
+    except Exception as error:  # torch answers a damaged file with nearly any exception
+        text = f"{path} is damaged or of another version ({type(error).__name__}); remove it to begin anew"
+        raise PermanentError(text) from error
+
+
+def recorded(path: Path) -> Mapping[str, Any] | None:
+    """The fingerprint of an unfinished run, None if there is none."""
+    return read(path, torch.device("cpu"))["fingerprint"] if path.exists() else None
+
+
+def check_same(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises PermanentError naming each setting in which the run that wrote the checkpoint differs from the one asked for."""
+    differing = [name for name, value in asked.items() if saved.get(name) != value]
+    if differing:
+        told = "; ".join(_difference(name, saved.get(name), asked[name]) for name in differing)
+        raise PermanentError(
+            f"{path} belongs to a run with other settings or images: {told}. Repeat the command as it was to go on with it; "
+            f"for another run choose another --name, or remove {path.parent}"
+        )
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    if name == "data":
+        return "the images or their labels have changed"
+    return f"{name} was {before}, now {now}"

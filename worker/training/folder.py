@@ -1,0 +1,72 @@
+"""The folder of a backbone in training: a plain name, one process, never a finished backbone."""
+
+import fcntl
+import json
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.domain.errors import DatasetRejected, InvalidSpec
+from worker.training.checkpoint import CHECKPOINT
+from worker.training.durable import reported_failures
+from worker.training.model import INDEX
+
+RECORD = "training"  # samples and loss curve, in a sub-folder that no loader looks into
+
+
+@contextmanager
+def training_folder(root: Path, name: str) -> Generator[Path]:
+    """The folder of a backbone yet to be trained, made if need be, held while the block runs.
+
+    An unfinished one, with or without a checkpoint, is taken up again. Raises InvalidSpec if the name leaves `root`, is taken
+    by a finished backbone, or is being trained by another process.
+    """
+    folder = (root / name).resolve()
+    if folder.parent != root.resolve() or name.startswith(".") or not is_utf8(name):
+        raise InvalidSpec.of("name", f"{name!r} is no plain folder name")
+    if is_finished(folder):
+        raise InvalidSpec.of("name", f"there is a backbone {name!r} already in {folder}; remove it or choose another name")
+    with reported_failures(folder):
+        (folder / RECORD).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _hold(descriptor, name)
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder is a backbone; an index that was cut short beside a checkpoint makes none."""
+    index = folder / INDEX
+    if not (folder / CHECKPOINT).exists():
+        return index.exists()
+    try:
+        return isinstance(json.loads(index.read_bytes()), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def check_class_names(classes: Sequence[str]) -> None:
+    """Raises DatasetRejected for names that the backbone's index, which is UTF-8, cannot hold."""
+    wrong = [name for name in classes if not is_utf8(name)]
+    if wrong:
+        named = ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in wrong[:5])
+        raise DatasetRejected(f"{len(wrong)} class names are not UTF-8: {named}; rename these folders, for example with convmv")
+
+
+def is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _hold(descriptor: int, name: str) -> None:
+    """Lock the folder until the descriptor is closed, at the latest when this process ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InvalidSpec.of("name", f"{name!r} is being trained by another process; wait for it, or choose another") from error
