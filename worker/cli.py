@@ -18,6 +18,7 @@ from app.settings import settings_from
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset
 from worker.datasets.load import load
+from worker.datasets.notes import dataset_warnings
 from worker.datasets.survey import survey
 from worker.datasets.tensors import to_tensor
 from worker.training.card import write_card
@@ -90,6 +91,8 @@ def train(
             check_same(folder / CHECKPOINT, unfinished, fingerprint(architecture, config))
         torch.set_num_threads(config.threads)
         images = _read(uri, architecture)
+        for warning in dataset_warnings(images):
+            messages.print(warning.message, markup=False)
         check_class_names(images.classes)
         _run(images, architecture, config, folder=folder, device=where)
     messages.print(f"trained {name} in {folder}; jobs may now say --backbone {name}", markup=False)

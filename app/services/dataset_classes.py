@@ -1,71 +1,74 @@
-"""What can be told of a dataset at submission, without reading an image: whether it is there, and its classes."""
+"""What can be known of a dataset at submission, without reading an image: whether it is there, and its classes."""
 
-import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.domain.dataset_uri import BUNDLED, FIELD, parse, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
-from app.domain.image_folder import arrange
+from app.domain.image_folder import LimitReached, Limits, arrange, listing_of, refuse_untrained, walk
 from app.services.folder_memory import FolderMemory
+from app.services.look_pool import LookPool
+from app.services.zip_names import zip_names
 
-MAX_DEPTH = 16  # folders; a symbolic link to a parent folder ends here
+LIMITS = Limits(entries=2_000_000, seconds=5.0, folders=20_000, kept=1)
 
 
-def class_names(uri: str, roots: Sequence[Path]) -> tuple[str, ...]:
-    """The dataset's classes, sorted.
+@dataclass(frozen=True)
+class Classes:
+    """The dataset's classes, sorted, and those of them that only the test split has."""
 
-    Raises InvalidSpec naming `dataset_uri` if it is malformed, not allowed, missing, unreadable, or has no classes.
+    names: tuple[str, ...]
+    untrained: tuple[str, ...] = ()
+
+
+def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = None) -> tuple[str, ...] | None:
+    """The dataset's classes, sorted; None if it is too large to be listed now, which is left to the worker.
+
+    Raises InvalidSpec naming `dataset_uri` if it is malformed, not allowed, missing, unreadable, has no classes, or no training
+    images of a class that is `chosen`. Raises DatasetBusy while too many datasets are looked at.
     """
     parsed = parse(uri)
     if parsed.scheme == "sklearn":
         return BUNDLED[parsed.name]
     path = resolve_local(parsed, roots)
     try:
-        return _memory.classes(path)
+        classes = _classes_at(path, tuple(roots))
+        if classes is not None:
+            refuse_untrained(classes.untrained, chosen)
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
     except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         # zipfile answers an unknown version with NotImplementedError, names that are no UTF-8 with a ValueError
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
+    return None if classes is None else classes.names
 
 
-def _look(path: Path) -> tuple[tuple[str, ...], list[Path]]:
-    """The classes, and the folders walked or the file read."""
-    witnesses = [path]
-    names = list(_files_below(path, witnesses)) if path.is_dir() else _file_names(path)
-    return tuple(sorted({item.class_name for item in arrange(names)})), witnesses
+def _classes_at(path: Path, roots: tuple[Path, ...]) -> Classes | None:
+    key = (path, roots)
+    known = _memory.known(key)
+    return known[0] if known is not None else _pool.run(lambda: _memory.look(key))
 
 
-_memory = FolderMemory(_look)
+def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[str]]:
+    """The classes, and the folders walked or the file read, as far as the limits allowed."""
+    path, roots = key
+    walked: list[str] = [str(path)]
+    try:
+        listing = walk(path, roots, LIMITS, walked) if path.is_dir() else listing_of(_names_in_file(path), kept=1)
+        layout = arrange(listing)
+    except LimitReached:
+        return None, walked
+    return Classes(layout.classes, layout.untrained), walked
 
 
-def _file_names(path: Path) -> list[str]:
-    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
-        with zipfile.ZipFile(path) as archive:
-            return [info.filename for info in archive.infolist() if not info.is_dir()]
+def _names_in_file(path: Path) -> list[str]:
     path.stat()
+    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
+        return zip_names(path)
     raise DatasetRejected("neither a folder nor a zip file")
 
 
-def _files_below(folder: Path, walked: list[Path]) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        depth = Path(parent).relative_to(folder)
-        if len(depth.parts) > MAX_DEPTH:
-            raise DatasetRejected(f"folders are nested more than {MAX_DEPTH} deep")
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:
-            _check_inside(folder, Path(parent) / name)
-            walked.append(Path(parent) / name)
-        yield from ((depth / name).as_posix() for name in files)
-
-
-def _check_inside(folder: Path, path: Path) -> None:
-    """Raises DatasetRejected, as the worker will, for a link to a folder elsewhere: its names are nobody's to list."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder):
-        raise DatasetRejected(f"{path.relative_to(folder)} is a symbolic link that leads out of the dataset's folder")
-
-
-def _raise(error: OSError) -> None:
-    raise error
+_memory = FolderMemory(_look)
+_pool = LookPool()

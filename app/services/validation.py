@@ -17,7 +17,7 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
     dataset: tuple[str, ...] | None = None
     backbone: BackboneFolder | None = None
     try:
-        dataset = class_names(spec.dataset_uri, settings.dataset_roots)
+        dataset = class_names(spec.dataset_uri, settings.dataset_roots, spec.classes)
     except InvalidSpec as error:
         problems += error.problems
     try:

@@ -1,7 +1,7 @@
 """Labelled images as the rest of the worker sees them, whatever they were read from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -45,8 +45,10 @@ class Split:
 class Dataset:
     """A training and a test split over the same classes; label i means `classes[i]`, and classes are sorted by name.
 
-    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and however they are split.
-    `bad_files` are those left out because they could not be decoded, as "name: reason".
+    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and however they are split;
+    `class_digests` does so for each class. `bad_files` are those left out because they could not be decoded, as "name: reason".
+    `left_out` and `doubts` are phrases on what else was not read, and on how the layout was understood. `unread` are the
+    classes that were not asked for.
     """
 
     uri: str
@@ -55,6 +57,14 @@ class Dataset:
     test: Split
     digest: str
     bad_files: tuple[str, ...] = ()
+    class_digests: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def digest_of(self, class_name: str) -> str:
+        """What identifies the images of a class; the same in every job that reads it, whatever else that reads."""
+        return self.class_digests.get(class_name, self.digest)
 
 
 def in_memory(pixels: Images, labels: np.ndarray, names: Sequence[str]) -> Split:

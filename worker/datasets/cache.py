@@ -19,6 +19,8 @@ class Source:
     image_size: int
     channels: int
     holdout_fraction: float
+    classes: tuple[str, ...] | None = None
+    least_kept: int = 1
 
     def load(self, on_file: OnFile | None = None) -> Dataset:
         """The dataset as it is now; `on_file(done, total)` is called after each file. Raises InvalidSpec or DatasetRejected."""
@@ -28,6 +30,8 @@ class Source:
             image_size=self.image_size,
             channels=self.channels,
             holdout_fraction=self.holdout_fraction,
+            classes=self.classes,
+            least_kept=self.least_kept,
             on_file=on_file,
         )
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from app.domain.dataset_uri import DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
+from app.domain.image_folder import Listing, listing_of, walk
 from worker.datasets.base import Dataset, relabelled
 from worker.datasets.readers import digits, image_folder
 from worker.datasets.readers.archive import ZipFiles
 from worker.datasets.readers.files import Files
 from worker.datasets.readers.folder import FolderFiles
-from worker.datasets.readers.image_folder import OnFile, Pixels
+from worker.datasets.readers.image_folder import Choice, OnFile, Pixels
 
 MAX_BAD_FRACTION = 0.01
 
@@ -23,23 +24,28 @@ def load(
     image_size: int,
     channels: int,
     holdout_fraction: float,
+    classes: Sequence[str] | None = None,
+    least_kept: int = 1,
     max_bad_fraction: float = MAX_BAD_FRACTION,
     on_file: OnFile | None = None,
 ) -> Dataset:
     """The dataset at `uri`, every image at `image_size` pixels a side in 1 or 3 `channels`.
 
-    `holdout_fraction` applies to folders and zips without a test split of their own. `on_file(done, total)` is called after
-    each file read. Raises InvalidSpec for a path outside `roots`, DatasetRejected naming the file or class that is unusable.
+    `holdout_fraction` applies to folders and zips without a test split of their own; of each class `least_kept` images are
+    not held out. Of folders and zips only `classes` are read, None is all. `on_file(done, total)` is called after each file
+    read. Raises InvalidSpec for a path outside `roots` or a class that is missing, DatasetRejected naming the file or class
+    that is unusable.
     """
     if uri.scheme == "sklearn":
         return digits.read(image_size=image_size, channels=channels)
     path = resolve_local(uri, roots)
+    files, listing = opened(path, roots)
     return image_folder.read(
-        files_at(path),
+        files,
+        listing,
         path.as_uri(),
         Pixels(image_size, channels),
-        holdout_fraction=holdout_fraction,
-        max_bad_fraction=max_bad_fraction,
+        Choice(holdout_fraction, max_bad_fraction, classes, least_kept),
         on_file=on_file,
     )
 
@@ -51,9 +57,11 @@ def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
     return relabelled(dataset, [dataset.classes.index(name) for name in classes])
 
 
-def files_at(path: Path) -> Files:
+def opened(path: Path, roots: Sequence[Path]) -> tuple[Files, Listing]:
+    """The files of a folder or zip, and what lies where. Raises DatasetRejected if it is neither."""
     if path.is_dir():
-        return FolderFiles(path)
+        return FolderFiles(path, roots), walk(path, roots)
     if path.is_file() and zipfile.is_zipfile(path):
-        return ZipFiles(path)
+        archive = ZipFiles(path)
+        return archive, listing_of(archive.paths)
     raise DatasetRejected(f"{path} is neither a folder nor a zip" if path.exists() else f"{path} does not exist")

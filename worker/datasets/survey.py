@@ -11,9 +11,9 @@ from PIL import Image
 
 from app.domain.dataset_uri import BUNDLED, DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder import Item, arrange
+from app.domain.image_folder import Item, arrange, items_of
 from worker.datasets.decode import FORMATS, BadImage, decode
-from worker.datasets.load import files_at
+from worker.datasets.load import opened
 from worker.datasets.readers.files import Files
 
 MOST_SURVEYED = 64
@@ -37,10 +37,11 @@ def survey(uri: DatasetUri, roots: Sequence[Path]) -> Survey:
     """
     if uri.scheme == "sklearn":
         return Survey(BUNDLED[uri.name], side=8, colour=False)
-    files = files_at(resolve_local(uri, roots))
-    items = arrange(files.paths)
+    files, listing = opened(resolve_local(uri, roots), roots)
+    layout = arrange(listing)
+    items = items_of(layout, layout.classes, files.read).items
     sides, colour = _look(files, [items[i] for i in _spread(len(items))])
-    return Survey(tuple(sorted({item.class_name for item in items})), round(statistics.median(sides)), colour)
+    return Survey(layout.classes, round(statistics.median(sides)), colour)
 
 
 def _spread(count: int) -> list[int]:

@@ -30,7 +30,7 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True, eq=False)
 class ClassImages:
-    """The training images of one class, what the backbone is told to draw for it (one row), and the dataset's digest."""
+    """The training images of one class, what the backbone is told to draw for it (one row), and the digest of the images."""
 
     class_name: str
     condition: Condition

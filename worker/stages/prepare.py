@@ -16,6 +16,7 @@ from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset, require_images
 from worker.datasets.cache import Source
 from worker.datasets.load import select
+from worker.datasets.notes import dataset_warnings
 from worker.sampling.footprint import class_bytes
 from worker.stages.base import Bench, Done, Work
 
@@ -25,7 +26,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     backbone = work.backbone(bench)
     _check_spec(work.spec, backbone)
     whole = bench.datasets.read(source(work, bench), work.tick)
-    refuse_any(missing_classes(work.spec, whole.classes))
+    refuse_any(missing_classes(work.spec, (*whole.classes, *whole.unread)))
     dataset = select(whole, work.spec.classes)
     refuse_any(class_problems(work.spec, dataset.classes, backbone))
     _check_longest_prompt(work.spec, dataset, backbone)
@@ -42,9 +43,8 @@ def prepare(work: Work, bench: Bench) -> Done:
         "feature_bytes": sum(needed),
         "scheduler": work.spec.sampling.scheduler or schedulers_of(backbone.flow)[0],
     }
-    return Done(
-        output, then=later_tasks(work.spec, dataset.classes), warnings=cache_warnings(needed, bench.settings.cache_bytes)
-    )
+    warnings = [*dataset_warnings(dataset, work.spec), *cache_warnings(needed, bench.settings.cache_bytes)]
+    return Done(output, then=later_tasks(work.spec, dataset.classes), warnings=warnings)
 
 
 def cache_warnings(needed: Sequence[int], cache_bytes: int) -> list[JobWarning]:
@@ -73,6 +73,8 @@ def source(work: Work, bench: Bench) -> Source:
         image_size=backbone.image_size,
         channels=backbone.channels,
         holdout_fraction=work.spec.holdout_fraction,
+        classes=work.spec.classes,
+        least_kept=1 if work.spec.evaluation else least_images(work.spec),
     )
 
 

@@ -19,7 +19,7 @@ def get_root() -> RedirectResponse:
 
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", operation_id="get_liveness", response_model_exclude_none=True, responses=documented(403))
-def get_liveness() -> HealthView:
+async def get_liveness() -> HealthView:  # async: it answers while all threads are taken
     """The process answers."""
     return HealthView()
 

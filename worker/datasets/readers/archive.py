@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from app.domain.errors import DatasetRejected
+from app.domain.image_folder.zip_member import member_name
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
 from worker.datasets.readers.files import check_count
 
@@ -31,11 +32,14 @@ class ZipFiles:
             _check(info)
         if sum(info.file_size for info in members) > MAX_TOTAL_BYTES:
             raise DatasetRejected(f"{path} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
-        self._members = {info.filename: info for info in members}
+        self._members = {member_name(info): info for info in members}
         if len(self._members) != len(members):
             raise DatasetRejected(f"{path} has two members of one name")
         self.paths = tuple(self._members)
-        self.sizes = tuple(info.file_size for info in members)
+
+    def size(self, path: str) -> int:
+        """In bytes, as the directory says."""
+        return self._members[path].file_size
 
     def read(self, path: str) -> bytes:
         """The content of member `path`. Raises BadImage naming it if it is too large or damaged."""
@@ -49,8 +53,8 @@ class ZipFiles:
 
 
 def _check(info: zipfile.ZipInfo) -> None:
-    name = PurePosixPath(info.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in info.orig_filename or "\0" in info.orig_filename:
+    name = PurePosixPath(info.filename.replace("\\", "/"))  # some tools on Windows write backslashes
+    if name.is_absolute() or ".." in name.parts or "\0" in info.orig_filename:
         raise DatasetRejected(f"{info.filename!r} is no safe member name")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise DatasetRejected(f"{info.filename!r} is a symbolic link")

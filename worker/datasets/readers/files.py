@@ -1,4 +1,4 @@
-"""What a folder and a zip have in common: paths, and the bytes behind them."""
+"""What a folder and a zip have in common: the bytes behind a path."""
 
 from typing import Protocol
 
@@ -6,13 +6,11 @@ from app.domain.errors import DatasetRejected
 
 
 class Files(Protocol):
-    """Named files. `paths` are relative, with `/`, and sorted; `sizes` are in bytes, in the same order."""
+    """Named files."""
 
-    @property
-    def paths(self) -> tuple[str, ...]: ...
-
-    @property
-    def sizes(self) -> tuple[int, ...]: ...
+    def size(self, path: str) -> int:
+        """In bytes, before it is read."""
+        ...
 
     def read(self, path: str) -> bytes:
         """The whole content. Raises BadImage naming `path` if it is too large or cannot be read."""

@@ -1,13 +1,14 @@
 """A dataset from the files of a folder or zip, every one of them decoded once before it is trusted."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain.errors import DatasetRejected
-from app.domain.image_folder import TRAIN, Item, arrange
+from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
+from app.domain.image_folder import TRAIN, Item, Listing, arrange, items_of, refuse_untrained
+from app.domain.nearest import MOST_NAMED, nearest
 from worker.datasets.base import Dataset, Split, divide, require_images
 from worker.datasets.decode import BadImage, decode
 from worker.datasets.readers.files import Files
@@ -34,26 +35,63 @@ class Pixels:
         return decode(content, name, image_size=self.size, channels=self.channels)
 
 
-def read(
-    files: Files, uri: str, pixels: Pixels, *, holdout_fraction: float, max_bad_fraction: float, on_file: OnFile | None = None
-) -> Dataset:
-    """The images in `files`; their own test split if there is one, else `holdout_fraction` of each class.
+@dataclass(frozen=True)
+class Choice:
+    """Which images are read, and which of them are held out where the dataset has no test split.
 
-    `on_file(done, total)` is called after each file. Raises DatasetRejected if more than `max_bad_fraction` of the files
-    cannot be decoded, naming the first of them, or if a class is left without a training image, naming it.
+    `classes` None is all. Of each class `holdout_fraction` is held out, but `least_kept` images are not. `max_bad_fraction` of
+    the files may be left out as they cannot be decoded.
     """
-    items = arrange(files.paths)
-    checked = _check(files, items, pixels, on_file)
-    _reject_if_too_many(checked.bad, len(items), max_bad_fraction)
-    good = [item for item, kept in zip(items, checked.is_good, strict=True) if kept]
-    classes = tuple(sorted({item.class_name for item in items}))
-    label_of = {name: label for label, name in enumerate(classes)}
+
+    holdout_fraction: float
+    max_bad_fraction: float
+    classes: Sequence[str] | None = None
+    least_kept: int = 1
+
+
+def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, on_file: OnFile | None = None) -> Dataset:
+    """The chosen images in `files`, with their own test split if there is one.
+
+    `on_file(done, total)` is called after each file. Raises InvalidSpec for a class that is missing; DatasetRejected if more
+    files than allowed cannot be decoded, naming the first of them, or if a class is left without a training image, naming it.
+    """
+    layout = arrange(listing)
+    _refuse_missing(choice.classes, layout.classes)
+    refuse_untrained(layout.untrained, choice.classes)
+    chosen = layout.classes if choice.classes is None else tuple(sorted(set(choice.classes)))
+    found = items_of(layout, chosen, files.read)
+    checked = _check(files, found.items, pixels, on_file)
+    _reject_if_too_many(checked.bad, len(found.items), choice.max_bad_fraction)
+    good = [item for item, kept in zip(found.items, checked.is_good, strict=True) if kept]
+    label_of = {name: label for label, name in enumerate(chosen)}
     labels = np.array([label_of[item.class_name] for item in good], dtype=np.int64)
     everything = Split(labels, tuple(item.name for item in good), _reader(files, good, pixels, checked.kept))
-    train, test = divide(everything, _is_test(good, labels, holdout_fraction))
-    dataset = Dataset(uri, classes, train, test, checked.digest, checked.bad)
+    if layout.tested:
+        is_test = np.array([item.split != TRAIN for item in good], dtype=bool)
+    else:
+        is_test = held_out(everything.names, labels, choice.holdout_fraction, least_kept=choice.least_kept)
+    train, test = divide(everything, is_test)
+    dataset = Dataset(
+        uri,
+        chosen,
+        train,
+        test,
+        checked.digest,
+        checked.bad,
+        checked.class_digests,
+        left_out=(*found.left_out, *layout.left_out),
+        doubts=layout.doubts,
+        unread=tuple(name for name in layout.classes if name not in label_of),
+    )
     require_images(dataset, 1)
     return dataset
+
+
+def _refuse_missing(chosen: Sequence[str] | None, classes: Sequence[str]) -> None:
+    missing = [name for name in chosen or () if name not in classes][:MOST_NAMED]
+    if missing:
+        told = (FieldProblem("classes", f"the dataset has no class {name!r}; {nearest(name, classes)}") for name in missing)
+        raise InvalidSpec(tuple(told))
 
 
 @dataclass(frozen=True)
@@ -62,15 +100,16 @@ class _Checked:
     kept: list[np.ndarray] | None
     bad: tuple[str, ...]
     digest: str
+    class_digests: Mapping[str, str]
 
 
 def _check(files: Files, items: Sequence[Item], pixels: Pixels, on_file: OnFile | None) -> _Checked:
     digest = hashlib.sha256()
-    sizes = dict(zip(files.paths, files.sizes, strict=True))
+    of_class = {item.class_name: hashlib.sha256() for item in items}
     keep = len(items) * pixels.bytes_per_image <= MAX_KEPT_BYTES
     is_good, kept, bad = [], [], []
     for done, item in enumerate(items, start=1):
-        content = b""
+        content, size = b"", files.size(item.path)
         try:
             content = files.read(item.path)
             image = pixels.decode(content, item.name)
@@ -79,11 +118,13 @@ def _check(files: Files, items: Sequence[Item], pixels: Pixels, on_file: OnFile 
         except BadImage as error:
             is_good.append(False)
             bad.append(str(error))
-        identity = f"{item.name}\0{sizes[item.path]}\0{hashlib.sha256(content).hexdigest()}\n"
-        digest.update(identity.encode("utf-8", "surrogateescape"))
+        identity = f"{item.name}\0{size}\0{hashlib.sha256(content).hexdigest()}\n".encode()
+        digest.update(identity)
+        of_class[item.class_name].update(identity)
         if on_file is not None:
             on_file(done, len(items))
-    return _Checked(is_good, kept if keep else None, tuple(bad), digest.hexdigest())
+    class_digests = {name: one.hexdigest() for name, one in of_class.items()}
+    return _Checked(is_good, kept if keep else None, tuple(bad), digest.hexdigest(), class_digests)
 
 
 def _reject_if_too_many(bad: Sequence[str], total: int, max_bad_fraction: float) -> None:
@@ -105,9 +146,3 @@ def _reader(
         return np.array(decoded, dtype=np.uint8).reshape(-1, *shape)
 
     return read_now
-
-
-def _is_test(items: Sequence[Item], labels: np.ndarray, holdout_fraction: float) -> np.ndarray:
-    if any(item.split not in (None, TRAIN) for item in items):
-        return np.array([item.split != TRAIN for item in items], dtype=bool)
-    return held_out([item.name for item in items], labels, holdout_fraction)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import InvalidSpec
+from app.domain.image_folder import Limits
+from app.services import dataset_classes, zip_names
 from app.services.dataset_classes import class_names
 
 
@@ -43,18 +45,58 @@ def test_a_zip_tells_its_classes_without_being_unpacked(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_parent_folder_does_not_go_round_for_ever(tmp_path: Path) -> None:
-    make(tmp_path / "set", "a/1.png", "b/1.png")
+    uri = make(tmp_path / "set", "a/1.png", "b/1.png")
     (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
-    with pytest.raises(InvalidSpec, match="nested more than"):
-        class_names((tmp_path / "set").as_uri(), [tmp_path])
+    assert class_names(uri, [tmp_path]) == ("a", "b")
 
 
-def test_the_names_behind_a_link_that_leads_out_of_the_dataset_are_not_told(tmp_path: Path) -> None:
+@pytest.mark.timeout(20)
+def test_many_paths_to_one_folder_are_walked_once(tmp_path: Path) -> None:
+    """A hundred folders, each with two links to the next, have 2^100 paths."""
     make(tmp_path / "set", "a/1.png", "b/1.png")
+    steps = [tmp_path / "set" / "b" / f"step{number:03}" for number in range(100)]
+    for step, after in zip(steps, [*steps[1:], tmp_path / "set" / "a"], strict=True):
+        step.mkdir()
+        (step / "left").symlink_to(after)
+        (step / "right").symlink_to(after)
+    assert class_names((tmp_path / "set").as_uri(), [tmp_path]) == ("a", "b")
+
+
+def test_a_link_into_another_folder_that_may_be_read_is_followed(tmp_path: Path) -> None:
+    make(tmp_path / "set", "a/1.png", "b/1.png")
+    make(tmp_path / "whole", "c/1.png")
+    (tmp_path / "set" / "c").symlink_to(tmp_path / "whole" / "c")
+    assert class_names((tmp_path / "set").as_uri(), [tmp_path]) == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "elsewhere/secret/1.png", "elsewhere/not-there"])
+def test_the_names_behind_a_link_that_leads_out_of_what_may_be_read_are_not_told(tmp_path: Path, target: str) -> None:
+    make(tmp_path / "root" / "set", "a/1.png", "b/1.png")
     make(tmp_path / "elsewhere", "secret/1.png")
-    (tmp_path / "set" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "set" / "c").symlink_to(tmp_path / target)
     with pytest.raises(InvalidSpec, match="c is a symbolic link that leads out"):
-        class_names((tmp_path / "set").as_uri(), [tmp_path])
+        class_names((tmp_path / "root" / "set").as_uri(), [tmp_path / "root"])
+
+
+def test_a_folder_too_large_to_be_listed_now_is_left_to_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = make(tmp_path / "set", *(f"{name}/{number}.png" for name in "ab" for number in range(20)))
+    monkeypatch.setattr(dataset_classes, "LIMITS", Limits(entries=30))
+    assert class_names(uri, [tmp_path]) is None
+
+
+def test_a_zip_with_a_large_directory_is_left_to_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(f"a/{number}.png", b"")
+    monkeypatch.setattr(zip_names, "MAX_DIRECTORY_BYTES", 1000)
+    assert class_names((tmp_path / "set.zip").as_uri(), [tmp_path]) is None
+
+
+def test_a_class_without_training_images_is_refused_unless_others_are_chosen(tmp_path: Path) -> None:
+    uri = make(tmp_path / "set", "train/a/1.png", "train/b/1.png", "val/a/1.png", "val/bird/1.png")
+    with pytest.raises(InvalidSpec, match="class 'bird' has 0 training images"):
+        class_names(uri, [tmp_path])
+    assert class_names(uri, [tmp_path], ["a", "b"]) == ("a", "b", "bird")
 
 
 @pytest.mark.parametrize(("place", "value"), [(6, 99), (46, 0xFF)], ids=["version", "name"])

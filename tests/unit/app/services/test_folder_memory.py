@@ -1,13 +1,13 @@
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from app.services.folder_memory import Classes, FolderMemory
+from app.services.folder_memory import FolderMemory
 
-Look = Callable[[Path], tuple[Classes, Sequence[Path]]]
+Classes = tuple[str, ...]
 
 
 class Looks:
@@ -16,10 +16,10 @@ class Looks:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, path: Path) -> tuple[Classes, Sequence[Path]]:
+    def __call__(self, path: Path) -> tuple[Classes, Sequence[str]]:
         self.count += 1
         folders = sorted(folder for folder in path.iterdir() if any(folder.iterdir()))
-        return tuple(folder.name for folder in folders), [path, *path.iterdir()]
+        return tuple(folder.name for folder in folders), [str(path), *map(str, path.iterdir())]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def looks() -> Looks:
 
 
 @pytest.fixture
-def memory(looks: Looks) -> FolderMemory:
+def memory(looks: Looks) -> FolderMemory[Path, Classes]:
     return FolderMemory(looks)
 
 
@@ -47,40 +47,42 @@ def settle(folder: Path) -> None:
         os.utime(path, (time.time() - 60, time.time() - 60))
 
 
-def test_what_has_not_changed_is_looked_at_once(memory: FolderMemory, looks: Looks, folder: Path) -> None:
-    assert [memory.classes(folder) for _ in range(3)] == [("cat", "dog")] * 3
+def test_what_has_not_changed_is_looked_at_once(memory: FolderMemory[Path, Classes], looks: Looks, folder: Path) -> None:
+    assert [memory.look(folder) for _ in range(3)] == [("cat", "dog")] * 3
     assert looks.count == 1
 
 
-def test_a_new_class_and_an_emptied_one_are_seen_at_once(memory: FolderMemory, folder: Path) -> None:
-    memory.classes(folder)
+def test_a_new_class_and_an_emptied_one_are_seen_at_once(memory: FolderMemory[Path, Classes], folder: Path) -> None:
+    memory.look(folder)
     (folder / "emu").mkdir()
     (folder / "emu" / "1.png").touch()
-    assert memory.classes(folder) == ("cat", "dog", "emu")
+    assert memory.look(folder) == ("cat", "dog", "emu")
     settle(folder)
-    memory.classes(folder)
+    memory.look(folder)
     (folder / "cat" / "1.png").unlink()
-    assert memory.classes(folder) == ("dog", "emu")
+    assert memory.look(folder) == ("dog", "emu")
 
 
-def test_what_changed_a_moment_ago_is_not_kept(memory: FolderMemory, looks: Looks, folder: Path) -> None:
+def test_what_changed_a_moment_ago_is_not_kept(memory: FolderMemory[Path, Classes], looks: Looks, folder: Path) -> None:
     (folder / "cat" / "2.png").touch()
-    memory.classes(folder)
-    memory.classes(folder)
+    memory.look(folder)
+    memory.look(folder)
     assert looks.count == 2
 
 
-def test_another_folder_in_its_place_is_seen(memory: FolderMemory, looks: Looks, folder: Path, tmp_path: Path) -> None:
-    memory.classes(folder)
+def test_another_folder_in_its_place_is_seen(
+    memory: FolderMemory[Path, Classes], looks: Looks, folder: Path, tmp_path: Path
+) -> None:
+    memory.look(folder)
     (folder / "cat").rename(tmp_path.parent / f"{tmp_path.name}-old")
     (folder / "cat").mkdir()
     settle(folder)
-    assert memory.classes(folder) == ("dog",)
+    assert memory.look(folder) == ("dog",)
     assert looks.count == 2
 
 
-def test_a_folder_that_is_gone_raises_again(memory: FolderMemory, folder: Path) -> None:
-    memory.classes(folder)
+def test_a_folder_that_is_gone_raises_again(memory: FolderMemory[Path, Classes], folder: Path) -> None:
+    memory.look(folder)
     folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(FileNotFoundError):
-        memory.classes(folder)
+        memory.look(folder)

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from PIL import Image
 from app.domain.dataset_uri import DatasetUri
 from app.domain.errors import DatasetRejected, InvalidSpec
 from worker.datasets.base import Dataset, require_images
+from worker.datasets.decode import BadImage
 from worker.datasets.load import load, select
 from worker.datasets.readers import image_folder
+from worker.datasets.readers.folder import FolderFiles
 
 
 def loaded(path: Path, **options) -> Dataset:
@@ -128,11 +131,38 @@ def test_a_test_folder_alone_is_rejected(flowers, tmp_path):
         loaded(tmp_path / "splits")
 
 
-def test_a_link_out_of_the_folder_is_rejected(flowers, tmp_path):
+def test_a_link_out_of_the_folders_that_may_be_read_is_rejected(flowers, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     (flowers / "rose" / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(DatasetRejected, match=r"rose/link\.png is a symbolic link"):
-        loaded(flowers)
+    with pytest.raises(DatasetRejected, match=r"rose/link\.png is a symbolic link that leads out"):
+        load(DatasetUri("file", path=flowers), roots=[flowers], image_size=8, channels=1, holdout_fraction=0.25)
+
+
+def test_links_to_folders_and_files_that_may_be_read_are_followed(flowers, tmp_path):
+    subset = tmp_path / "subset"
+    (subset / "tulip").mkdir(parents=True)
+    (subset / "rose").symlink_to(flowers / "rose")
+    (subset / "tulip" / "0.png").symlink_to(flowers / "tulip" / "0.png")
+    dataset = loaded(subset, holdout_fraction=0.125)
+    assert (dataset.classes, np.bincount(dataset.train.labels).tolist()) == (("rose", "tulip"), [7, 1])
+
+
+def test_a_file_that_became_a_link_out_after_it_was_listed_is_not_read(flowers, tmp_path):
+    files = FolderFiles(flowers, [flowers])
+    Image.new("L", (8, 8)).save(tmp_path / "secret.png")
+    (flowers / "rose" / "0.png").unlink()
+    (flowers / "rose" / "0.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DatasetRejected, match="leads out"):
+        files.read("rose/0.png")
+
+
+@pytest.mark.timeout(10)
+def test_a_file_that_became_a_pipe_after_it_was_listed_is_damaged_and_not_waited_for(flowers):
+    files = FolderFiles(flowers, [flowers])
+    (flowers / "rose" / "0.png").unlink()
+    os.mkfifo(flowers / "rose" / "0.png")
+    with pytest.raises(BadImage, match=r"rose/0\.png: no regular file"):
+        files.read("rose/0.png")
 
 
 def test_a_link_inside_the_folder_is_followed(flowers):
@@ -140,10 +170,12 @@ def test_a_link_inside_the_folder_is_followed(flowers):
     assert "rose/link.png" in loaded(flowers).train.names + loaded(flowers).test.names
 
 
-def test_a_link_to_a_parent_folder_does_not_loop_forever(flowers):
+def test_a_link_to_a_parent_folder_adds_nothing_and_is_named(flowers):
+    honest = loaded(flowers)
     (flowers / "rose" / "loop").symlink_to(flowers)
-    with pytest.raises(DatasetRejected, match="nested"):
-        loaded(flowers)
+    dataset = loaded(flowers)
+    assert dataset.train.names == honest.train.names
+    assert dataset.left_out == ("links to folders that are read under another name, or that hold the dataset: 1 (rose/loop)",)
 
 
 def test_the_digest_changes_with_one_byte_and_not_with_size_or_split(flowers):
@@ -170,3 +202,65 @@ def test_selected_classes_are_relabelled_in_the_order_given(flowers):
 def test_no_selection_keeps_every_class(flowers):
     dataset = loaded(flowers)
     assert select(dataset, None) is dataset
+
+
+def test_only_the_chosen_classes_are_read_and_judged(flowers):
+    shutil.copytree(flowers / "rose", flowers / "junk")
+    for image in (flowers / "junk").iterdir():
+        image.write_bytes(b"no image")
+    seen = []
+    dataset = loaded(flowers, classes=("tulip", "rose"), on_file=lambda done, total: seen.append((done, total)))
+    assert (dataset.classes, dataset.unread, len(seen)) == (("rose", "tulip"), ("daisy", "junk"), 16)
+    with pytest.raises(DatasetRejected, match="8 of 32 images"):
+        loaded(flowers)
+
+
+def test_a_class_that_the_dataset_lacks_is_refused_with_the_nearest(flowers):
+    with pytest.raises(InvalidSpec, match="no class 'tulips'; nearest: tulip") as refused:
+        loaded(flowers, classes=("rose", "tulips"))
+    assert refused.value.problems[0].field == "classes"
+
+
+def test_a_class_has_one_digest_whatever_is_read_beside_it(flowers):
+    whole, part = loaded(flowers), loaded(flowers, classes=("rose",))
+    assert whole.digest_of("rose") == part.digest_of("rose") != whole.digest_of("tulip")
+    assert whole.digest != part.digest
+
+
+def test_a_class_of_the_test_split_alone_matters_only_if_it_is_chosen(flowers, tmp_path):
+    shutil.copytree(flowers, tmp_path / "splits" / "train")
+    shutil.copytree(flowers, tmp_path / "splits" / "val")
+    shutil.rmtree(tmp_path / "splits" / "train" / "rose")
+    assert len(loaded(tmp_path / "splits", classes=("tulip", "daisy")).train) == 16
+    with pytest.raises(DatasetRejected, match="class 'rose' has 0 training images"):
+        loaded(tmp_path / "splits")
+
+
+def test_nothing_is_held_out_where_there_is_a_test_split_though_it_lacks_the_class(flowers, tmp_path):
+    shutil.copytree(flowers, tmp_path / "splits" / "train")
+    shutil.copytree(flowers / "tulip", tmp_path / "splits" / "test" / "tulip")
+    dataset = loaded(tmp_path / "splits", classes=("rose",))
+    assert (len(dataset.train), len(dataset.test)) == (8, 0)
+
+
+def test_the_list_of_labels_of_a_test_split_gives_its_classes(flowers, tmp_path):
+    tiny = tmp_path / "tiny"
+    for name in ("rose", "tulip"):
+        shutil.copytree(flowers / name, tiny / "train" / name / "images")
+        (tiny / "train" / name / f"{name}_boxes.txt").write_text("0.png 0 0 7 7")
+    shutil.copytree(flowers / "daisy", tiny / "val" / "images")
+    shutil.copytree(flowers / "daisy", tiny / "test" / "images")
+    labels = ["0.png\ttulip\t0\t0\t7\t7", "1.png\trose\t0\t0\t7\t7", "2.png\telephant\t0\t0\t7\t7"]
+    (tiny / "val" / "val_annotations.txt").write_text("\n".join(labels))
+    dataset = loaded(tiny)
+    assert (dataset.classes, len(dataset.train)) == (("rose", "tulip"), 16)
+    classes = [dataset.classes[label] for label in dataset.test.labels]
+    assert dict(zip(dataset.test.names, classes, strict=True)) == {"val/images/0.png": "tulip", "val/images/1.png": "rose"}
+    assert dataset.left_out[0].startswith("images without labels of the training split in val/val_annotations.txt: 6 (")
+    assert "images without labels: 8 (test/)" in dataset.left_out
+
+
+def test_a_name_in_another_code_page_is_readable_text(flowers):
+    (flowers / "rose" / os.fsdecode(b"caf\xe9.png")).write_bytes((flowers / "rose" / "0.png").read_bytes())
+    dataset = loaded(flowers)
+    assert r"rose/caf\xe9.png" in dataset.train.names + dataset.test.names

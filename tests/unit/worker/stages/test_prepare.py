@@ -112,7 +112,19 @@ def images_of(root, count, shade=0):
 def test_a_class_with_too_few_images_is_rejected_and_named(job, tmp_path):
     images_of(tmp_path / "few", 2)
     with pytest.raises(DatasetRejected, match="class '3' has 1 training images"):
-        job(dataset_uri=(tmp_path / "few").as_uri(), classes=None).run(prepare, TaskKind.PREPARE)
+        job(dataset_uri=(tmp_path / "few").as_uri(), classes=None, evaluation={}).run(prepare, TaskKind.PREPARE)
+
+
+def test_of_two_images_none_is_held_out_where_nothing_is_evaluated(job, tmp_path):
+    images_of(tmp_path / "few", 2)
+    output = job(dataset_uri=(tmp_path / "few").as_uri(), classes=None).run(prepare, TaskKind.PREPARE).output
+    assert (output["train_images"], output["test_images"]) == (4, 0)
+
+
+def test_a_single_image_is_too_few(job, tmp_path):
+    images_of(tmp_path / "one", 1)
+    with pytest.raises(DatasetRejected, match="class '3' has 1 training images"):
+        job(dataset_uri=(tmp_path / "one").as_uri(), classes=None).run(prepare, TaskKind.PREPARE)
 
 
 def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
@@ -163,3 +175,35 @@ def test_reading_again_leaves_the_planned_units_as_they_are(job, tmp_path):
     one.ticks.clear()
     dataset_of(replace(work, lease=replace(work.lease, task=planned)), replace(one.bench, datasets=DatasetCache()))
     assert set(one.ticks) == {(0, 50)}
+
+
+def test_a_test_split_that_lacks_a_class_is_a_warning_of_the_evaluation(job, tmp_path):
+    images_of(tmp_path / "set" / "train", 8)
+    images_of(tmp_path / "set" / "test", 2)
+    for image in (tmp_path / "set" / "test" / "3").iterdir():
+        image.unlink()
+    asked = {"dataset_uri": (tmp_path / "set").as_uri(), "classes": None}
+    warnings = job(**asked, evaluation={}).run(prepare, TaskKind.PREPARE).warnings
+    assert [warning.code for warning in warnings] == [WarningCode.DATASET_LEFT_OUT, WarningCode.EVALUATION_INCOMPLETE]
+    assert warnings[1].message == "the test split has no image of 1 of 2 classes (3): the accuracies speak of the others only"
+    assert [warning.code for warning in job(**asked).run(prepare, TaskKind.PREPARE).warnings] == [WarningCode.DATASET_LEFT_OUT]
+
+
+def test_what_was_left_out_is_one_warning_and_a_reading_that_was_chosen_another(job, tmp_path):
+    images_of(tmp_path / "set" / "Training", 8)
+    (tmp_path / "set" / "Training" / "3" / "0.xml").write_text("<annotation/>")
+    (tmp_path / "set" / "Testing").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "set" / "Testing" / "0.png")
+    done = job(dataset_uri=(tmp_path / "set").as_uri(), classes=None).run(prepare, TaskKind.PREPARE)
+    left_out, doubtful = done.warnings
+    assert (left_out.code, doubtful.code) == (WarningCode.DATASET_LEFT_OUT, WarningCode.DATASET_DOUBTFUL)
+    assert "files that are no images by their name: 1 (Training/3/0.xml)" in left_out.message
+    assert "images without labels: 1 (Testing/)" in left_out.message
+    assert "a part of the training images is held out" in doubtful.message
+    assert done.output["bad_files"] == []
+
+
+def test_a_class_that_is_mapped_but_not_chosen_is_known(job, tmp_path):
+    images_of(tmp_path / "images", 8)
+    one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=["7"], class_map={"3": "3"})
+    assert one.run(prepare, TaskKind.PREPARE).output["classes"] == ["7"]

@@ -1,0 +1,133 @@
+"""What the name of a file or folder says: made by a system, no image, a split, or nothing."""
+
+import re
+import unicodedata
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a folder is by its name. Those after TRAIN are in the order in which they are preferred as the test split."""
+
+    TRAIN = "train"
+    TEST = "test"
+    EVALUATION = "evaluation"
+    VALIDATION = "validation"
+    DEVELOPMENT = "development"
+    UNLABELLED = "unlabelled"
+
+
+TESTING = (Role.TEST, Role.EVALUATION, Role.VALIDATION, Role.DEVELOPMENT)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ROLES = {
+    Role.TRAIN: "train training trn",
+    Role.TEST: "test testing tst",
+    Role.EVALUATION: "eval evaluation holdout heldout",
+    Role.VALIDATION: "val valid validation validate",
+    Role.DEVELOPMENT: "dev devel development",
+    Role.UNLABELLED: "pred predict prediction predictions inference unlabeled unlabelled",
+}
+_ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
+_FILLERS = _words(
+    "set sets split splits data dataset datasets image images img imgs picture pictures pic pics photo photos sample samples "
+    "folder folders file files seg class classes jpg jpeg png x px"
+)
+_BAGS = _words(
+    "images image imgs img pictures picture pics photos photo jpegimages jpegs jpeg jpg pngs png data files all raw unknown "
+    "unlabeled unlabelled"
+)
+_NO_CLASSES = _words("masks mask labels label annotations annotation gt groundtruth segmentation segmentations")
+
+_SYSTEM = frozenset(
+    name.casefold()
+    for name in (
+        *("__MACOSX", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "@eaDir", "#recycle", "#snapshot", "@tmp"),
+        *("lost+found", "__pycache__", "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db"),
+        *("desktop.ini", "Icon\r", "Network Trash Folder", "Temporary Items", "FOUND.000"),
+    )
+)
+_SIDE_SUFFIXES = _words(
+    # text, tables, annotations, documents
+    "txt text md markdown rst log csv tsv json jsonl ndjson geojson xml xmp yaml yml toml ini cfg conf properties html htm "
+    "xhtml css pdf doc docx odt rtf tex bib xls xlsx ods ppt pptx odp lst list names labels dtd xsd url lnk webloc "
+    # arrays, tables, models, databases
+    "mat npy npz pkl pickle h5 hdf5 nc parquet feather arrow tfrecord tfrecords lmdb mdb rec idx pt pth ckpt safetensors onnx "
+    "pb db sqlite sqlite3 "
+    # programs, archives, sums
+    "py pyc ipynb m r js ts sh bat ps1 c h cpp java exe dll zip tar gz tgz bz2 xz zst 7z rar md5 sha1 sha256 sfv par2 torrent "
+    # sound and video, as phones put them beside a photo
+    "mp4 mov avi mkv webm wmv m4v mpg mpeg 3gp mp3 wav flac ogg m4a aac aae "
+    # unfinished downloads, locks, backups of editors
+    "tmp temp part partial crdownload download lock bak orig swp"
+)
+_SIDE_NAMES = re.compile(
+    r"(readme|licen[cs]e|copying|notice|authors|citation|changelog|checksums|(md5|sha1|sha256)sums?)([-_.].*)?", re.I
+)
+_ANNOTATIONS = re.compile(r"[a-z]+_annotations\.txt", re.I)
+_SIZE = re.compile(r"\d+x\d+")
+
+
+def readable(name: str) -> str:
+    r"""`name` as text that can be stored: bytes of another code page than UTF-8 become `\xe9`, accents are composed."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def is_system(name: str) -> bool:
+    """Whether a system or program put it there: hidden files, thumbnails, waste bins."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+def is_side_file(name: str) -> bool:
+    """Whether a file of this name can be no image: text, annotations, arrays, archives, films."""
+    _, dot, suffix = name.rpartition(".")
+    return (dot == "." and suffix.casefold() in _SIDE_SUFFIXES) or name.endswith("~") or bool(_SIDE_NAMES.fullmatch(name))
+
+
+def is_annotation(name: str) -> bool:
+    """Whether a file is a list of labels as Tiny-ImageNet's `val_annotations.txt`."""
+    return bool(_ANNOTATIONS.fullmatch(name))
+
+
+def is_bag(name: str) -> bool:
+    """Whether a folder of this name says only that images are in it."""
+    return _letters(name) in _BAGS
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a folder of this name says that images, or pictures of their labels, are in it, but not of what."""
+    return is_bag(name) or _letters(name) in _NO_CLASSES
+
+
+def split_name(name: str) -> tuple[Role, tuple[str, ...]] | None:
+    """The split that a folder's name speaks of, and the words of the name beside it: `flowers_train` is train of flowers.
+
+    Case, numbers and words such as "set" or "images" do not count. None if the name has no word for a split, or several.
+    """
+    by_sign = re.split(
+        r"[^a-z]+", _SIZE.sub(" ", name.casefold().replace("hold-out", "holdout").replace("held-out", "heldout"))
+    )
+    by_capital = [word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", _SIZE.sub(" ", name))]
+    return _split_of(by_sign) or _split_of(by_capital)
+
+
+def _split_of(words: list[str]) -> tuple[Role, tuple[str, ...]] | None:
+    cores = [_core(word) for word in words if word]
+    roles = [_ROLE_OF[core] for core in cores if core in _ROLE_OF]
+    if len(set(roles)) != 1:
+        return None
+    return roles[0], tuple(core for core in cores if core not in _ROLE_OF and core not in _FILLERS)
+
+
+def _core(word: str) -> str:
+    """`trainset` without `set`."""
+    parts = (part for filler in _FILLERS for part in (word.removesuffix(filler), word.removeprefix(filler)))
+    return word if word in _ROLE_OF else next((part for part in sorted(parts) if part in _ROLE_OF), word)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.casefold())

@@ -1,0 +1,46 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from app.services.look_pool import DatasetBusy, LookPool
+
+
+def test_what_a_look_returns_or_raises_is_the_answer() -> None:
+    pool = LookPool(looking=1, waiting=0)
+    assert pool.run(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        pool.run(lambda: 1 // 0)
+    with pytest.raises(TimeoutError):
+        pool.run(_raise_timeout)
+    assert pool.run(lambda: 4) == 4
+
+
+def _raise_timeout() -> None:
+    raise TimeoutError("the look's own")
+
+
+def test_a_look_for_which_there_is_no_place_is_refused_at_once() -> None:
+    pool, begun, go_on = LookPool(looking=1, waiting=0), Event(), Event()
+
+    def wait() -> bool:
+        begun.set()
+        return go_on.wait(20)
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(pool.run, wait)
+        begun.wait(20)
+        with pytest.raises(DatasetBusy, match="too many"):
+            pool.run(lambda: True)
+        go_on.set()
+        assert first.result()
+    assert pool.run(lambda: True)
+
+
+def test_a_look_that_is_stuck_does_not_hold_the_request_and_keeps_its_thread() -> None:
+    pool, go_on = LookPool(looking=1, waiting=1, patience_seconds=0.05), Event()
+    with pytest.raises(DatasetBusy, match="does not answer"):
+        pool.run(lambda: go_on.wait(20))
+    with pytest.raises(DatasetBusy, match="other data sets"):
+        pool.run(lambda: True)
+    go_on.set()
