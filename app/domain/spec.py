@@ -266,7 +266,7 @@ class DistillationSpec(Part):
         min_length=1,
         max_length=4096,
         description="The labelled images: `sklearn://digits`, or `file:///path` to a folder or zip with one folder per class "
-        "(optionally below `train/` and `test/`).",
+        "(optionally below `train/` and `test/`, in any usual spelling). What of it is not read is a warning of the job.",
         examples=["sklearn://digits"],
     )
     ipc: StrictInt = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
@@ -297,7 +297,7 @@ class DistillationSpec(Part):
         default=None,
         min_length=1,
         max_length=10_000,
-        description="Distil only these classes. Default: every class of the dataset.",
+        description="Read and distil only these classes. Default: every class of the dataset.",
         examples=[["0", "1"]],
     )
     class_map: dict[ClassName, ClassLabel] = Field(
@@ -318,7 +318,8 @@ class DistillationSpec(Part):
         gt=0,
         le=HOLDOUT_FRACTION,
         description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
-        "sampling never sees it. At most 0.25, which is what `dapple train` holds out.",
+        "sampling never sees it. Without an evaluation, two images of a class are never held out. At most 0.25, which is what "
+        "`dapple train` holds out.",
         examples=[HOLDOUT_FRACTION],
     )
     seed: StrictInt = Field(

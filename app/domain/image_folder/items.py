@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder.layout import TEST, UNLABELLED, AnnotatedFolder, Layout
+from app.domain.image_folder.layout import TEST, AnnotatedFolder, Layout
 from app.domain.image_folder.names import readable
 from app.domain.image_folder.tree import LeftOut, pieces_of
 
@@ -60,7 +60,7 @@ def _annotated(
     for path in split.folder.everything():
         class_name = labels.get(path.rpartition("/")[2])
         if class_name not in known:
-            left_out.add(f"{UNLABELLED} of the training split in {readable(split.annotations)}", path)
+            left_out.add(f"images without a class of the training split in {readable(split.annotations)}", path)
         elif class_name in wanted:
             yield Item(path, _name(path, layout.wrappers), class_name, TEST)
 

@@ -66,7 +66,7 @@ class Layout:
 
 def refuse_untrained(untrained: Sequence[str], chosen: Sequence[str] | None) -> None:
     """Raises DatasetRejected if one of the chosen classes, or of all if none are chosen, is only in the test split."""
-    missing = [name for name in untrained if chosen is None or name in chosen]
+    missing = untrained if chosen is None else sorted(set(untrained).intersection(chosen))
     if missing:
         told = f"class {missing[0]!r} has 0 training images: only the test split has it; leave it out with `classes`"
         raise DatasetRejected(told)

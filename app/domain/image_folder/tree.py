@@ -83,21 +83,23 @@ class Listing:
 
     def add(self, folder: Folder, name: str, path: str, kept: int | None = None) -> None:
         r"""Add a file called `name` in `folder`, which keeps at most `kept` paths. `\` in `name` separates folders."""
-        *parents, leaf = pieces_of(name)
-        if parents:
+        if "\\" in name:
             self.doubts[BACKSLASHES] = None
-        if any(map(is_system, (*parents, leaf))):
+            *parents, name = pieces_of(name)
+            if any(map(is_system, parents)):
+                self.left_out.add(SYSTEM, path)
+                return
+            for parent in parents:
+                folder = folder.below(parent)
+        if is_system(name):
             self.left_out.add(SYSTEM, path)
-            return
-        for parent in parents:
-            folder = folder.below(parent)
-        if is_side_file(leaf):
-            folder.annotations = path if is_annotation(leaf) else folder.annotations
+        elif is_side_file(name):
+            folder.annotations = path if is_annotation(name) else folder.annotations
             self.left_out.add(SIDE_FILES, path)
-            return
-        folder.count += 1
-        if kept is None or len(folder.images) < kept:
-            folder.images.append(path)
+        else:
+            folder.count += 1
+            if kept is None or len(folder.images) < kept:
+                folder.images.append(path)
 
 
 def pieces_of(path: str) -> list[str]:
@@ -112,12 +114,14 @@ def check_depth(depth: int, folder: str) -> None:
 
 
 def listing_of(paths: Iterable[str], *, kept: int | None = None) -> Listing:
-    r"""The tree of the files at `paths`, which have `/` or `\` between folders."""
+    r"""The tree of the files at `paths`, which have `/` or `\` between folders, or at the end if they are folders."""
     listing = Listing()
     folders: dict[str, Folder | None] = {"": listing.root}
     for path in sorted(paths):
         if "\\" in path:
             listing.doubts[BACKSLASHES] = None
+        if path.endswith(("/", "\\")):
+            continue
         *parents, name = pieces_of(path)
         parent = "/".join(parents)
         check_depth(len(parents), parent)

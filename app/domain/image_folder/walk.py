@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from app.domain.errors import DatasetRejected
@@ -89,14 +90,14 @@ class _Walk:
             raise LimitReached(f"more than {self._limits.folders:,} folders")
         for entry in self._sorted(real, prefix):
             path = prefix + entry.name
-            if is_system(entry.name):
+            if entry.is_file(follow_symlinks=False):
+                self._listing.add(folder, entry.name, path, self._limits.kept)
+            elif is_system(entry.name):
                 self._listing.left_out.add(SYSTEM, path)
             elif entry.is_symlink():
                 self._link(entry, folder, path, depth)
             elif entry.is_dir(follow_symlinks=False):
                 self._list(entry.path, f"{path}/", folder.below(entry.name), depth + 1)
-            elif entry.is_file(follow_symlinks=False):
-                self._listing.add(folder, entry.name, path, self._limits.kept)
             else:
                 self._listing.left_out.add(SPECIAL, path)
 
@@ -134,17 +135,17 @@ class _Walk:
     def _sorted(self, real: str, prefix: str) -> "Sequence[os.DirEntry[str]]":
         try:
             with os.scandir(real) as entries:
-                return sorted(self._counted(entries), key=lambda entry: entry.name)
+                return sorted(self._counted(entries), key=attrgetter("name"))
         except OSError as error:
             raise DatasetRejected(f"{readable(prefix) or self._root} cannot be listed: {error.strerror}") from error
 
     def _counted(self, entries: "Iterator[os.DirEntry[str]]") -> "Iterator[os.DirEntry[str]]":
-        for entry in entries:
-            self._entries += 1
-            if self._entries > self._limits.entries:
+        for number, entry in enumerate(entries, start=self._entries + 1):
+            if number > self._limits.entries:
                 raise LimitReached(f"more than {self._limits.entries:,} files and folders")
-            if self._entries % LOOK_AT_THE_CLOCK == 0:
+            if number % LOOK_AT_THE_CLOCK == 0:
                 self._look_at_the_clock()
+            self._entries = number
             yield entry
         self._look_at_the_clock()
 

@@ -161,3 +161,13 @@ def test_threads_are_those_of_the_environment_or_of_the_unfinished_run(tmp_path:
     train_briefly(tmp_path / "explicit", threads=None)
     assert "| CPU threads | 1 |" in (tmp_path / "explicit" / "backbones" / "tiny" / "README.md").read_text()
     torch.set_num_threads(before)
+
+
+def test_what_is_left_out_of_the_images_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("Training", "Testing"):
+        for name in ("cat", "dog"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(tmp_path / "set" / split / name / "1.png")
+    (tmp_path / "set" / "Training" / "cat" / "1.xml").touch()
+    train_briefly(tmp_path, dataset=str(tmp_path / "set"))
+    assert "files that are no images by their name: 1 (Training/cat/1.xml)" in capsys.readouterr().err

@@ -88,7 +88,8 @@ def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choic
 
 
 def _refuse_missing(chosen: Sequence[str] | None, classes: Sequence[str]) -> None:
-    missing = [name for name in chosen or () if name not in classes][:MOST_NAMED]
+    known = frozenset(classes)
+    missing = [name for name in chosen or () if name not in known][:MOST_NAMED]
     if missing:
         told = (FieldProblem("classes", f"the dataset has no class {name!r}; {nearest(name, classes)}") for name in missing)
         raise InvalidSpec(tuple(told))

@@ -44,6 +44,29 @@ def test_a_member_that_points_elsewhere_is_rejected_by_name(tmp_path, name):
         ZipFiles(zip_of(tmp_path / "a.zip", name))
 
 
+def test_backslashes_between_folders_are_read_as_windows_means_them(flowers):
+    target = flowers.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as out:
+        for path in flowers.rglob("*.png"):
+            out.write(path, "set/" + path.relative_to(flowers).as_posix())
+    content = target.read_bytes()
+    for name in ("rose", "daisy", "tulip"):
+        content = content.replace(f"set/{name}/".encode(), f"set\\{name}\\".encode())
+    target.write_bytes(content)
+    dataset = loaded(target)
+    assert (dataset.digest, dataset.classes) == (loaded(flowers).digest, ("daisy", "rose", "tulip"))
+    assert "backslashes" in dataset.doubts[0]
+
+
+def test_names_in_unmarked_utf_8_are_read_as_such(flowers):
+    target = flowers.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as out:
+        for path in flowers.rglob("*.png"):
+            out.write(path, path.relative_to(flowers).as_posix().replace("rose", "r__e"))
+    target.write_bytes(target.read_bytes().replace(b"r__e", "r\u00e9e".encode()))
+    assert loaded(target).classes == ("daisy", "r\u00e9e", "tulip")
+
+
 def test_a_symbolic_link_is_rejected_by_name(tmp_path):
     link = zipfile.ZipInfo("rose/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

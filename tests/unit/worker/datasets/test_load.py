@@ -256,7 +256,7 @@ def test_the_list_of_labels_of_a_test_split_gives_its_classes(flowers, tmp_path)
     assert (dataset.classes, len(dataset.train)) == (("rose", "tulip"), 16)
     classes = [dataset.classes[label] for label in dataset.test.labels]
     assert dict(zip(dataset.test.names, classes, strict=True)) == {"val/images/0.png": "tulip", "val/images/1.png": "rose"}
-    assert dataset.left_out[0].startswith("images without labels of the training split in val/val_annotations.txt: 6 (")
+    assert dataset.left_out[0].startswith("images without a class of the training split in val/val_annotations.txt: 6 (")
     assert "images without labels: 8 (test/)" in dataset.left_out
 
 

@@ -40,5 +40,5 @@ def test_images_that_the_list_does_not_name_or_of_unknown_classes_are_left_out_a
     found = items_of(layout, ("n01",), {"val/val_annotations.txt": b"0.jpg n01\n1.jpg n02\n2.jpg n03\n"}.__getitem__)
     assert [(item.name, item.split) for item in found.items] == [("train/n01/1.jpg", "train"), ("val/images/0.jpg", "test")]
     assert found.left_out == (
-        "images without labels of the training split in val/val_annotations.txt: 2 (val/images/2.jpg, val/images/3.jpg)",
+        "images without a class of the training split in val/val_annotations.txt: 2 (val/images/2.jpg, val/images/3.jpg)",
     )

@@ -221,6 +221,11 @@ def test_a_name_in_another_code_page_is_readable_text() -> None:
     assert layout_of("caf\udce9/1.jpg", "the\u0301/1.jpg").classes == ("caf\\xe9", "th\u00e9")
 
 
+def test_folders_of_a_zip_made_on_windows_are_no_files() -> None:
+    layout = layout_of("set\\", "set\\apple\\", *(path.replace("/", "\\") for path in folders("set/apple", "set/pear")))
+    assert (counts(layout), layout.left_out) == (NO_SPLITS, ())
+
+
 def test_a_path_with_too_many_folders_is_refused() -> None:
     with pytest.raises(DatasetRejected, match="nested more than 16 deep"):
         layout_of("a/" * 30_000 + "1.jpg")
