@@ -45,10 +45,12 @@ from worker.telemetry import Telemetry
 
 LOST = "lost"  # how an attempt ends whose lease was given to another worker meanwhile
 FAILURES = (Outcome.FAILED, LOST)
+UNRECORDED = Failure(FailureKind.INTERNAL, "the task failed, and why could not be recorded; the worker's log has the details")
 
 log = structlog.get_logger()
 
 Stage = Callable[[Work, Bench], Done]
+GiveUp = Callable[[Session, str], int]  # ends the leases of workers whose names start so
 
 FINISH_AGAIN_SECONDS = 0.5
 DATASETS_REMEMBERED = 8  # whose real images' features this machine's cache still has, in all likelihood
@@ -92,7 +94,7 @@ class Runner:
         self._on_stuck = on_stuck
         self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
-        self._unanswered = False  # the database, when it was last told of a claim or of a task's end
+        self._give_up: GiveUp | None = None  # what to do about a task that this worker may still hold
         self._store_answered_at = -math.inf
         self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
 
@@ -103,20 +105,33 @@ class Runner:
     def run_one(self) -> bool:
         """Claim and run the task that suits best; False if there was none.
 
-        Whoever got no answer from the database may hold a task all the same: it is given back before the next claim.
-        Raises StorageUnavailable, having claimed nothing, while the store does not answer: no task is worth starting whose
-        result cannot be kept.
+        A call that lost the database, or failed to record how its task ended, may leave a task in this worker's name. The next
+        call first releases such a task; where only the recording failed, it counts the attempt, so that no task is tried for
+        ever. Raises StorageUnavailable, having claimed nothing, while the store does not answer: no task is worth starting
+        whose result cannot be kept.
         """
-        unanswered, self._unanswered = self._unanswered, True
-        if unanswered:
+        try:
+            self._give_up_unfinished()
+            return self._claim_and_run()
+        except (DatabaseUnavailable, StorageUnavailable):
+            self._give_up = self._give_up or tasks.release_worker
+            raise
+        except BaseException:
+            self._give_up = tasks.expire_worker
+            raise
+
+    def _give_up_unfinished(self) -> None:
+        if self._give_up is not None:
             with self._database.transaction() as session:
-                tasks.release_worker(session, self._name)
+                self._give_up(session, self._name)
+            self._give_up = None
+
+    def _claim_and_run(self) -> bool:
         self._require_store()
         with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
             lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
         if lease is not None:
             self._run_traced(lease)
-        self._unanswered = False
         return lease is not None
 
     def _require_store(self) -> None:
@@ -189,7 +204,7 @@ class Runner:
                 self._settings,
                 self._stopping,
                 worker=self._name,
-                on_stuck=partial(self._give_up, lease),
+                on_stuck=partial(self._abandon_stuck, lease),
             ) as holder,
         ):
             tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
@@ -246,8 +261,7 @@ class Runner:
         if isinstance(error, StorageUnavailable):
             self._store_answered_at = -math.inf
         try:
-            with self._database.transaction() as session:
-                outcome = self._record(session, lease, error)
+            outcome = self._record_somehow(lease, error)
             self._queue.wake(lease.task.kind.queue)  # first: a store that is away takes its time, and then raises
             if isinstance(error, SamplesDamaged):
                 self._queue.wake(TaskKind.SAMPLE.queue)
@@ -256,16 +270,28 @@ class Runner:
             log.warning("task.not_cleaned_up", reason=str(trouble))
         return outcome
 
-    def _give_up(self, lease: Lease, error: TimedOut) -> None:
+    def _abandon_stuck(self, lease: Lease, error: TimedOut) -> None:
         """Record that the stage is stuck, then end the process; what it stored is left to the sweep of orphans."""
         try:
-            with self._database.transaction() as session:
-                self._record(session, lease, error)
+            self._record_somehow(lease, error)
             self._queue.wake(lease.task.kind.queue)
-        except (LeaseLost, DatabaseUnavailable) as trouble:
+        except (LeaseLost, TransientError) as trouble:
             log.warning("task.not_given_up", reason=str(trouble))
         finally:
             self._on_stuck()
+
+    def _record_somehow(self, lease: Lease, error: Exception) -> Outcome:
+        """A failure that cannot be recorded as it is, is recorded in other words. Raises LeaseLost or TransientError."""
+        try:
+            with self._database.transaction() as session:
+                return self._record(session, lease, error)
+        except (LeaseLost, TransientError):
+            raise
+        except Exception:
+            log.exception("task.failure_not_recorded", failure=type(error).__name__)
+        with self._database.transaction() as session:
+            tasks.fail(session, lease, UNRECORDED, backoff_seconds=None)
+        return Outcome.FAILED
 
     def _record(self, session: Session, lease: Lease, error: Exception) -> Outcome:
         match error:

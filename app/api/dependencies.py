@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from pydantic import AfterValidator
 
 from app.api.hub import Hub
+from app.domain.text import refuse_unstorable
 from app.services.resources import Resources
 
 
@@ -23,6 +25,8 @@ async def _traceparent(request: Request) -> str | None:
 Res = Annotated[Resources, Depends(_resources)]
 Watching = Annotated[Hub, Depends(_hub)]
 Traceparent = Annotated[str | None, Depends(_traceparent)]
+Text = Annotated[str, AfterValidator(refuse_unstorable)]  # what may be asked of the database
 JobId = Annotated[
-    str, Path(description="A job's id, as its submission returned it.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"], max_length=255)
+    Text,
+    Path(description="A job's id, as its submission returned it.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"], max_length=255),
 ]

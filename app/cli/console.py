@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 
 from app.client import DEFAULT_URL, Client
+from app.domain.text import printable_json, printable_lines
 
-answers = Console(highlight=False)
-messages = Console(stderr=True, highlight=False)
+# Names and messages from outside are shown as they are: no part is taken for markup, an emoji's name, or a link.
+answers = Console(highlight=False, markup=False, emoji=False)
+messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Url = Annotated[str, typer.Option("--url", envvar="DAPPLE_URL", help="The service to talk to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -36,10 +38,10 @@ def connect(context: typer.Context, url: str) -> Client:
 
 
 def complain(text: str) -> None:
-    """Print an error as it is: no part of it is taken for markup or wrapped."""
-    messages.print(f"dapple: {text}", markup=False, soft_wrap=True, style="red")
+    """Print an error on as many lines as it has, with its control characters as escapes."""
+    messages.print(f"dapple: {printable_lines(text)}", soft_wrap=True, style="red")
 
 
 def print_json(document: Any) -> None:
     """Print the one JSON document that `--json` promises."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))

@@ -11,6 +11,7 @@ from rich.text import Text
 from app.cli.console import AsJson, ExitCode, answers, print_json
 from app.domain.diagnosis import Finding, Verdict, is_sound
 from app.domain.errors import WrongSettings
+from app.domain.text import printable_lines
 from app.services import checks
 from app.services.diagnosis import collected, diagnose
 from app.settings import settings_from
@@ -53,4 +54,4 @@ def _findings(*, verify: bool) -> Iterator[Finding]:
 def _line(finding: Finding) -> Text:
     verdict = Text(f"{finding.verdict:<5}", STYLES[finding.verdict])
     advice = f" -- {finding.advice}" if finding.advice else ""
-    return verdict + Text(f"{finding.subject}: {finding.message}{advice}")
+    return verdict + Text(printable_lines(f"{finding.subject}: {finding.message}{advice}"))

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from app.domain.text import printable, printable_lines
 from app.domain.views import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
 
 GUIDED = "guided"
@@ -20,7 +21,7 @@ def job_table(jobs: Iterable[JobSummary]) -> Table:
     table = _table("job", "state", "phase", "done", "dataset", "ipc", "created")
     for job in jobs:
         done = f"{job.progress.fraction:.0%}"
-        table.add_row(job.id, job.state, job.phase or "", done, job.dataset_uri, str(job.ipc), _local(job.created_at))
+        _add(table, job.id, job.state, job.phase or "", done, job.dataset_uri, str(job.ipc), _local(job.created_at))
     return table
 
 
@@ -31,7 +32,7 @@ def backbone_table(backbones: Iterable[BackboneView]) -> Table:
         classes = "any, by words" if item.prompted else _abridged(item.classes)
         taps = f"1-{len(item.taps)}, {item.taps[0]} to {item.taps[-1]}"
         images = f"{item.image_size}x{item.image_size}x{item.channels}"
-        table.add_row(item.name, item.family, classes, taps, images, _size(item.weights_bytes))
+        _add(table, item.name, item.family, classes, taps, images, _size(item.weights_bytes))
     return table
 
 
@@ -42,7 +43,7 @@ def worker_table(workers: Iterable[WorkerView]) -> Table:
         task = f"{item.task.kind} {item.task.ordinal}, attempt {item.task.attempt}" if item.task else ""
         job = item.task.job_id if item.task else ""
         about = (", ".join(item.queues), item.device, f"{item.memory_bytes / 1e9:.1f} GB", ", ".join(item.backbones))
-        table.add_row(item.name, *about, task, job, _local(item.started_at))
+        _add(table, item.name, *about, task, job, _local(item.started_at))
     return table
 
 
@@ -50,7 +51,7 @@ def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None, failed: Seque
     """Everything about one job: how it stands, what it was asked, what failed, what it measured."""
     lines = Table.grid(padding=(0, 2))
     for name, value in _facts(job, failed):
-        lines.add_row(Text(name, style="bold"), Text(value))
+        lines.add_row(Text(name, style="bold"), Text(printable_lines(value)))
     return Group(lines, *measurements(metrics))
 
 
@@ -61,9 +62,9 @@ def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
     evaluation = metrics.get("evaluation")
     measured: list[RenderableType] = [Text(), evaluation_table(evaluation)] if evaluation else []
     if evaluation and evaluation.get("verdict"):
-        measured.append(Text(str(evaluation["verdict"])))
+        measured.append(Text(printable_lines(str(evaluation["verdict"]))))
     if timings := metrics.get("timings"):
-        measured.append(Text("  ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items()), style="dim"))
+        measured.append(Text(printable("  ".join(f"{name} {seconds:.0f} s" for name, seconds in timings.items())), style="dim"))
     return measured
 
 
@@ -73,7 +74,8 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     ahead = {difference["arm"]: difference for difference in evaluation["differences"]}
     for arm in evaluation["arms"]:
         lead = ahead.get(arm["arm"])
-        table.add_row(
+        _add(
+            table,
             arm["arm"].replace("_", " "),
             f"{arm['images']:,}",
             _accuracy(arm),
@@ -128,6 +130,11 @@ def _table(*headings: str) -> Table:
             justify="right" if heading in NUMBERS else "left",
         )
     return table
+
+
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    """A row of names and numbers as they are: no part is taken for markup, and control characters are escapes."""
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
 def _local(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from psycopg.waiting import Ready
 from sqlalchemy import URL, NullPool, create_engine, event
 
 from app.db.engines import Engines
+from app.db.text import escape_parameters, to_json
 
 CONNECTIONS = 40  # as many as the API has threads; a worker uses two or three of them
 CONNECT = {
@@ -37,6 +38,7 @@ def engines(url: URL, silence_seconds: float) -> Engines:
         max_overflow=CONNECTIONS - 10,
         pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
+        json_serializer=to_json,
     )
 
     def connect_impatiently(_dialect: object, _record: object, arguments: Any, options: Any) -> Connection:
@@ -45,6 +47,7 @@ def engines(url: URL, silence_seconds: float) -> Engines:
         return connection
 
     event.listen(writing, "do_connect", connect_impatiently)
+    escape_parameters(writing)
     return Engines(
         writing=writing,
         reading=writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from app.db.engines import Engines
+from app.db.text import escape_parameters, to_json
 
 BUSY_SECONDS = 30.0
 LOCKED_PAUSE_SECONDS = 0.01
@@ -25,7 +26,8 @@ def engines(url: URL) -> Engines:
 def _engine(url: URL, begin: str, *, foreign_keys: str = "ON", **pool: Any) -> Engine:
     """Foreign keys are off where tables are migrated: Alembic drops and makes them again, which would delete by cascade."""
     # Python's own transaction control would begin late and never IMMEDIATE: isolation_level=None hands it to us.
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}, **pool)
+    connect = {"timeout": BUSY_SECONDS, "isolation_level": None}
+    engine = create_engine(url, connect_args=connect, json_serializer=to_json, **pool)
 
     def configure(connection: sqlite3.Connection, _record: object) -> None:
         cursor = connection.cursor()
@@ -39,6 +41,7 @@ def _engine(url: URL, begin: str, *, foreign_keys: str = "ON", **pool: Any) -> E
 
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", start)
+    escape_parameters(engine)
     return engine
 
 

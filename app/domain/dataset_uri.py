@@ -1,11 +1,13 @@
 """Parse dataset URIs and decide which of them this service may read."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from app.domain.errors import InvalidSpec
+from app.domain.text import printable
 
 FIELD = "dataset_uri"
 BUNDLED = {"digits": tuple("0123456789")}  # name: classes
@@ -33,11 +35,23 @@ def uri_of(text: str) -> str:
     return path.as_uri()
 
 
+def canonical(text: str) -> str:
+    """The one spelling of a dataset URI under which jobs are stored and listed; what is no dataset URI stays as it is."""
+    try:
+        uri = parse(text)
+    except InvalidSpec:
+        return text
+    return uri.path.as_uri() if uri.path else f"{uri.scheme}://{uri.name}"
+
+
 def parse(text: str) -> DatasetUri:
     """The parts of a dataset URI.
 
-    Raises InvalidSpec naming `dataset_uri` for an unknown scheme, a relative or foreign path, an unknown name.
+    Raises InvalidSpec naming `dataset_uri` for an unknown scheme, a relative or foreign path, an unknown name, or a control
+    character.
     """
+    if printable(text) != text:  # urlsplit would leave some of them out
+        raise InvalidSpec.of(FIELD, f"a URI has no control characters; write their bytes as %XX: {text}")
     try:
         parts = urlsplit(text)
     except ValueError as error:
@@ -47,7 +61,7 @@ def parse(text: str) -> DatasetUri:
     if parts.scheme == "sklearn":
         return _bundled(parts.netloc + parts.path)
     if parts.scheme == "file":
-        return _local(parts.netloc, unquote(parts.path))
+        return _local(parts.netloc, os.fsdecode(unquote_to_bytes(parts.path)))
     raise InvalidSpec.of(FIELD, f"scheme {parts.scheme!r} is not supported; use sklearn://digits or file:///a/folder")
 
 

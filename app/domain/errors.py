@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.text import printable_lines
+
 
 class DappleError(Exception):
-    """Root of every error that Dapple raises on purpose; its text is meant for the user."""
+    """Root of every error that Dapple raises on purpose; its text is meant for the user, and safe to store and to print."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(printable_lines(word) if isinstance(word, str) else word for word in words))
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,10 @@ class FieldProblem:
 
     field: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "field", printable_lines(self.field))
+        object.__setattr__(self, "message", printable_lines(self.message))
 
 
 class InvalidSpec(DappleError):

@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.artifact import Artifact
 from app.domain.errors import IllegalTransition
 from app.domain.spec import DistillationSpec
+from app.domain.text import printable_lines
 
 
 class JobState(StrEnum):
@@ -117,20 +118,35 @@ def check_transition(before: JobState, after: JobState) -> None:
         raise IllegalTransition(f"a job that is {before} cannot become {after}")
 
 
+MOST_CHARACTERS = 10_000  # of a message
+
+
 @dataclass(frozen=True)
 class Failure:
-    """Why a job or an attempt failed; `message` is meant for the user."""
+    """Why a job or an attempt failed; `message` is meant for the user, and safe to store and to print."""
 
     kind: FailureKind
     message: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _message(self.message))
+
 
 @dataclass(frozen=True)
 class JobWarning:
-    """What the user of a job should know beside its result; `message` is meant for them."""
+    """What the user of a job should know beside its result; `message` is meant for them, and safe to store and to print."""
 
     code: WarningCode
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _message(self.message))
+
+
+def _message(text: str) -> str:
+    """Libraries put file names and other text from outside into theirs, sometimes without end."""
+    shown = printable_lines(text)
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}…"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 from app.domain.class_map import ClassLabel, ClassName
+from app.domain.dataset_uri import canonical
 from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
 from app.domain.taps import Taps
+from app.domain.text import refuse_unstorable
 
 DEFAULT_BACKBONE = "embedded/digits"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
@@ -84,6 +86,8 @@ class Part(BaseModel):
     """A frozen part of the spec; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _storable = field_validator("*")(refuse_unstorable)
 
 
 class Guidance(Part):
@@ -350,6 +354,8 @@ class DistillationSpec(Part):
     max_attempts: StrictInt = Field(
         default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
+
+    _canonical = field_validator("dataset_uri")(canonical)
 
     @field_validator("kernel_bandwidth")
     @classmethod

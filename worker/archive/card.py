@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.spec import Distance, DistillationSpec, Objective
 from worker.archive.contents import ArchiveContents
+from worker.archive.markdown import code, plain
 
 KERNEL_STEERING = """\
 At each denoising step, the gradient of a kernel distance between the
@@ -73,7 +74,7 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def _warnings(warnings: Sequence[str]) -> list[str]:
-    return ["\n".join(["## Warnings", "", *(f"- {warning}" for warning in warnings), ""])] if warnings else []
+    return ["\n".join(["## Warnings", "", *(f"- {plain(warning)}" for warning in warnings), ""])] if warnings else []
 
 
 def _header(contents: ArchiveContents) -> str:
@@ -106,8 +107,8 @@ made to train classifiers in place of the dataset they were distilled from.
 
 | | |
 |---|---|
-| Source | `{spec.dataset_uri}` |
-| Backbone | `{spec.backbone}` |
+| Source | {code(spec.dataset_uri)} |
+| Backbone | {code(spec.backbone)} |
 | Sampling | {_sampling(contents)} |
 | Guidance | {_guidance(spec)} |
 | Rank and distance | {_kernel(spec)} |
@@ -123,9 +124,9 @@ def _sampling(contents: ArchiveContents) -> str:
     if sampling.cfg_scale > 1:
         told.append(f"classifier-free guidance {sampling.cfg_scale:g}")
     if sampling.prompt:
-        told.append(f"prompt `{sampling.prompt}`")
+        told.append(f"prompt {code(sampling.prompt)}")
     if sampling.negative_prompt:
-        told.append(f"negative prompt `{sampling.negative_prompt}`")
+        told.append(f"negative prompt {code(sampling.negative_prompt)}")
     return ", ".join(told)
 
 

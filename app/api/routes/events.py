@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.api.dependencies import JobId, Res, Watching
@@ -18,6 +19,12 @@ from app.domain.job import Event, JobState
 KEEP_ALIVE_SECONDS = 15.0
 RECONNECT_MILLISECONDS = 1000
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def _none_if_empty(header: str | None) -> str | None:
+    """To the HTML standard an empty id is none."""
+    return header or None
+
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -37,8 +44,9 @@ async def stream_job_events(
     resources: Res,
     hub: Watching,
     last_event_id: Annotated[
-        int | None,
-        Header(ge=0, lt=2**63, description="Only events after this one; browsers send it by themselves.", examples=[7]),
+        Annotated[int, Field(ge=0, lt=2**63)] | None,
+        BeforeValidator(_none_if_empty),
+        Header(description="Only events after this one; browsers send it by themselves.", examples=[7]),
     ] = None,
     tasks: Annotated[
         bool, Query(description="Whether to send `task.*` events too; a large job has thousands.", examples=[False])

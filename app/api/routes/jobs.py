@@ -4,15 +4,17 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import AfterValidator
 
 from app.api.conditional import check_match, is_known, quoted
-from app.api.dependencies import JobId, Res, Traceparent
+from app.api.dependencies import JobId, Res, Text, Traceparent
 from app.api.errors import documented
 from app.api.json_body import JsonRoute
 from app.api.rendering import job_detail, job_summaries, job_view, location
 from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.db import jobs
 from app.db.jobs import Filters
+from app.domain.dataset_uri import canonical
 from app.domain.job import Job, JobState
 from app.domain.plan import first_task
 from app.domain.progress import untouched
@@ -44,7 +46,7 @@ def submit_job(
     traceparent: Traceparent,
     validate_only: Annotated[bool, Query(description="Check the job and fill in defaults, but store nothing.")] = False,
     idempotency_key: Annotated[
-        str | None,
+        Text | None,
         Header(
             min_length=1,
             max_length=255,
@@ -72,12 +74,13 @@ def list_jobs(
     resources: Res,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.", examples=["succeeded"])] = None,
     dataset_uri: Annotated[
-        str | None, Query(description="Only jobs of exactly this dataset URI.", examples=["sklearn://digits"])
+        Annotated[Text, AfterValidator(canonical)] | None,
+        Query(description="Only jobs of exactly this dataset URI.", examples=["sklearn://digits"]),
     ] = None,
-    backbone: Annotated[str | None, Query(description="Only jobs of this backbone.", examples=["embedded/digits"])] = None,
+    backbone: Annotated[Text | None, Query(description="Only jobs of this backbone.", examples=["embedded/digits"])] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="At most this many jobs.", examples=[20])] = 20,
     cursor: Annotated[
-        str | None,
+        Text | None,
         Query(max_length=64, description="`next_cursor` of the page before.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"]),
     ] = None,
 ) -> JobPage:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from app.db import jobs, tasks
 from app.db.session import Database
@@ -30,7 +31,7 @@ from tests.unit.worker.waiting import PATIENCE_SECONDS
 from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner, verdict
+from worker.runner import FINISH_AGAIN_SECONDS, STAGES, UNRECORDED, Runner, verdict
 from worker.stages.base import Bench, Done, Publication, Work, output_of
 
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
@@ -557,3 +558,75 @@ def test_a_try_that_takes_longer_than_its_kind_may_is_a_timeout(database, settin
     (attempt,) = service.attempts(job_id, PREPARE)
     assert attempt.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 did not end within 1e-09 s on worker runner")
     assert verdict(TimedOut("slow")) == (Failure(FailureKind.TIMEOUT, "slow"), True)
+
+
+def refuse(database, condition: str) -> None:
+    """Make the database refuse such ends of attempts as it does what it cannot store: with an error that is no outage."""
+    with database.transaction() as session:
+        session.execute(
+            text(f"CREATE TRIGGER refused BEFORE UPDATE ON attempts WHEN {condition} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+        )
+
+
+LATIN1 = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("error", [DatasetRejected(f"{LATIN1}: damaged\0"), OSError(5, f"{LATIN1}: damaged\0")])
+def test_a_failure_that_speaks_of_any_file_name_is_recorded_readably(service, error):
+    job_id = submitted(service.database)
+    service.twist(PREPARE, *[error] * 3)
+    service.drain()
+    job = job_of(service.database, job_id)
+    assert job.state is JobState.FAILED
+    assert job.failure is not None
+    assert job.failure.message.endswith(r"caf\xe9.jpg: damaged\x00")
+
+
+def test_a_failure_that_cannot_be_recorded_as_it_is_is_recorded_in_other_words(service):
+    job_id = submitted(service.database)
+    refuse(service.database, "NEW.failure_message = 'unspeakable'")
+    service.twist(PREPARE, DatasetRejected("unspeakable"))
+    service.drain()
+    assert job_of(service.database, job_id).failure == UNRECORDED
+    assert service.outcomes(job_id, PREPARE) == [Outcome.FAILED]
+
+
+def test_an_exception_without_words_of_its_own_is_recorded_in_other_words(service):
+    class Mute(DatasetRejected):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    job_id = submitted(service.database)
+    service.twist(PREPARE, Mute())
+    service.drain()
+    assert job_of(service.database, job_id).failure == UNRECORDED
+
+
+def test_a_task_whose_failures_cannot_be_recorded_at_all_ends_after_its_attempts(service):
+    job_id = submitted(service.database)
+    refuse(service.database, "NEW.outcome = 'failed'")
+    tries = SPEC.max_attempts
+    service.twist(PREPARE, *[DatasetRejected("unspeakable")] * 2 * tries)
+    for _ in range(tries):
+        with pytest.raises(IntegrityError, match="refused"):
+            service.runner.run_one()
+    service.drain()
+    job = job_of(service.database, job_id)
+    assert job.state is JobState.FAILED
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CRASHED
+    assert service.outcomes(job_id, PREPARE) == [Outcome.EXPIRED] * tries
+
+
+def test_an_outage_before_the_attempt_was_counted_does_not_make_it_free(service):
+    job_id = submitted(service.database)
+    refuse(service.database, "NEW.outcome = 'failed'")
+    service.twist(PREPARE, DatasetRejected("unspeakable"))
+    with pytest.raises(IntegrityError, match="refused"):
+        service.runner.run_one()
+    rename(service.database, "attempts", "away")
+    with pytest.raises(DatabaseUnavailable):
+        service.runner.run_one()
+    rename(service.database, "away", "attempts")
+    service.drain()
+    assert service.outcomes(job_id, PREPARE)[0] is Outcome.EXPIRED

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.cli import main
+from app.cli.console import complain, print_json
 from app.cli.distil import FIELDS, requested
 from tests.unit.app.fake_service import ARCHIVE, Service, job, listed, refuses, says
 
@@ -303,3 +304,40 @@ def test_warnings_are_shown_with_the_job_and_when_it_ends(capsys: pytest.Capture
     assert f"warning  {message}" in capsys.readouterr().out
     assert run(service, "jobs", "watch", "J1") == 0
     assert f"warning: {message}" in capsys.readouterr().err
+
+
+HOSTILE = "[/x] [bold] :boom: \x1b[2J \x9b1m \u202e \udce9"
+ESCAPED = r"[/x] [bold] :boom: \x1b[2J \x9b1m \u202e \udce9"
+
+
+def test_names_reach_the_terminal_as_they_are_and_their_control_characters_as_escapes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "300")
+    hostile = HOSTILE.replace("\udce9", "é")
+    whole = job("failed") | {"failure": {"kind": "invalid_input", "message": hostile}}
+    whole["spec"] |= {"dataset_uri": f"file:///{hostile}"}
+    whole["warnings"] = [{"code": "low_coverage", "message": hostile}]
+    row = listed("J1", "failed") | {"dataset_uri": f"file:///{hostile}"}
+    shown = ESCAPED.replace(r"\udce9", "é")
+
+    assert run(Service(says({"items": [row]})), "jobs", "list") == 0
+    table = capsys.readouterr().out
+    assert run(Service(says(whole)), "jobs", "show", "J1") == 0
+    facts = capsys.readouterr().out
+    assert shown in facts
+    assert f"failure  invalid_input: {shown}" in " ".join(facts.split("\n"))
+    assert not {"\x1b", "\x9b", "\u202e"} & set(table + facts)
+    assert "file:///" in table
+
+
+def test_an_error_reaches_the_terminal_with_its_control_characters_as_escapes(capsys: pytest.CaptureFixture[str]):
+    complain(HOSTILE)
+    assert capsys.readouterr().err == f"dapple: {ESCAPED.replace('udce9', 'xe9')}\n".replace(r"\\", "\\")
+
+
+def test_a_json_document_on_the_terminal_means_the_same_and_has_no_control_characters(capsys: pytest.CaptureFixture[str]):
+    print_json({HOSTILE: [HOSTILE, "é"]})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {HOSTILE: [HOSTILE, "é"]}
+    assert not {"\x1b", "\x9b", "\u202e"} & set(out)

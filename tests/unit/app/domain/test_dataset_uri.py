@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.dataset_uri import DatasetUri, parse, resolve_local, uri_of
+from app.domain.dataset_uri import DatasetUri, canonical, parse, resolve_local, uri_of
 from app.domain.errors import InvalidSpec
 
 
@@ -61,3 +61,36 @@ def test_a_plain_path_becomes_a_file_uri(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_plain_path_to_nothing_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match=r"nothing at .*/gone"):
         uri_of(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("sklearn://digits", "sklearn://digits"),
+        ("SKLEARN://digits", "sklearn://digits"),
+        ("file:///a/b", "file:///a/b"),
+        ("FILE://localhost/a/", "file:///a"),
+        ("file:/a/./b//c", "file:///a/b/c"),
+        ("file:///a b/é", "file:///a%20b/%C3%A9"),
+        ("file:///%61%2fb", "file:///a/b"),
+        ("file:///caf%e9", "file:///caf%E9"),
+        ("file:///a%0Ab%1B[2J", "file:///a%0Ab%1B%5B2J"),
+        ("s3://bucket/key", "s3://bucket/key"),
+        ("no uri at all", "no uri at all"),
+    ],
+)
+def test_a_uri_has_one_spelling(text: str, uri: str) -> None:
+    assert canonical(text) == uri
+    assert canonical(uri) == uri
+
+
+def test_a_name_that_is_not_utf_8_is_the_path_of_its_bytes() -> None:
+    path = parse("file:///caf%E9").path
+    assert path is not None
+    assert bytes(path) == b"/caf\xe9"
+
+
+@pytest.mark.parametrize("uri", ["file:///a\nb", "\x1bfile:///a", "file:///a\tb", "file:///a\u202eb", " \nsklearn://digits"])
+def test_control_characters_in_a_uri_are_refused_and_not_left_out(uri: str) -> None:
+    with pytest.raises(InvalidSpec, match="no control characters"):
+        parse(uri)

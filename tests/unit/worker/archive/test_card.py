@@ -83,3 +83,16 @@ def test_an_interval_that_is_not_there_is_no_range(contents):
     )
     assert "| guided | 6 | 97.0 ± 0.0 | no spread |  |" in text
     assert "| unguided | 6 | 95.0 ± 0.0 | no spread | +2.0 (no interval) |" in text
+
+
+def test_the_card_is_closed_against_what_uris_prompts_and_warnings_say(contents):
+    hostile = "`|\n# owned <img src=x> [x](https://evil.example)"
+    spec = tiny.spec(sampling={"cfg_scale": 4, "prompt": f"{{class}} {hostile}", "negative_prompt": hostile})
+    spec = spec.model_copy(update={"dataset_uri": f"file:///{hostile}", "backbone": hostile})
+    lines = card(contents(spec=spec, warnings=[hostile]), ("a",)).splitlines()
+    escaped = "`|\\x0a# owned <img src=x> [x](https://evil.example)".replace("|", r"\|")
+    assert f"| Source | ``file:///{escaped}`` |" in lines
+    assert f"| Backbone | `` {escaped} `` |" in lines
+    assert f"prompt ``{{class}} {escaped}``, negative prompt `` {escaped} `` |" in "\n".join(lines)
+    assert r"- \`\|\\x0a\# owned \<img src\=x\> \[x\](https:\/\/evil.example)" in lines
+    assert not [line for line in lines if line.startswith("# owned")]
