@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         description="What requests must carry as a bearer token; `dapple up` makes one at each start. Default: none.",
     )
     max_body_bytes: int = Field(default=1 << 20, gt=0)
+    max_image_pixels: int = Field(
+        default=1 << 24,
+        gt=0,
+        le=1 << 28,
+        description="An image file with more pixels counts as damaged. A process that decodes takes up to 32 bytes for each.",
+    )
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     stall_seconds: Annotated[Mapping[TaskKind, Annotated[float, Field(gt=0)]], NoDecode] = Field(

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.domain.dataset_uri import DatasetUri
 from app.domain.errors import DatasetRejected
 from worker.datasets.base import Dataset
+from worker.datasets.decode import MAX_PIXELS
 from worker.datasets.load import load
 from worker.datasets.readers.image_folder import OnFile
 
@@ -21,6 +22,7 @@ class Source:
     holdout_fraction: float
     classes: tuple[str, ...] | None = None
     least_kept: int = 1
+    max_pixels: int = MAX_PIXELS
 
     def load(self, on_file: OnFile | None = None) -> Dataset:
         """The dataset as it is now; `on_file(done, total)` is called after each file. Raises InvalidSpec or DatasetRejected."""
@@ -32,6 +34,7 @@ class Source:
             holdout_fraction=self.holdout_fraction,
             classes=self.classes,
             least_kept=self.least_kept,
+            max_pixels=self.max_pixels,
             on_file=on_file,
         )
 

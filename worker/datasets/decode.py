@@ -1,43 +1,86 @@
-"""A decoder that is safe on files from strangers: few formats, bounded sizes, every failure names its file."""
+"""A decoder for files from strangers: known formats, bounded sizes, and a reason for every failure.
+
+It runs in a child process (`decode_pool.py`), which bounds the time and the memory that one file may cost.
+"""
 
 import io
+import struct
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
 from app.domain.errors import DatasetRejected
+from app.domain.text import printable
+from worker.datasets.image_limits import structural_fault
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+# Of an animation or a file with several pages the first image is read. Left out are formats without a signature of their own
+# (TGA), containers of others (ICO, EPS, PDF), and those whose decoders are little used.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 MAX_FILE_BYTES = 64 << 20
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 1 << 24
+MAX_SIDE = 1 << 15
 MODES = {1: "L", 3: "RGB"}
+UNKNOWN = f"not a {', '.join(FORMATS)} image"
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF
 
 
 class BadImage(DatasetRejected):
-    """One file that is no usable image; the text is "name: reason"."""
+    """One file that is no usable image; the text is "name: reason", without control characters."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        super().__init__(f"{printable(name)}: {printable(reason)}")
 
 
-def decode(content: bytes, name: str, *, image_size: int, channels: int) -> UInt8[np.ndarray, "size size channels"]:
-    """Pixels of an image file: upright, the short side resized to `image_size`, cropped at the centre.
+class Undecodable(Exception):
+    """Why a file is no usable image."""
 
-    Raises BadImage naming `name` for a truncated or corrupt file, another format, or more than MAX_PIXELS pixels (known
-    from the header, before anything is decompressed).
+
+@dataclass(frozen=True)
+class Pixels:
+    """The form every image is decoded to: `size` pixels a side, 1 or 3 `channels`; from files of at most `max_pixels`."""
+
+    size: int
+    channels: int
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def bytes_per_image(self) -> int:
+        return self.size * self.size * self.channels
+
+
+def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size channels"]:
+    """Pixels of an image file: upright, the short side resized to `pixels.size`, cropped at the centre.
+
+    Raises Undecodable for a truncated or corrupt file, another format, or one that is too large (known from its header,
+    before anything is decompressed).
     """
     if len(content) > MAX_FILE_BYTES:
-        raise BadImage(name, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        raise Undecodable(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    if fault := structural_fault(content):
+        raise Undecodable(fault)
     try:
-        return _pixels(content, name, image_size, channels)
-    except (BadImage, MemoryError):
+        return _pixels(content, pixels)
+    except Undecodable:
         raise
+    except MemoryError as error:
+        raise Undecodable("takes more memory to decode than an image may") from error
     except Image.UnidentifiedImageError as error:
-        raise BadImage(name, f"not a {', '.join(FORMATS)} image") from error
+        raise Undecodable(UNKNOWN) from error
     except Exception as error:  # decoders answer hostile bytes with nearly any exception
-        raise BadImage(name, f"cannot be decoded ({error})") from error
+        raise Undecodable(f"cannot be decoded ({error})") from error
 
 
 def fit(image: Image.Image, image_size: int) -> Image.Image:
@@ -53,17 +96,46 @@ def to_array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height wid
     return pixels.reshape(image.height, image.width, channels)
 
 
-def _pixels(content: bytes, name: str, image_size: int, channels: int) -> np.ndarray:
+def _pixels(content: bytes, pixels: Pixels) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of bombs and odd metadata; the limit below is what counts
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(name, f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
-            upright = ImageOps.exif_transpose(image)
-            return to_array(fit(_opaque(upright), image_size), channels)
+        warnings.simplefilter("ignore")  # Pillow warns of bombs and odd metadata; the limits below are what counts
+        with _opened(content) as image:
+            _check_size(image.width, image.height, pixels.max_pixels)
+            image.load()
+            return to_array(fit(_opaque(_upright(image)), pixels.size), pixels.channels)
+
+
+def _opened(content: bytes) -> Image.Image:
+    if content.startswith(b"\xff\xd8\xff"):  # Image.open would look for the further images of a stereo or phone photo
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise Undecodable(f"{width} x {height} pixels; at most {max_pixels:,} are read")
+    if max(width, height) > MAX_SIDE:
+        raise Undecodable(f"{width} x {height} pixels; a side of at most {MAX_SIDE:,} is read")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its metadata say. ImageOps.exif_transpose also writes them again, and so fails on any that are odd."""
+    method = _TRANSPOSED.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the metadata cannot be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise Undecodable("pixels of 32 bits or with a sign have no known range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return _sixteen_bit_to_eight(image)
     if not image.has_transparency_data:
@@ -73,4 +145,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit_to_eight(image: Image.Image) -> Image.Image:
-    return Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})
+    most = (1 << tags.get(_BITS_PER_SAMPLE, (16,))[0]) - 1
+    values = np.asarray(image)
+    grey = (np.clip(values, 0, most) // (most // 255)).clip(max=255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    if isinstance(clear := image.info.get("transparency"), int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey)

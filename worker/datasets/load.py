@@ -1,6 +1,5 @@
 """Datasets by URI, and parts of them by class name."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,11 +7,12 @@ from app.domain.dataset_uri import DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder import Listing, listing_of, walk
 from worker.datasets.base import Dataset, relabelled
+from worker.datasets.decode import MAX_PIXELS, Pixels
 from worker.datasets.readers import digits, image_folder
-from worker.datasets.readers.archive import ZipFiles
+from worker.datasets.readers.archive import ZipFiles, is_zip
 from worker.datasets.readers.files import Files
 from worker.datasets.readers.folder import FolderFiles
-from worker.datasets.readers.image_folder import Choice, OnFile, Pixels
+from worker.datasets.readers.image_folder import Choice, OnFile
 
 MAX_BAD_FRACTION = 0.01
 
@@ -27,14 +27,15 @@ def load(
     classes: Sequence[str] | None = None,
     least_kept: int = 1,
     max_bad_fraction: float = MAX_BAD_FRACTION,
+    max_pixels: int = MAX_PIXELS,
     on_file: OnFile | None = None,
 ) -> Dataset:
     """The dataset at `uri`, every image at `image_size` pixels a side in 1 or 3 `channels`.
 
     `holdout_fraction` applies to folders and zips without a test split of their own; of each class `least_kept` images are
-    not held out. Of folders and zips only `classes` are read, None is all. `on_file(done, total)` is called after each file
-    read. Raises InvalidSpec for a path outside `roots` or a class that is missing, DatasetRejected naming the file or class
-    that is unusable.
+    not held out. Of folders and zips only `classes` are read, None is all. A file with more than `max_pixels` counts as
+    damaged. `on_file(done, total)` is called after each file read. Raises InvalidSpec for a path outside `roots` or a class
+    that is missing, DatasetRejected naming the file or class that is unusable.
     """
     if uri.scheme == "sklearn":
         return digits.read(image_size=image_size, channels=channels)
@@ -44,7 +45,7 @@ def load(
         files,
         listing,
         path.as_uri(),
-        Pixels(image_size, channels),
+        Pixels(image_size, channels, max_pixels),
         Choice(holdout_fraction, max_bad_fraction, classes, least_kept),
         on_file=on_file,
     )
@@ -61,7 +62,7 @@ def opened(path: Path, roots: Sequence[Path]) -> tuple[Files, Listing]:
     """The files of a folder or zip, and what lies where. Raises DatasetRejected if it is neither."""
     if path.is_dir():
         return FolderFiles(path, roots), walk(path, roots)
-    if path.is_file() and zipfile.is_zipfile(path):
+    if path.is_file() and is_zip(path):
         archive = ZipFiles(path)
         return archive, listing_of(archive.paths)
     raise DatasetRejected(f"{path} is neither a folder nor a zip" if path.exists() else f"{path} does not exist")

@@ -75,6 +75,7 @@ def source(work: Work, bench: Bench) -> Source:
         holdout_fraction=work.spec.holdout_fraction,
         classes=work.spec.classes,
         least_kept=1 if work.spec.evaluation else least_images(work.spec),
+        max_pixels=bench.settings.max_image_pixels,
     )
 
 

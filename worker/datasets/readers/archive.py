@@ -1,35 +1,43 @@
 """Files of a zip, read from it directly: nothing is ever extracted."""
 
+import os
 import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder.zip_member import member_name
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
 from worker.datasets.readers.files import check_count
+from worker.datasets.readers.regular_file import open_regular, regular_descriptor
 
 MAX_RATIO = 200
 SMALL_BYTES = 1 << 20  # below this a high ratio is a plain picture, not a bomb
 MAX_TOTAL_BYTES = 256 << 30
+LOCAL_HEADER_BYTES = 30  # before each member's name and content
+MAX_DIRECTORY_BYTES = 512 << 20
 
 
 class ZipFiles:
     """The members of a zip, sorted by name.
 
     Raises DatasetRejected naming the member for a name that is absolute or has `..`, a symbolic link, an encrypted member, a
-    name that occurs twice, or a member that unpacks to more than MAX_RATIO times its size.
+    name that occurs twice, members that share bytes of the file, or a member that unpacks to more than MAX_RATIO times its
+    size; or a directory of more than MAX_DIRECTORY_BYTES, before it is read.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", _Bounded(path)))
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the latter for versions and names
             raise DatasetRejected(f"{path} is not a readable zip: {error}") from error
         members = sorted((info for info in self._zip.infolist() if not info.is_dir()), key=lambda info: info.filename)
         check_count(len(members))
         for info in members:
             _check(info)
+        _check_places(self._zip.infolist(), self._zip.start_dir, path)
         if sum(info.file_size for info in members) > MAX_TOTAL_BYTES:
             raise DatasetRejected(f"{path} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
         self._members = {member_name(info): info for info in members}
@@ -50,6 +58,67 @@ class ZipFiles:
             return self._zip.read(info)
         except Exception as error:  # each compression method fails with its own exceptions
             raise BadImage(path, f"cannot be unpacked ({error})") from error
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a zip is there; opens no pipe and no link."""
+    try:
+        with open_regular(path) as file:
+            return zipfile.is_zipfile(file)
+    except OSError:
+        return False
+
+
+class _Bounded:
+    """A file of which no large part is read at once. `zipfile` reads the whole directory with one call."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = regular_descriptor(path)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        descriptor, self._descriptor = getattr(self, "_descriptor", None), None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.seek(0, os.SEEK_CUR)
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return os.lseek(self._opened(), place, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, fewer only at the end. Raises DatasetRejected above MAX_DIRECTORY_BYTES."""
+        if size > MAX_DIRECTORY_BYTES:
+            raise DatasetRejected(f"the zip's directory is longer than {MAX_DIRECTORY_BYTES >> 20} MiB")
+        wanted = size if size >= 0 else MAX_DIRECTORY_BYTES
+        parts: list[bytes] = []
+        while wanted and (part := os.read(self._opened(), wanted)):
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("the zip is closed")
+        return self._descriptor
+
+
+def _check_places(infos: Sequence[zipfile.ZipInfo], directory: int, path: Path) -> None:
+    """Raises DatasetRejected if two members share bytes, or one reaches into the directory or beyond the file.
+
+    A small file whose members all unpack the same bytes could otherwise take any time to read.
+    """
+    ordered = sorted(infos, key=lambda info: info.header_offset)
+    ends = [*(info.header_offset for info in ordered[1:]), directory]
+    for info, end in zip(ordered, ends, strict=True):
+        if info.header_offset < 0 or info.header_offset + LOCAL_HEADER_BYTES + info.compress_size > end:
+            raise DatasetRejected(f"{path}: {info.filename!r} overlaps another part of the zip")
 
 
 def _check(info: zipfile.ZipInfo) -> None:

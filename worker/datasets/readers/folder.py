@@ -1,13 +1,12 @@
 """Files of a folder and of the folders below it."""
 
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder.names import readable
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
+from worker.datasets.readers.regular_file import open_regular
 
 
 class FolderFiles:
@@ -27,9 +26,7 @@ class FolderFiles:
     def read(self, path: str) -> bytes:
         """The content of the file at `path`. Raises BadImage naming it if it is too large or unreadable."""
         try:
-            with open(self._inside(path), "rb", opener=_open_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise BadImage(readable(path), "no regular file")
+            with open_regular(self._inside(path)) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise BadImage(readable(path), error.strerror or str(error)) from error
@@ -43,8 +40,3 @@ class FolderFiles:
         if not any(real.is_relative_to(root) for root in self._roots):
             raise DatasetRejected(f"{readable(path)} is a symbolic link that leads out of the folders that may be read")
         return real
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens without following a link and without waiting for a pipe's writer."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,8 @@ from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
 from app.domain.image_folder import TRAIN, Item, Listing, arrange, items_of, refuse_untrained
 from app.domain.nearest import MOST_NAMED, nearest
 from worker.datasets.base import Dataset, Split, divide, require_images
-from worker.datasets.decode import BadImage, decode
+from worker.datasets.decode import Pixels
+from worker.datasets.readers.examine import examine, images_of
 from worker.datasets.readers.files import Files
 from worker.datasets.split import held_out
 
@@ -18,21 +20,6 @@ MAX_KEPT_BYTES = 512 << 20
 NAMED_BAD_FILES = 5
 
 OnFile = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The form every image is decoded to: `size` pixels a side, 1 or 3 `channels`."""
-
-    size: int
-    channels: int
-
-    @property
-    def bytes_per_image(self) -> int:
-        return self.size * self.size * self.channels
-
-    def decode(self, content: bytes, name: str) -> np.ndarray:
-        return decode(content, name, image_size=self.size, channels=self.channels)
 
 
 @dataclass(frozen=True)
@@ -52,16 +39,15 @@ class Choice:
 def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, on_file: OnFile | None = None) -> Dataset:
     """The chosen images in `files`, with their own test split if there is one.
 
-    `on_file(done, total)` is called after each file. Raises InvalidSpec for a class that is missing; DatasetRejected if more
-    files than allowed cannot be decoded, naming the first of them, or if a class is left without a training image, naming it.
+    `on_file(done, total)` is called after each file. Raises InvalidSpec for a class that is missing; DatasetRejected as soon
+    as more files than allowed cannot be decoded, naming the first of them, or if a class is left without a training image.
     """
     layout = arrange(listing)
     _refuse_missing(choice.classes, layout.classes)
     refuse_untrained(layout.untrained, choice.classes)
     chosen = layout.classes if choice.classes is None else tuple(sorted(set(choice.classes)))
     found = items_of(layout, chosen, files.read)
-    checked = _check(files, found.items, pixels, on_file)
-    _reject_if_too_many(checked.bad, len(found.items), choice.max_bad_fraction)
+    checked = _check(files, found.items, pixels, choice.max_bad_fraction, on_file)
     good = [item for item, kept in zip(found.items, checked.is_good, strict=True) if kept]
     label_of = {name: label for label, name in enumerate(chosen)}
     labels = np.array([label_of[item.class_name] for item in good], dtype=np.int64)
@@ -104,34 +90,35 @@ class _Checked:
     class_digests: Mapping[str, str]
 
 
-def _check(files: Files, items: Sequence[Item], pixels: Pixels, on_file: OnFile | None) -> _Checked:
+def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction: float, on_file: OnFile | None) -> _Checked:
+    """The digest covers which files are bad: where another limit of pixels holds, the same files are other data."""
     digest = hashlib.sha256()
     of_class = {item.class_name: hashlib.sha256() for item in items}
     keep = len(items) * pixels.bytes_per_image <= MAX_KEPT_BYTES
     is_good, kept, bad = [], [], []
-    for done, item in enumerate(items, start=1):
-        content, size = b"", files.size(item.path)
-        try:
-            content = files.read(item.path)
-            image = pixels.decode(content, item.name)
-            kept += [image] if keep else []
-            is_good.append(True)
-        except BadImage as error:
-            is_good.append(False)
-            bad.append(str(error))
-        identity = f"{item.name}\0{size}\0{hashlib.sha256(content).hexdigest()}\n".encode()
-        digest.update(identity)
-        of_class[item.class_name].update(identity)
-        if on_file is not None:
-            on_file(done, len(items))
+    with closing(examine(files, items, pixels)) as found:
+        for done, (item, examined) in enumerate(zip(items, found, strict=True), start=1):
+            is_good.append(examined.image is not None)
+            if examined.fault is not None:
+                bad.append(str(examined.fault))
+                _reject_if_too_many(bad, done, len(items), max_bad_fraction)
+            elif keep:
+                kept.append(examined.image)
+            use = "" if is_good[-1] else "\0bad"
+            identity = f"{item.name}\0{examined.size}\0{examined.sha256}{use}\n".encode()
+            digest.update(identity)
+            of_class[item.class_name].update(identity)
+            if on_file is not None:
+                on_file(done, len(items))
     class_digests = {name: one.hexdigest() for name, one in of_class.items()}
     return _Checked(is_good, kept if keep else None, tuple(bad), digest.hexdigest(), class_digests)
 
 
-def _reject_if_too_many(bad: Sequence[str], total: int, max_bad_fraction: float) -> None:
+def _reject_if_too_many(bad: Sequence[str], read: int, total: int, max_bad_fraction: float) -> None:
     if len(bad) > max_bad_fraction * total:
         first = "; ".join(bad[:NAMED_BAD_FILES]) + ("; …" if len(bad) > NAMED_BAD_FILES else "")
-        raise DatasetRejected(f"{len(bad)} of {total} images cannot be used (allowed: {max_bad_fraction:.1%}): {first}")
+        allowed = f"allowed: {max_bad_fraction:.1%} of {total:,}"
+        raise DatasetRejected(f"{len(bad)} of the first {read:,} images cannot be used ({allowed}): {first}")
 
 
 def _reader(
@@ -143,7 +130,7 @@ def _reader(
         return lambda indices: together[indices]
 
     def read_now(indices: np.ndarray) -> np.ndarray:
-        decoded = [pixels.decode(files.read(items[i].path), items[i].name) for i in indices]
+        decoded = list(images_of(files, [items[i] for i in indices], pixels))
         return np.array(decoded, dtype=np.uint8).reshape(-1, *shape)
 
     return read_now

@@ -1,3 +1,4 @@
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -116,3 +117,46 @@ def test_a_directory_that_cannot_be_read_rejects_the_zip(tmp_path, place, value)
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DatasetRejected, match=r"a\.zip is not a readable zip"):
         ZipFiles(tmp_path / "a.zip")
+
+
+def two_members(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("rose/1.png", b"first" * 100)
+        out.writestr("rose/2.png", b"second" * 100)
+    return path
+
+
+@pytest.mark.parametrize("place", [0, 5, 400], ids=["the same place", "within the other", "in the directory"])
+def test_members_that_share_bytes_reject_the_zip(tmp_path, place):
+    path = two_members(tmp_path / "a.zip")
+    assert len(ZipFiles(path).paths) == 2
+    content = bytearray(path.read_bytes())
+    second = content.rindex(b"PK\1\2")
+    moved = place if place != 400 else content.index(b"PK\1\2") - 100
+    content[second + 42 : second + 46] = moved.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DatasetRejected, match=r"a\.zip: 'rose/.\.png' overlaps another part"):
+        ZipFiles(path)
+
+
+def test_a_member_that_says_it_is_longer_than_the_zip_rejects_it(tmp_path):
+    path = two_members(tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")
+    content[entry + 20 : entry + 28] = (2000).to_bytes(4, "little") * 2
+    path.write_bytes(content)
+    with pytest.raises(DatasetRejected, match="overlaps another part"):
+        ZipFiles(path)
+
+
+def test_a_long_directory_rejects_the_zip_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 80)
+    with pytest.raises(DatasetRejected, match="directory is longer than"):
+        ZipFiles(two_members(tmp_path / "a.zip"))
+
+
+def test_a_pipe_is_no_zip_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert not archive.is_zip(tmp_path / "pipe.zip")
+    with pytest.raises(DatasetRejected, match="not a regular file"):
+        ZipFiles(tmp_path / "pipe.zip")

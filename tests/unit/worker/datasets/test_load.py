@@ -83,11 +83,21 @@ def test_a_few_bad_files_are_left_out_and_named(flowers):
     assert len(dataset.train) + len(dataset.test) == 23
 
 
-def test_more_bad_files_than_allowed_reject_the_dataset_and_are_counted(flowers):
+def test_reading_stops_at_the_first_bad_file_above_what_is_allowed(flowers):
     for index in range(7):
         (flowers / "rose" / f"{index}.png").write_bytes(b"no image")
-    with pytest.raises(DatasetRejected, match=r"7 of 24 images .* rose/0\.png: .*…"):
-        loaded(flowers)
+    seen = []
+    count = r"2 of the first 10 images cannot be used \(allowed: 5\.0% of 24\): rose/0\.png: .*; rose/1\.png: "
+    with pytest.raises(DatasetRejected, match=count):
+        loaded(flowers, max_bad_fraction=0.05, on_file=lambda done, total: seen.append(done))
+    assert seen == list(range(1, 10))
+
+
+def test_another_limit_of_pixels_makes_other_data(flowers):
+    Image.new("L", (20, 20)).save(flowers / "rose" / "0.png")
+    small, large = (loaded(flowers, max_bad_fraction=0.05, max_pixels=pixels) for pixels in (399, 400))
+    assert (len(small.bad_files), len(large.bad_files)) == (1, 0)
+    assert small.digest != large.digest
 
 
 def test_a_class_without_a_training_image_is_named(flowers, tmp_path):
@@ -161,7 +171,7 @@ def test_a_file_that_became_a_pipe_after_it_was_listed_is_damaged_and_not_waited
     files = FolderFiles(flowers, [flowers])
     (flowers / "rose" / "0.png").unlink()
     os.mkfifo(flowers / "rose" / "0.png")
-    with pytest.raises(BadImage, match=r"rose/0\.png: no regular file"):
+    with pytest.raises(BadImage, match=r"rose/0\.png: not a regular file"):
         files.read("rose/0.png")
 
 
@@ -211,7 +221,7 @@ def test_only_the_chosen_classes_are_read_and_judged(flowers):
     seen = []
     dataset = loaded(flowers, classes=("tulip", "rose"), on_file=lambda done, total: seen.append((done, total)))
     assert (dataset.classes, dataset.unread, len(seen)) == (("rose", "tulip"), ("daisy", "junk"), 16)
-    with pytest.raises(DatasetRejected, match="8 of 32 images"):
+    with pytest.raises(DatasetRejected, match="1 of the first 9 images cannot be used"):
         loaded(flowers)
 
 

@@ -1,0 +1,78 @@
+import hashlib
+import os
+
+import pytest
+
+from app.domain.errors import DatasetRejected
+from app.domain.image_folder import Item
+from tests.unit.worker.datasets.test_decode_pool import DYING, picture
+from worker.datasets.decode import MAX_PIXELS, BadImage, Pixels
+from worker.datasets.decode_pool import DecodePool
+from worker.datasets.readers import examine as module
+from worker.datasets.readers.examine import examine, images_of
+from worker.datasets.readers.regular_file import open_regular
+
+FORM = Pixels(4, 1)
+
+
+class Contents:
+    """Files in memory; a None cannot be read."""
+
+    def __init__(self, contents: dict[str, bytes | None]) -> None:
+        self._contents = contents
+        self.items = [Item(path, path, "class", None) for path in contents]
+
+    def size(self, path: str) -> int:
+        return len(self._contents[path] or b"")
+
+    def read(self, path: str) -> bytes:
+        content = self._contents[path]
+        if content is None:
+            raise BadImage(path, "gone")
+        return content
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    pool = DecodePool(2, MAX_PIXELS, program=DYING)
+    monkeypatch.setattr(module, "decoders", lambda _max_pixels: pool)
+    yield
+    pool.close()
+
+
+@pytest.mark.parametrize(("files", "size"), [(1, 8 << 20), (64, 1), (64, 8 << 20), (3, 8 << 20)])
+def test_files_are_examined_in_their_order_however_they_are_sent(monkeypatch, files, size):
+    monkeypatch.setattr(module, "PART_FILES", files)
+    monkeypatch.setattr(module, "PART_BYTES", size)
+    held = {f"{number}.png": None if number == 5 else b"no" if number == 6 else picture(number) for number in range(20)}
+    contents = Contents(held)
+    found = list(examine(contents, contents.items, FORM))
+    assert [one.image is not None for one in found] == [number not in (5, 6) for number in range(20)]
+    assert [one.sha256 for one in found] == [hashlib.sha256(content or b"").hexdigest() for content in held.values()]
+    assert str(found[5].fault) == "5.png: gone"
+    assert str(found[6].fault).startswith("6.png: not a PNG")
+
+
+def test_an_image_that_can_no_longer_be_read_is_named():
+    contents = Contents({"a.png": picture(0), "b.png": None})
+    with pytest.raises(BadImage, match=r"b\.png: gone"):
+        list(images_of(contents, contents.items, FORM))
+
+
+@pytest.mark.usefixtures("dying")
+def test_so_many_files_beyond_the_limits_are_no_accident(monkeypatch):
+    monkeypatch.setattr(module, "MOST_KILLED", 2)
+    contents = Contents({f"{number}.png": b"busy" if number % 3 == 0 else b"fine" for number in range(12)})
+    with pytest.raises(DatasetRejected, match=r"more than 2 files .* such as 6\.png: takes too much time"):
+        list(examine(contents, contents.items, FORM))
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"content"
+    for name in ("link", "pipe", "missing", "."):
+        with pytest.raises(OSError):
+            open_regular(tmp_path / name)

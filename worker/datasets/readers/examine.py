@@ -1,0 +1,104 @@
+"""Read and decode many files side by side, in their order."""
+
+import hashlib
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain.errors import DatasetRejected
+from app.domain.image_folder import Item
+from worker.datasets.decode import BadImage, Pixels
+from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
+from worker.datasets.readers.files import Files
+
+PART_FILES = 64
+PART_BYTES = 8 << 20  # of one message to a child, unless a single file is larger
+MOST_KILLED = 20  # children that a data set may cost before it is no accident
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A file's image, or why there is none; its size as listed, and the SHA-256 of its content if that could be read."""
+
+    image: np.ndarray | None
+    fault: BadImage | None
+    size: int
+    sha256: str
+
+
+def examine(files: Files, items: Sequence[Item], pixels: Pixels) -> Generator[Examined]:
+    """One result per item, in their order. A few parts are read ahead, so memory does not grow with the number of files.
+
+    Raises DatasetRejected if more than MOST_KILLED files are beyond the limits of a decoder's time and memory.
+    """
+    pool, killed = decoders(pixels.max_pixels), 0
+    with ThreadPoolExecutor(pool.size, "decode") as threads:
+        ahead: deque[Future[list[tuple[Examined, bool]]]] = deque()
+        parts = _parts(files, items)
+        try:
+            while True:
+                while len(ahead) < 2 * pool.size and (part := next(parts, None)):
+                    ahead.append(threads.submit(_examine_part, pool, files, part, pixels))
+                if not ahead:
+                    return
+                for examined, was_killed in ahead.popleft().result():
+                    killed += was_killed
+                    if killed > MOST_KILLED:
+                        raise DatasetRejected(
+                            f"more than {MOST_KILLED} files cannot be decoded in bounds, such as {examined.fault}"
+                        )
+                    yield examined
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def images_of(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[np.ndarray]:
+    """The items' images. Raises BadImage for one that can no longer be read."""
+    for examined in examine(files, items, pixels):
+        if examined.image is None:
+            raise examined.fault or BadImage("", "")
+        yield examined.image
+
+
+def _parts(files: Files, items: Sequence[Item]) -> Iterator[list[tuple[Item, int]]]:
+    """Items with their sizes."""
+    part: list[tuple[Item, int]] = []
+    size_bytes = 0
+    for item in items:
+        size = files.size(item.path)
+        if part and (len(part) == PART_FILES or size_bytes + size > PART_BYTES):
+            yield part
+            part, size_bytes = [], 0
+        part.append((item, size))
+        size_bytes += size
+    if part:
+        yield part
+
+
+def _examine_part(
+    pool: DecodePool, files: Files, part: Sequence[tuple[Item, int]], pixels: Pixels
+) -> list[tuple[Examined, bool]]:
+    read = [_read(files, item) for item, _ in part]
+    decoded = iter(pool.decode([content for content in read if isinstance(content, bytes)], pixels))
+    return [_examined(item, size, content, decoded) for (item, size), content in zip(part, read, strict=True)]
+
+
+def _read(files: Files, item: Item) -> bytes | BadImage:
+    try:
+        return files.read(item.path)
+    except BadImage as error:
+        return error
+
+
+def _examined(item: Item, size: int, content: bytes | BadImage, decoded: Iterator[Decoded]) -> tuple[Examined, bool]:
+    """And whether it cost a child."""
+    if isinstance(content, BadImage):
+        return Examined(None, content, size, hashlib.sha256(b"").hexdigest()), False
+    result, sha256 = next(decoded), hashlib.sha256(content).hexdigest()
+    if isinstance(result, Refused):
+        return Examined(None, BadImage(item.name, result.reason), size, sha256), result.killed
+    return Examined(result, None, size, sha256), False
