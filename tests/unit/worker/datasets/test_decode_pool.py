@@ -1,3 +1,5 @@
+"""Children that decode: the pool, the program that they run (decode_child) and what both say to each other (decode_wire)."""
+
 import io
 import os
 from collections.abc import Iterator
