@@ -11,6 +11,7 @@ import structlog
 from structlog.typing import Processor
 
 ACCEPT_PAUSE_SECONDS = 10.0
+STARTING_FAILED = "SystemExit: dapple: "  # app.starting raises it
 
 
 def configure(level: str, **always: str) -> None:
@@ -33,7 +34,9 @@ def configure(level: str, **always: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("uvicorn", "uvicorn.access"):
         _take_over(logging.getLogger(name))
-    _limit(logging.getLogger("asyncio"))
+    # Without free descriptors, asyncio writes thousands of lines a second about connections that it cannot accept.
+    _add_once(logging.getLogger("asyncio"), OncePerPause("socket.accept() out of system resource", ACCEPT_PAUSE_SECONDS))
+    _add_once(logging.getLogger("uvicorn.error"), ReasonOnly())
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at every start that it has nothing to do
@@ -64,11 +67,21 @@ class OncePerPause(logging.Filter):
         return True
 
 
-def _limit(asyncio_logger: logging.Logger) -> None:
-    """Without free descriptors, asyncio writes thousands of lines a second about connections that it cannot accept."""
-    for earlier in [one for one in asyncio_logger.filters if isinstance(one, OncePerPause)]:
-        asyncio_logger.removeFilter(earlier)
-    asyncio_logger.addFilter(OncePerPause("socket.accept() out of system resource", ACCEPT_PAUSE_SECONDS))
+class ReasonOnly(logging.Filter):
+    """Shortens the traceback of a start that failed in our words to these words: Starlette passes all of it on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        _, ours, reason = record.getMessage().partition(f"\n{STARTING_FAILED}")
+        if ours:
+            record.msg, record.args = reason.strip(), ()
+        return True
+
+
+def _add_once(logger: logging.Logger, added: logging.Filter) -> None:
+    """Add a filter in place of an earlier one of its kind."""
+    for earlier in [one for one in logger.filters if isinstance(one, type(added))]:
+        logger.removeFilter(earlier)
+    logger.addFilter(added)
 
 
 def _take_over(logger: logging.Logger) -> None:

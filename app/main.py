@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from threading import Event
 
 from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from app.api import errors
@@ -20,6 +22,7 @@ from app.api.routes import artifacts, backbones, events, health, job_parts, jobs
 from app.api.shutdown import noticing_signals
 from app.db.session import Database
 from app.distribution import DISTRIBUTION
+from app.domain.errors import PermanentError
 from app.log import configure
 from app.queue.choice import queue_for
 from app.services.resources import Resources
@@ -44,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
+    _answer_head(app)
     app.state.closing = Event()
     app.state.resources = Resources(settings, Database(settings.sqlalchemy_url), store_for(settings), queue_for(settings))
     app.state.hub = Hub(app.state.resources.database, app.state.closing)
@@ -61,13 +65,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _make(data_dir: Path) -> None:
+    """Raises PermanentError if the folder cannot be made."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermanentError(f"the data folder {data_dir} cannot be made: {error.strerror}; set DAPPLE_DATA_DIR") from error
+
+
+def _answer_head(app: FastAPI) -> None:
+    """Let the pages of the documentation answer HEAD as they answer GET; the other routes name both themselves."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            route.methods.add("HEAD")
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     resources: Resources = app.state.resources
     closing: Event = app.state.closing
     closing.clear()
-    resources.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ending_in_words():
+        _make(resources.settings.data_dir)
         resources.database.migrate_unless_shared()
     with noticing_signals(closing):
         yield

@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from app.api.field_errors import fault_texts, field_errors, shortened
 from app.api.json_body import MalformedJson
+from app.api.safe_headers import SAFE_HEADERS
 from app.domain import errors
 from app.domain.views import FieldError, Problem
 
@@ -108,7 +109,7 @@ def problem(
         errors_left_out=left_out or None,
     )
     content = body.model_dump_json(exclude_none=True)
-    return Response(content, rule.status, {**rule.headers, **(headers or {})}, MEDIA_TYPE)
+    return Response(content, rule.status, {**SAFE_HEADERS, **rule.headers, **(headers or {})}, MEDIA_TYPE)
 
 
 def _on_dapple_error(request: Request, error: Exception) -> Response:

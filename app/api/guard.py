@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access_token import is_loopback
 from app.api.errors import STATUS_RULES, problem
+from app.api.safe_headers import SAFE_HEADERS
 
 BODIES_AT_ONCE = 64  # of the largest size; of usual ones, tens of thousands
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -77,12 +78,25 @@ class Guard:
             return message
 
         try:
-            await self._app(scope, limited, send)
+            await self._app(scope, limited, _safely(send))
         finally:
             self._held_bytes -= received
 
     def _too_large(self) -> str:
         return f"at most {self._max_body_bytes} bytes are accepted"
+
+
+def _safely(send: Send) -> Send:
+    """The same, with the headers that every answer has."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SAFE_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
 
 
 def _name(url: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import command
 from sqlalchemy import Connection, Double, make_url, select, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -20,6 +20,8 @@ from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable, PermanentError
 
 SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which is no silence of the server's
+CANNOT_MIGRATE = "the database cannot be opened or migrated: {}; start it, or correct DAPPLE_DATABASE_URL"
+LOOKS_LIKE = "one looks like sqlite:////folder/file.sqlite3 or postgresql://USER:PASSWORD@HOST:PORT/NAME"
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 UNMIGRATED = ("42P01", "42703")  # Postgres: there is no such table, or column; to SQLite that is an OperationalError
 _MIGRATION_LOCK = 0x6461_7070_6C65
@@ -68,7 +70,7 @@ class Database:
         commit that got no answer has happened is not known.
         """
         with (
-            _unavailable("the database did not accept the change; try again"),
+            self._unavailable("the database did not accept the change; try again"),
             Session(self._engines.writing, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -77,21 +79,26 @@ class Database:
     @contextmanager
     def reading(self) -> Generator[Session]:
         """A session over one consistent snapshot that is never committed. Raises DatabaseUnavailable."""
-        with _unavailable("the database did not answer; try again"), Session(self._engines.reading) as session:
+        with self._unavailable("the database did not answer; try again"), Session(self._engines.reading) as session:
             yield session
 
     def ping(self) -> None:
-        """Raises DatabaseUnavailable unless the database answers and has tables that this version can use."""
+        """Raises DatabaseUnavailable unless the database answers, has tables that this version can use, and has room."""
+        self._engines.check()
         with self.reading() as session:
             found = schema.schema_of(session.connection())
+            if found.usable:
+                session.execute(text("SELECT 1 FROM jobs LIMIT 1"))  # a damaged file may have its revision and lack its tables
         if not found.usable:
             raise DatabaseUnavailable(f"{found.in_words}: {found.advice}")
 
     def migrate(self) -> Schema:
         """The tables, now of this version; of several processes that start together, one migrates and the rest wait.
 
-        Tables of a newer version are left as they are. Raises PermanentError if this version cannot use them.
+        Tables of a newer version are left as they are. Raises PermanentError if this version cannot use them, and
+        DatabaseUnavailable.
         """
+        self._engines.before_migration()
         config = schema.config()
         try:
             with self._engines.migrating.begin() as connection:
@@ -103,8 +110,22 @@ class Database:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
                 return schema.schema_of(connection)
-        except (OperationalError, InterfaceError) as error:
-            raise DatabaseUnavailable(f"the database cannot be opened or migrated: {error.orig}") from error
+        except DBAPIError as error:
+            raise DatabaseUnavailable(
+                self._engines.explain(error) or CANNOT_MIGRATE.format(_in_the_drivers_words(error))
+            ) from error
+
+    @contextmanager
+    def _unavailable(self, message: str) -> Generator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            explained = self._engines.explain(error)
+            if explained or isinstance(error, UNAVAILABLE) or error.connection_invalidated:
+                raise DatabaseUnavailable(explained or message, _in_the_drivers_words(error)) from error
+            if getattr(getattr(error, "orig", None), "sqlstate", None) in UNMIGRATED:
+                raise DatabaseUnavailable("the database has not been migrated to this version") from error
+            raise
 
     def migrate_unless_shared(self) -> None:
         """Migrate a file of this machine's; a server's tables are migrated by `dapple migrate` alone, as others use them too.
@@ -122,30 +143,19 @@ class Database:
 
 
 def _engines(url: str, silence_seconds: float) -> Engines:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:  # its text may have the password
+        raise PermanentError(f"DAPPLE_DATABASE_URL is no database URL; {LOOKS_LIKE}") from error
     if parsed.get_backend_name() == "sqlite":
         return sqlite.engines(parsed)
     if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise PermanentError(f"the database must be sqlite:// or postgresql://, not {parsed.drivername}://")
+        raise PermanentError(f"the database must be sqlite:// or postgresql://, not {parsed.drivername}://; {LOOKS_LIKE}")
     try:
         from app.db import postgres
     except ImportError as error:
         raise PermanentError("a postgresql:// database needs psycopg; " + install_extra("postgres")) from error
     return postgres.engines(parsed, silence_seconds)
-
-
-@contextmanager
-def _unavailable(message: str) -> Generator[None]:
-    try:
-        yield
-    except UNAVAILABLE as error:
-        raise DatabaseUnavailable(message, _in_the_drivers_words(error)) from error
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in UNMIGRATED:
-            raise DatabaseUnavailable("the database has not been migrated to this version") from error
-        if error.connection_invalidated:
-            raise DatabaseUnavailable(message, _in_the_drivers_words(error)) from error
-        raise
 
 
 def _in_the_drivers_words(error: SQLAlchemyError) -> str:

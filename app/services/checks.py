@@ -129,7 +129,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield _skew(skew)
         yield from _workers(database, settings)
     except DatabaseUnavailable as error:
-        yield Finding("database", Verdict.FAIL, f"{told}: {error.reason}", ADVICE["database"])
+        yield _no_database("database", url, f"{told}: ", error)
     finally:
         database.dispose()
 
@@ -143,11 +143,18 @@ def outputs(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
     try:
         yield from verify(database, open_store(settings))
     except DatabaseUnavailable as error:
-        yield Finding("outputs", Verdict.FAIL, f"the database does not name them: {error.reason}", ADVICE["database"])
+        yield _no_database("outputs", make_url(settings.sqlalchemy_url), "the database does not name them: ", error)
     except StorageUnavailable as error:
         yield Finding("outputs", Verdict.FAIL, str(error), ADVICE["artifacts"])
     finally:
         database.dispose()
+
+
+def _no_database(subject: str, url: URL, place: str, error: DatabaseUnavailable) -> Finding:
+    """The error of an SQLite file says itself what to do."""
+    if url.get_backend_name() == "sqlite":
+        return Finding(subject, Verdict.FAIL, f"{place}{error}")
+    return Finding(subject, Verdict.FAIL, f"{place}{error.reason}", ADVICE["database"])
 
 
 def _is_absent(url: URL) -> bool:

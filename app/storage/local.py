@@ -17,6 +17,13 @@ from app.domain.errors import ArtifactDamaged, ArtifactNotReady, StorageUnavaila
 from app.storage.keys import UNFINISHED, check_key, check_prefix
 
 CHUNK_BYTES = 1 << 20
+PROBE_BYTES = 64 << 10
+REMEDIES = {
+    errno.ENOSPC: "; make room on its disk",
+    errno.EDQUOT: "; make room, or raise the quota",
+    errno.EACCES: "; change its owner or its permissions",
+    errno.EROFS: "; its disk is mounted for reading only",
+}
 NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 
 
@@ -96,11 +103,13 @@ class LocalArtifactStore:
 
     def check(self) -> None:
         """Raises StorageUnavailable unless files can be written."""
-        with _as_unavailable("the artifact folder cannot be written"):
+        with _as_unavailable(f"the artifact folder {self._root} cannot be written"):
             self._unfinished.mkdir(parents=True, exist_ok=True)
             probe = self._unfinished / uuid4().hex
-            probe.touch()
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(PROBE_BYTES))  # on a full disk, an empty file could still be made
+            finally:
+                probe.unlink(missing_ok=True)
 
     def check_writable(self) -> None:
         """The same: a folder costs nothing to write."""
@@ -124,7 +133,7 @@ def _as_unavailable(what: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageUnavailable(f"{what}: {error.strerror or error}") from error
+        raise StorageUnavailable(f"{what}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}") from error
 
 
 def _open_below(folder: int, key: str) -> IO[bytes]:

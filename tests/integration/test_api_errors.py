@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,11 +142,52 @@ def test_a_process_is_ready_without_its_store_but_not_without_its_database(
     Path(settings.artifacts_dir).touch()
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-    assert answer.json()["store"].startswith("the artifact folder cannot be written")
+    assert answer.json()["store"].startswith(f"the artifact folder {settings.artifacts_dir} cannot be written")
     with resources.database.transaction() as session:
         session.connection().exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
     assert refused(client, "GET", "/readyz") == (503, "database-unavailable")
     assert client.get("/livez").json() == {"status": "ok"}
+
+
+def test_every_answer_has_the_headers_that_protect_browsers(client: TestClient, resources: Resources) -> None:
+    with resources.database.transaction() as session:
+        session.connection().exec_driver_sql(
+            "INSERT INTO jobs (id, spec, dataset_uri, backbone, state, version, created_at)"
+            " VALUES ('J', '{}', 'x', 'x', 'lost', 1, 0)"
+        )
+    urls = {"/docs": 200, "/livez": 200, "/v1/jobs": 500, "/v1/jobs/nobody": 404, "/nowhere": 404}
+    for url, status in urls.items():
+        answer = client.get(url)
+        assert answer.status_code == status
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert answer.headers.get_list("x-frame-options") == ["DENY"]
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+def test_a_lost_or_emptied_database_file_is_told_by_readiness(client: TestClient, settings: Settings, kind: str) -> None:
+    if kind != "sqlite":
+        return
+    file = Path(settings.sqlalchemy_url.removeprefix("sqlite:///"))
+    file.rename(file.with_suffix(".away"))
+    assert refused(client, "GET", "/readyz") == (503, "database-unavailable")
+    assert f"the database file {file} is gone" in client.get("/readyz").json()["detail"]
+    assert refused(client, "POST", "/v1/jobs", json={"dataset_uri": "sklearn://digits", "ipc": 1}) == (
+        503,
+        "database-unavailable",
+    )
+    assert not file.exists()
+    file.touch()
+    assert "another file was put in the place of" in client.get("/readyz").json()["detail"]
+    file.with_suffix(".away").rename(file)
+    assert client.get("/readyz").status_code == 200
+    os.truncate(file, 0)
+    assert f"the database file {file} was emptied" in client.get("/readyz").json()["detail"]
+
+
+@pytest.mark.parametrize("url", ["/docs", "/openapi.json", "/"])
+def test_the_documentation_answers_head(client: TestClient, url: str) -> None:
+    head, get = (client.request(method, url, follow_redirects=False) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.content) == (get.status_code, b"")
 
 
 def test_the_documentation_is_served(client: TestClient) -> None:

@@ -11,6 +11,7 @@ from app.domain.errors import StorageUnavailable
 router = APIRouter(tags=["health"])
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 def get_root() -> RedirectResponse:
     """Where a browser wants to be."""

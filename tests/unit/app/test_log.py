@@ -61,3 +61,13 @@ def test_the_lack_is_written_again_after_the_pause() -> None:
     for record, created in zip(records, (0.0, 9.9, 10.0), strict=True):
         record.created = created
     assert [limited.filter(record) for record in records] == [True, False, True]
+
+
+def test_a_start_that_fails_is_written_in_words_without_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info")
+    server = logging.getLogger("uvicorn.error")
+    server.error("Traceback (most recent call last):\n  File x\nSystemExit: dapple: the database is away; start it\n")
+    server.error("Traceback (most recent call last):\n  File x\nZeroDivisionError: a bug\n")
+    ours, bug = (json.loads(line)["event"] for line in capsys.readouterr().err.splitlines())
+    assert ours == "the database is away; start it"
+    assert "ZeroDivisionError" in bug

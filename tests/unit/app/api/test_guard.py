@@ -100,6 +100,24 @@ def test_a_chunked_body_is_refused_once_it_is_too_large() -> None:
     assert chunked(b"x" * 5, b"x" * 5) == 204
 
 
+def test_every_answer_keeps_browsers_from_guessing_and_framing() -> None:
+    for method, host in (("GET", b"localhost"), ("GET", b"evil.example")):
+        sent: list[Message] = []
+
+        async def send(message: Message, sent: list[Message] = sent) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = {"type": "http", "method": method, "path": "/", "headers": [(b"host", host)], "server": None}
+        anyio.run(Guard(reads_everything, max_body_bytes=10, allowed_hosts=()), scope, receive, send)
+        headers = dict(sent[0]["headers"])
+        assert headers[b"x-content-type-options"] == b"nosniff"
+        assert headers[b"x-frame-options"] == b"DENY"
+        assert headers[b"content-security-policy"] == b"frame-ancestors 'none'"
+
+
 def test_bodies_that_are_too_large_together_are_refused_until_one_has_ended() -> None:
     guard = Guard(reads_everything, max_body_bytes=10, allowed_hosts=())
     scope = {"type": "http", "method": "POST", "path": "/", "server": None}

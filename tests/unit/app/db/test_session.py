@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql
 
-from app.db import session
+from app.db import schema
 from app.db.session import Database, now
 from app.domain.errors import DatabaseUnavailable, PermanentError
 
@@ -33,6 +33,13 @@ def test_only_databases_that_are_tested_are_taken(url: str) -> None:
         Database(url)
 
 
+@pytest.mark.parametrize("url", ["nonsense", "", "postgresql://u:secret@h:port/d"])
+def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(PermanentError, match="DAPPLE_DATABASE_URL is no database URL; one looks like sqlite:///") as caught:
+        Database(url)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("app.db.postgres", raising=False)
     monkeypatch.setitem(sys.modules, "app.db.postgres", None)
@@ -41,4 +48,4 @@ def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.Mon
 
 
 def test_migrations_are_found_beside_the_package() -> None:
-    assert (session.MIGRATIONS / "env.py").is_file()
+    assert (schema.MIGRATIONS / "env.py").is_file()

@@ -1,5 +1,7 @@
 import hashlib
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +21,16 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source"
     path.write_bytes(b"pictures")
     return path
+
+
+PROGRAM = """
+import resource, signal, sys
+from pathlib import Path
+from app.storage.local import LocalArtifactStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+LocalArtifactStore(Path(sys.argv[1])).check()
+"""
 
 
 def content(store: LocalArtifactStore, key: str) -> bytes:
@@ -120,6 +132,12 @@ def test_copies_that_get_their_keys_meanwhile_are_no_trouble_to_a_sweep(store: L
         putting = pool.submit(lambda: [store.put(f"jobs/J/{number}", source, "text/plain") for number in range(300)])
         while not putting.done():
             assert store.sweep(older_than_seconds=60) == 0
+
+
+def test_a_full_disk_is_told_with_its_folder_and_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path / "artifacts"], capture_output=True, text=True, check=False)
+    assert f"StorageUnavailable: the artifact folder {tmp_path / 'artifacts'} cannot be written: " in done.stderr
+    assert list((tmp_path / "artifacts" / ".unfinished").iterdir()) == []
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
