@@ -69,13 +69,13 @@ def download_archive(
     """The distilled dataset as a zip. Interrupted downloads resume with `Range` and `If-Range`."""
     job = _job(resources, job_id)
     archive = _produced(job, job.archive, "archive")
-    headers = _headers(archive) | {"Content-Disposition": f'attachment; filename="dapple-{job_id}.zip"'}
+    headers = _headers(archive)
     known = _unchanged(headers, if_match, if_none_match)
     if known is not None:
         return known
     applies = request.method == "GET" and if_range in (None, headers["ETag"])
     part = requested(range, archive.size_bytes) if range is not None and applies else None
-    return _content(request, resources, job_id, archive, headers, part)
+    return _content(request, resources, job_id, archive, headers, part, f"dapple-{job_id}.zip")
 
 
 @router.head("/preview.png", include_in_schema=False)
@@ -149,12 +149,15 @@ def _content(
     artifact: Artifact,
     headers: dict[str, str],
     part: range | None = None,
+    filename: str | None = None,
 ) -> Response:
     """The bytes, or where they are. A file is opened here: it stays whole where the job is deleted while it is sent."""
     url = resources.store.url(artifact.key, resources.settings.presigned_seconds, _read_method(request))
     if url is not None:
         return RedirectResponse(url, status_code=302, headers=headers | {"Cache-Control": "no-store"})
     file = _opened(resources, job_id, artifact)
+    if filename is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     headers["Last-Modified"] = formatdate(os.fstat(file.fileno()).st_mtime, usegmt=True)
     return OpenFileResponse(file, artifact.size_bytes, part, media_type=artifact.media_type, headers=headers)
 
