@@ -18,14 +18,14 @@ def get_root() -> RedirectResponse:
     return RedirectResponse("/docs")
 
 
-@router.head("/livez", include_in_schema=False)
+@router.head("/livez", include_in_schema=False, response_model_exclude_none=True)
 @router.get("/livez", operation_id="get_liveness", response_model_exclude_none=True, responses=documented(403))
 async def get_liveness() -> HealthView:  # async: it answers while all threads are taken
     """The process answers."""
     return HealthView()
 
 
-@router.head("/readyz", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False, response_model_exclude_none=True)
 @router.get("/readyz", operation_id="get_readiness", response_model_exclude_none=True, responses=documented(403, 503))
 def get_readiness(resources: Res) -> HealthView:
     """Jobs can be taken and read: the database answers.
