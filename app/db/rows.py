@@ -1,13 +1,17 @@
 """Rows as the frozen values of the domain."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
 from app.db.tables import AttemptRow, JobRow, TaskRow, WorkerRow
 from app.domain.artifact import Artifact
+from app.domain.errors import DatabaseUnavailable
 from app.domain.job import (
     Attempt,
     Failure,
@@ -32,7 +36,7 @@ from app.domain.worker import About, Worker
 def to_job(row: JobRow) -> Job:
     return Job(
         id=row.id,
-        spec=DistillationSpec.model_validate(row.spec),
+        spec=to_spec(row.spec),
         state=JobState(row.state),
         phase=Phase(row.phase) if row.phase else None,
         version=row.version,
@@ -45,6 +49,29 @@ def to_job(row: JobRow) -> Job:
         metrics=row.metrics,
         warnings=to_warnings(row.warnings),
     )
+
+
+def to_spec(stored: Mapping[str, Any]) -> DistillationSpec:
+    """The spec to look at; fields that only a newer version knows are left out."""
+    try:
+        return DistillationSpec.model_validate(stored)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        known = copy.deepcopy(dict(stored))
+        for fault in faults:
+            if fault["type"] != "extra_forbidden":
+                raise
+            *parts, field = fault["loc"]
+            del reduce(lambda part, name: part[name], parts, known)[field]
+        return DistillationSpec.model_validate(known)
+
+
+def to_runnable_spec(job: JobRow) -> DistillationSpec:
+    """The spec to run. Raises DatabaseUnavailable if it asks for what only a newer version knows: other workers may."""
+    try:
+        return DistillationSpec.model_validate(job.spec)
+    except ValidationError as error:
+        raise DatabaseUnavailable(f"job {job.id} was submitted to another version, which this worker cannot run") from error
 
 
 def to_listed(row: RowMapping) -> ListedJob:

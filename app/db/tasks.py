@@ -14,7 +14,7 @@ from ulid import ULID
 
 from app.db import attempts, jobs, ready
 from app.db.attempts import UNFETCHED, hold, lost, under
-from app.db.rows import from_artifact, to_attempt, to_task
+from app.db.rows import from_artifact, to_attempt, to_runnable_spec, to_task
 from app.db.session import now
 from app.db.tables import AttemptRow, JobRow, TaskRow
 from app.domain.artifact import Artifact
@@ -34,7 +34,6 @@ from app.domain.job import (
     TaskKind,
     TaskState,
 )
-from app.domain.spec import DistillationSpec
 from app.domain.worker import Claimant
 
 CLAIM_TRIES = 10
@@ -71,7 +70,8 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
     """The right to run, for `lease_seconds`, the ready task that suits the claimant best; None if there is nothing to do.
 
     The job's row is held before the task's, as everywhere. If others took the job's last task first, its row is let go
-    before the next look: who waits for a job holds no other.
+    before the next look: who waits for a job holds no other. Raises DatabaseUnavailable, having claimed nothing, if the
+    job's spec is of a newer version: this worker must be updated.
     """
     for _ in range(CLAIM_TRIES):
         with session.begin_nested() as held:
@@ -81,7 +81,7 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
             task = ready.take(session, job, claimant, lease_seconds)
             if task is not None:
                 attempts.begin(session, job, task, claimant.name)
-                return Lease(to_task(task), DistillationSpec.model_validate(job.spec), task.token, job.traceparent)
+                return Lease(to_task(task), to_runnable_spec(job), task.token, job.traceparent)
             held.rollback()
     return None
 

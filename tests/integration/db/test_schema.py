@@ -1,18 +1,21 @@
 import asyncio
+import copy
 from collections.abc import Generator
+from functools import reduce
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import inspect, make_url, text
 
 from app.cli import main
+from app.db import jobs
 from app.db.schema import Fit, head, schema_of
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, PermanentError
 from app.main import create_app
 from app.settings import Settings
 from tests.databases import PostgresServer
-from tests.unit.app.stored import SPEC, states_of, submitted
+from tests.unit.app.stored import SPEC, claimed, job_of, states_of, submitted
 
 NEWER = "0999"
 
@@ -78,6 +81,20 @@ def test_a_database_without_tables_says_what_to_run(bare_url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="no tables yet: run `dapple migrate`"):
         database.ping()
     database.dispose()
+
+
+@pytest.mark.parametrize("place", [(), ("guidance",), ("sampling",)])
+def test_a_job_of_a_newer_version_can_be_seen_but_not_run(database: Database, place: tuple[str, ...]) -> None:
+    job_id = submitted(database)
+    with database.transaction() as session:
+        job = jobs.lock(session, job_id)
+        spec = copy.deepcopy(job.spec)
+        reduce(lambda part, name: part[name], place, spec)["colour"] = "blue"
+        job.spec = spec
+    assert job_of(database, job_id).spec == SPEC
+    with pytest.raises(DatabaseUnavailable, match=f"job {job_id} was submitted to another version"):
+        claimed(database)
+    assert states_of(database, job_id) == ["ready"]
 
 
 def settings_for(url: str, folder: object) -> Settings:
