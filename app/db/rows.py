@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import reduce
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,13 +55,15 @@ def to_spec(stored: Mapping[str, Any]) -> DistillationSpec:
     try:
         return DistillationSpec.model_validate(stored)
     except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False)
         known = copy.deepcopy(dict(stored))
-        for fault in faults:
+        for fault in error.errors(include_input=False, include_url=False):
             if fault["type"] != "extra_forbidden":
                 raise
-            *parts, field = fault["loc"]
-            del reduce(lambda part, name: part[name], parts, known)[field]
+            *names, field = fault["loc"]
+            part: Any = known
+            for name in names:
+                part = part[name]
+            del part[field]
         return DistillationSpec.model_validate(known)
 
 
