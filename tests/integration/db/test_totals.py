@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -19,7 +20,7 @@ def ended(database: Database) -> tuple[Mapping[tuple[str, str, str], int], Mappi
     return {key: n for key, n in found.attempts.items() if n}, {key: n for key, n in found.jobs.items() if n}
 
 
-def added(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:
+def added(before: Mapping[Any, int], after: Mapping[Any, int]) -> dict[Any, int]:
     return {key: count - before.get(key, 0) for key, count in after.items() if count != before.get(key, 0)}
 
 
