@@ -92,7 +92,7 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 
 def _print_table(summary: Mapping[str, Mapping[str, float]], *, where: str) -> None:
-    print(f"\naccuracy in percent on {where}")
+    print(f"\naccuracy in percent on {where}, mean ± standard deviation")
     for arm, row in summary.items():
         print(f"{arm:12} {row['mean']:6.2f} ± {row['sd']:.2f}  (n = {row['n']})")
 

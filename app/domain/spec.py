@@ -100,7 +100,7 @@ class Guidance(Part):
         "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance, as a set like `mmd` but without "
         "kernel and bandwidth; those given still rank the images and measure their distances. `mode`: as MGD3 (arXiv "
         "2505.18963), each image is pulled to a k-means mode of its class's latents, without features; its authors' settings "
-        "are `scale_mode` `paper`, `scale` 0.1 and `stop` 0.5. `none`: plain sampling.",
+        "are `scale_mode` `paper`, `scale` 0.1, `stop` 0.5, and `sampling.cfg_scale` 4. `none`: plain sampling.",
     )
     distance: Distance = Field(
         default=Distance.ROOT,

@@ -111,7 +111,9 @@ def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
     `timings` in seconds. `guidance`: the length of
     guidance over that of the scheduler's step, per step; `references`: the real images that stood for their classes, added up,
     and the relative error of their projected distances; `estimator_error`: at a few timesteps, how far guidance by them is
-    from guidance by the whole class (empty where they are the whole class).
+    from guidance by the whole class (empty where they are the whole class); `median_distance`: between real features, in the
+    units of `kernel_bandwidth`, at each timestep; `without_gradient`: the fraction of images that had no gradient, per step.
+    `mmd2` and `diversity` of `set` are null for one image per class, which has no pairs.
     """
     job = _job(resources, job_id)
     return dict(_produced(job, job.metrics, "metrics"))
