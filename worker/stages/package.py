@@ -49,7 +49,7 @@ def package(work: Work, bench: Bench) -> Done:
             provenance=provenance(work),
             warnings=[one.message for one in (*work.warnings, *own) if not one.code.is_about_the_worker],
         )
-        write(archive, contents, progress.image)
+        write(archive, contents, on_image=progress.image, tick=progress.still)
     with zipfile.ZipFile(archive) as written:
         written.extract(PREVIEW, work.scratch)
     published = Publication(

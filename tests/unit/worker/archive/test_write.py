@@ -138,10 +138,16 @@ def test_an_image_is_written_at_a_time_and_each_may_stop_the_writing(contents, t
             raise Stop
 
     with pytest.raises(Stop):
-        write(tmp_path / "a.zip", contents(), tick)
+        write(tmp_path / "a.zip", contents(), on_image=tick)
     written.clear()
-    write(tmp_path / "b.zip", contents(), lambda: written.append(0))
+    write(tmp_path / "b.zip", contents(), on_image=lambda: written.append(0))
     assert len(written) == 6
+
+
+def test_what_describes_the_images_can_be_stopped_too(contents, tmp_path):
+    ticks = []
+    write(tmp_path / "a.zip", contents(), tick=lambda: ticks.append(0))
+    assert len(ticks) > 6  # one for each image in the preview, and one in the manifest
 
 
 def test_columns_of_another_length_than_the_images_are_refused(contents):
