@@ -48,7 +48,7 @@ def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = 
 def _classes_at(path: Path, roots: tuple[Path, ...]) -> Classes | None:
     key = (path, roots)
     known = _memory.known(key)
-    return known[0] if known is not None else _pool.run(lambda: _memory.look(key))
+    return known[0] if known is not None else _pool.run(key, lambda: _memory.look(key))
 
 
 def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[str]]:

@@ -1,9 +1,9 @@
-"""A few threads for looking at data sets, so that a slow disk or a huge folder holds up nothing else."""
+"""A few threads for looking at datasets, so that a slow disk or a huge folder holds up nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from threading import BoundedSemaphore, Thread
-from typing import TypeVar
+from threading import BoundedSemaphore, Lock, Thread
+from typing import Any, TypeVar
 
 from app.domain.errors import TransientError
 
@@ -11,42 +11,67 @@ T = TypeVar("T")
 
 
 class DatasetBusy(TransientError):
-    """The data set cannot be looked at now: too many others are, or its disk does not answer."""
+    """The dataset cannot be looked at now: too many others are, or its disk does not answer."""
 
 
 class LookPool:
-    """Runs `looking` looks at a time; as many as `waiting` may wait for their turn, others are refused at once."""
+    """Runs `looking` looks at a time; as many as `waiting` requests may wait for them, others are refused at once.
 
-    def __init__(self, *, looking: int = 4, waiting: int = 12, patience_seconds: float = 10.0) -> None:
+    Requests for the same thing at the same time share one look.
+    """
+
+    def __init__(self, *, looking: int = 2, waiting: int = 12, patience_seconds: float = 10.0) -> None:
         self._turns = BoundedSemaphore(looking)
         self._places = BoundedSemaphore(looking + waiting)
         self._patience_seconds = patience_seconds
+        self._lock = Lock()
+        self._running: dict[Hashable, Future[Any]] = {}
 
-    def run(self, look: Callable[[], T]) -> T:
-        """What `look` returns or raises. Raises DatasetBusy if there is no place, or no answer in time.
+    def run(self, key: Hashable, look: Callable[[], T]) -> T:
+        """What `look` returns or raises, or another look for the same key. Raises DatasetBusy without a place or an answer.
 
         A look that is stuck keeps its thread, which is a daemon: the process can end without it.
         """
         if not self._places.acquire(blocking=False):
-            raise DatasetBusy("too many data sets are being looked at; try again")
+            raise DatasetBusy("too many datasets are being looked at; try again")
         try:
-            if not self._turns.acquire(timeout=self._patience_seconds):
-                raise DatasetBusy("other data sets are being looked at; try again")
-            answer: Future[T] = Future()
-            Thread(target=self._work, args=(look, answer), name="dataset-look", daemon=True).start()
+            answer = self._answer(key, look)
             try:
                 return answer.result(self._patience_seconds)
             except TimeoutError as error:
                 if answer.done():  # the look's own
                     raise
-                raise DatasetBusy("the disk with the data set does not answer; try again") from error
+                raise DatasetBusy("the disk with the dataset does not answer; try again") from error
         finally:
             self._places.release()
 
-    def _work(self, look: Callable[[], T], answer: "Future[T]") -> None:
+    def _answer(self, key: Hashable, look: Callable[[], T]) -> "Future[T]":
+        with self._lock:
+            running = self._running.get(key)
+        if running is not None:
+            return running
+        if not self._turns.acquire(timeout=self._patience_seconds):
+            raise DatasetBusy("other datasets are being looked at; try again")
+        with self._lock:
+            running = self._running.setdefault(key, Future())
+            if running.running():  # begun while this request waited for its turn
+                self._turns.release()
+                return running
+            running.set_running_or_notify_cancel()
+        Thread(target=self._work, args=(key, look, running), name="dataset-look", daemon=True).start()
+        return running
+
+    def _work(self, key: Hashable, look: Callable[[], T], answer: "Future[T]") -> None:
         try:
-            answer.set_result(look())
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
+            found = look()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the threads that asked
+            self._end(key)
             answer.set_exception(error)
-        finally:
-            self._turns.release()
+        else:
+            self._end(key)
+            answer.set_result(found)
+
+    def _end(self, key: Hashable) -> None:
+        with self._lock:
+            del self._running[key]
+        self._turns.release()
