@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.spec import Distance, DistillationSpec, Objective
 from worker.archive.contents import ArchiveContents
+from worker.archive.drawn_as import section
 from worker.archive.markdown import code, plain
 
 KERNEL_STEERING = """\
@@ -62,7 +63,7 @@ LIMITS = """\
 def card(contents: ArchiveContents, classes: Sequence[str]) -> str:
     """The README, with the YAML header that dataset hubs read; `classes` in the order of their labels."""
     parts = [_header(contents), _what(contents, classes), *_warnings(contents.warnings), _report(contents.summary)]
-    return "\n".join([*parts, LOADING, LIMITS])
+    return "\n".join([*parts, *filter(None, [section(classes, contents.drawn_as)]), LOADING, LIMITS])
 
 
 def table(summary: Mapping[str, Any]) -> str:

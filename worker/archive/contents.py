@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from app.domain.spec import DistillationSpec
+from worker.archive.drawn_as import DrawnAs
 from worker.archive.spool import PngSpool
 
 
@@ -18,7 +19,8 @@ class ArchiveContents:
     `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks` order them within their
     class (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
     evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, scheduler, versions,
-    kind of device. `warnings` are what a user should know beside the images.
+    kind of device. `warnings` are what a user should know beside the images. `drawn_as` is what the backbone was asked for, for
+    each class; it may be left out.
     Nothing here may differ between two runs of one spec: no times, no job id.
     """
 
@@ -33,6 +35,7 @@ class ArchiveContents:
     summary: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
     warnings: Sequence[str] = ()
+    drawn_as: tuple[DrawnAs, ...] = ()
 
     def __post_init__(self) -> None:
         columns = {"labels": self.labels, "indices": self.indices, "seeds": self.seeds, "ranks": self.ranks, **self.distances}

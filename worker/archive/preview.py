@@ -15,7 +15,7 @@ MAX_ROWS = 40  # with MAX_COLUMNS and MAX_CELL: at most about 1,900 x 4,100 pixe
 MAX_COLUMNS = 16
 GAP = 4
 FONT_SIZE = 16
-MAX_LABEL = 24
+MAX_LABEL = 40
 
 
 class Images(Protocol):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from worker.archive.card import card
 from worker.archive.contents import ArchiveContents
+from worker.archive.drawn_as import captions
 from worker.archive.names import folder_names
 from worker.archive.preview import grid
 from worker.archive.spool import png_bytes
@@ -68,6 +69,7 @@ def _in_order(contents: ArchiveContents) -> _Ordered:
     arranged = replace(
         contents,
         classes=tuple(contents.classes[i] for i in order),
+        drawn_as=tuple(contents.drawn_as[i] for i in order) if contents.drawn_as else (),
         images=contents.images.in_order(rows),
         labels=labels[rows],
         indices=contents.indices[rows],
@@ -88,7 +90,7 @@ def _file_names(contents: ArchiveContents, folders: Sequence[str]) -> tuple[str,
 def _texts(ordered: _Ordered, tick: Callable[[], None]) -> dict[str, bytes]:
     """All files but the images of the set; the manifest names these too."""
     contents = ordered.contents
-    picture = grid(contents.images, contents.labels, contents.ranks, contents.classes, tick)
+    picture = grid(contents.images, contents.labels, contents.ranks, captions(contents.classes, contents.drawn_as), tick)
     files = {PREVIEW: png_bytes(picture), METADATA: _parquet(ordered)}
     readme = {"README.md": card(contents, contents.classes).encode()}
     return readme | {"manifest.json": _json(_manifest(ordered, readme | files), tick)} | files
@@ -101,6 +103,8 @@ def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
         {"label": label, "name": name, "folder": f"train/{folder}", "images": size}
         for label, (name, folder, size) in enumerate(zip(contents.classes, ordered.folders, sizes, strict=True))
     ]
+    for entry, drawn in zip(classes, contents.drawn_as, strict=False):
+        entry["drawn_as"] = drawn.fields
     return {
         "format": FORMAT,
         "spec": contents.spec.content,
@@ -136,6 +140,8 @@ def _parquet(ordered: _Ordered) -> bytes:
         "rank": contents.ranks,
         **contents.distances,
     }
+    if contents.drawn_as:
+        columns["drawn_as"] = [str(contents.drawn_as[label]) for label in contents.labels]
     table = pa.table(columns)
     stream = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(_loader_hints(contents, table.schema)), stream)

@@ -12,6 +12,7 @@ import numpy as np
 from app.distribution import DISTRIBUTION
 from app.domain.job import JobWarning, TaskKind
 from app.domain.spec import Arm
+from worker.archive.drawn_as import DrawnAs
 from worker.archive.spool import PngSpool
 from worker.archive.write import PREVIEW, ArchiveContents, write
 from worker.evaluation.guidance_report import fraction_without_gradient, guidance_vanished, median_distances
@@ -47,6 +48,7 @@ def package(work: Work, bench: Bench) -> Done:
             distances={"distance": columns["distance"]},
             summary=report,
             provenance=provenance(work),
+            drawn_as=tuple(DrawnAs(**one) for one in work.prepared.get("drawn_as", ())),  # an earlier version's has none
             warnings=[one.message for one in (*work.warnings, *own) if not one.code.is_about_the_worker],
         )
         write(archive, contents, on_image=progress.image, tick=progress.still)

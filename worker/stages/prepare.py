@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import accumulate, islice
 
 from app.domain.conditions import condition_of
@@ -12,6 +13,7 @@ from app.domain.job import JobWarning, WarningCode
 from app.domain.model import schedulers_of
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm, DistillationSpec
+from worker.archive.drawn_as import drawn_as
 from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset, require_images
 from worker.datasets.cache import Source
@@ -40,6 +42,7 @@ def prepare(work: Work, bench: Bench) -> Done:
         "test_images": len(dataset.test),
         "bad_files": list(dataset.bad_files),
         "backbone_revision": backbone.revision,
+        "drawn_as": [asdict(one) for one in drawn_as(dataset.classes, work.spec, backbone)],
         "feature_bytes": sum(needed),
         "scheduler": work.spec.sampling.scheduler or schedulers_of(backbone.flow)[0],
     }
