@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.db import resampling, tasks
 from app.db.session import Database
 from app.domain.errors import (
+    BackboneRejected,
     BackboneUnavailable,
     Cancelled,
     DappleError,
@@ -322,7 +323,7 @@ class Runner:
 def verdict(error: Exception) -> tuple[Failure, bool]:
     """What an exception of a stage means to the user, and whether trying again may help."""
     match error:
-        case InvalidSpec() | DatasetRejected():
+        case InvalidSpec() | DatasetRejected() | BackboneRejected():
             return Failure(FailureKind.INVALID_INPUT, str(error)), False
         case DeviceOutOfMemory() | torch.OutOfMemoryError() | MemoryError():
             return Failure(FailureKind.OUT_OF_MEMORY, str(error) or "out of memory"), True

@@ -42,7 +42,11 @@ class DatasetRejected(DappleError):
 
 
 class BackboneUnavailable(DappleError):
-    """The backbone is on the allowlist but its files are missing or malformed."""
+    """A file of the backbone is missing, or cannot be read, now: it may still be on its way."""
+
+
+class BackboneRejected(BackboneUnavailable):
+    """The backbone's files are there and cannot be used, or not as the service is set; the text names file and field."""
 
 
 class JobNotFound(DappleError):

@@ -26,7 +26,7 @@ from app.domain.ports import ArtifactStore
 from app.services.broker_probe import BrokerSilent, answers
 from app.services.verification import verify
 from app.settings import Settings
-from app.storage.backbones import list_all, list_broken
+from app.storage.backbones import survey
 
 PATIENCE_SECONDS = 5.0
 SKEW_SECONDS = 5.0
@@ -249,9 +249,11 @@ def dataset_roots(settings: Settings) -> Iterator[Finding]:
 
 def backbones(settings: Settings) -> Iterator[Finding]:
     """Which can be used, and what is wrong with the others."""
-    usable = list_all(settings.backbone_roots)
-    for name, reason in list_broken(settings.backbone_roots):
-        yield Finding("backbones", Verdict.WARN, f"{name} cannot be used: {reason}", "complete its files, or remove the folder")
+    usable, broken = survey(settings.backbone_roots)
+    for name, reason in broken:
+        yield Finding(
+            "backbones", Verdict.WARN, f"{name} cannot be used: {reason}", "complete or convert its files, or remove it"
+        )
     if usable:
         yield Finding("backbones", Verdict.OK, ", ".join(folder.name for folder in usable))
     else:

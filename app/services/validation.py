@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from app.domain.errors import FieldProblem, InvalidSpec
+from app.domain.errors import BackboneRejected, FieldProblem, InvalidSpec
 from app.domain.fit import MOST_NAMED, class_problems, missing_classes, model_problems
 from app.domain.spec import DistillationSpec
 from app.services.dataset_classes import class_names
@@ -12,7 +12,7 @@ from app.storage.backbones import BackboneFolder
 
 
 def check(spec: DistillationSpec, settings: Settings) -> None:
-    """Raises InvalidSpec with every problem that can be known now, BackboneUnavailable if the backbone's folder is broken."""
+    """Raises InvalidSpec with every problem that can be known now, BackboneUnavailable if a file of the backbone is missing."""
     problems: list[FieldProblem] = []
     dataset: tuple[str, ...] | None = None
     backbone: BackboneFolder | None = None
@@ -24,6 +24,8 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
         backbone = backbones.find(settings.backbone_roots, spec.backbone)
     except InvalidSpec as error:
         problems += error.problems
+    except BackboneRejected as error:
+        problems.append(FieldProblem("backbone", str(error)))
     problems += _window_problems(spec)
     if dataset is not None:
         problems += islice(missing_classes(spec, dataset), MOST_NAMED)

@@ -3,47 +3,78 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
-from app.domain.errors import BackboneUnavailable, InvalidSpec
+from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
 from app.domain.model import Family
 from app.storage.folder import BackboneFolder
-from app.storage.pipelines import INDEX, read
+from app.storage.odd_entries import oddity
+from app.storage.pipelines import read
 
-__all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all", "list_broken"]
+__all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all", "list_broken", "survey"]
 
 Roots = Sequence[tuple[str, Path]]
+
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf", ".zip")
+MOST_ENTRIES = 10_000  # of a folder and its sub-folders; each is looked at for every job
 
 
 def find(roots: Roots, name: str) -> BackboneFolder:
     """The backbone with this name.
 
-    Raises InvalidSpec naming `backbone` for one that no root has, BackboneUnavailable naming the file that is missing or
-    malformed. Names are compared with the folders that exist, so none can lead out of the roots.
+    Raises InvalidSpec naming `backbone` for one that no root has, BackboneUnavailable naming a file that is missing,
+    BackboneRejected naming one that cannot be used. Names are compared with the entries that exist, so none can lead out of the
+    roots.
     """
-    folders = dict(_folders(roots))
-    if name not in folders:
-        nearest = get_close_matches(name, folders, n=3) or sorted(folders)
+    entries = dict(_entries(roots))
+    if name not in entries:
+        usable = [entry for entry, path in entries.items() if oddity(path) is None]
+        nearest = get_close_matches(name, usable, n=3) or sorted(usable)
         raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
-    return _read(name, folders[name])
+    if (odd := oddity(entries[name])) is not None:
+        raise InvalidSpec.of("backbone", f"{entries[name]} {odd}")
+    return _read(name, entries[name])
+
+
+def survey(roots: Roots) -> tuple[list[BackboneFolder], list[tuple[str, str]]]:
+    """Every backbone that can be used, and name and fault of every other entry below the roots; both by name."""
+    looked_at = [_read_or_fault(name, path) for name, path in sorted(_entries(roots))]
+    usable = [one for one in looked_at if isinstance(one, BackboneFolder)]
+    return usable, [(one.name, one.fault) for one in looked_at if isinstance(one, _Broken)]
 
 
 def list_all(roots: Roots) -> list[BackboneFolder]:
-    """Every backbone that can be used, by name; `find` says what is wrong with one that is missing here."""
-    return [folder for name, path in sorted(_folders(roots)) if (folder := _read_usable(name, path))]
+    """Every backbone that can be used, by name."""
+    return survey(roots)[0]
 
 
 def list_broken(roots: Roots) -> list[tuple[str, str]]:
-    """Name and fault of every backbone whose folder cannot be used."""
-    broken: list[tuple[str, str]] = []
-    for name, path in sorted(_folders(roots)):
-        try:
-            _read(name, path)
-        except BackboneUnavailable as error:
-            broken.append((name, str(error)))
-    return broken
+    """Name and fault of every entry below the roots that cannot be used."""
+    return survey(roots)[1]
+
+
+@dataclass(frozen=True)
+class _Broken:
+    name: str
+    fault: str
+
+
+def _read_or_fault(name: str, path: Path) -> BackboneFolder | _Broken:
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    try:
+        if shown != name:
+            return _Broken(shown, f"the name of {shown} is not UTF-8")
+        if (odd := oddity(path)) is not None:
+            return _Broken(name, f"{path} {odd}")
+        return _read(name, path)
+    except (BackboneUnavailable, InvalidSpec) as error:
+        return _Broken(name, str(error))
+    except (OSError, ValueError, RecursionError) as error:
+        return _Broken(name, f"{path}: {error}")
 
 
 def _read(name: str, path: Path) -> BackboneFolder:
@@ -52,30 +83,55 @@ def _read(name: str, path: Path) -> BackboneFolder:
 
 @lru_cache(maxsize=256)
 def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> BackboneFolder:
-    """Remembered until any file changes: every job asks, and reading takes some milliseconds. A refusal is not remembered."""
+    """Remembered until a file changes: every job asks, and reading takes some milliseconds. A refusal is not remembered."""
     return read(name, path)
 
 
 def _marks(path: Path) -> tuple[object, ...]:
-    """What changes when a file below does; of its times the one that no copy keeps from before."""
-    found: list[object] = []
-    for parent, folders, files in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            with suppress(FileNotFoundError):
-                stat = os.stat(os.path.join(parent, name))  # noqa: PTH116, PTH118 - at every request, for every file
-                found.append((parent, name, stat.st_ino, stat.st_size, stat.st_ctime_ns))
-    return tuple(found)
+    """Fingerprint of the files in the folder and in its sub-folders, which is as deep as a backbone goes.
+
+    It uses the inode's time, as `cp -p` preserves the other. Links are followed.
+    """
+    entries = list(islice(_statted(path), MOST_ENTRIES))
+    deeper = (each for entry in entries if entry.is_dir for each in _statted(path / entry.name))
+    marks = (*entries, *islice(deeper, MOST_ENTRIES))
+    if len(marks) >= MOST_ENTRIES:
+        raise BackboneRejected(
+            f"backbone {path.name}: {path}: it holds more than {MOST_ENTRIES:,} files; remove what is no model"
+        )
+    return marks
 
 
-def _folders(roots: Roots) -> Iterator[tuple[str, Path]]:
+@dataclass(frozen=True)
+class _Entry:
+    folder: str
+    name: str
+    is_dir: bool
+    mark: tuple[int, ...]
+
+
+def _statted(folder: Path) -> Iterator[_Entry]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                stat, is_dir = entry.stat(), entry.is_dir()
+                mark = () if is_dir else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+                if not entry.name.startswith("."):
+                    yield _Entry(str(folder), entry.name, is_dir, mark)
+
+
+def _entries(roots: Roots) -> Iterator[tuple[str, Path]]:
+    """Whatever lies below the roots and may be meant as a backbone."""
     for prefix, root in roots:
-        if root.is_dir():
-            yield from ((prefix + path.name, path) for path in sorted(root.iterdir()) if (path / INDEX).is_file())
+        names: list[str] = []
+        with suppress(OSError):
+            names = sorted(name for name in os.listdir(root) if not name.startswith("."))  # noqa: PTH208 - names that are no UTF-8
+        yield from ((prefix + name, root / name) for name in names if _may_be_one(root / name))
 
 
-def _read_usable(name: str, path: Path) -> BackboneFolder | None:
+def _may_be_one(path: Path) -> bool:
+    """Folders, and files of weights."""
     try:
-        return _read(name, path)
-    except BackboneUnavailable:
-        return None
+        return path.is_dir() or path.suffix in WEIGHT_SUFFIXES
+    except OSError:
+        return True

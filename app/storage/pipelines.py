@@ -1,219 +1,211 @@
 """What diffusers' configuration files say of a model: DiTPipeline, StableDiffusionPipeline, StableDiffusion3Pipeline."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, Field
 
-from app.domain.errors import BackboneUnavailable
+from app.domain.imagenet import synsets
+from app.domain.labels import Labels
 from app.domain.model import Family
 from app.domain.taps import MID
 from app.storage.folder import BackboneFolder
+from app.storage.model_configs import SD3, Denoiser, DiT, TextEncoder, Transformer, UNet, Vae
+from app.storage.noise_schedules import FlowSchedule, NoiseSchedule
+from app.storage.part_reader import CONFIG, INDEX_BYTES, PartReader
 
 INDEX = "model_index.json"
-CONFIG = "config.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
-WEIGHTS = {"text_encoder": "model", "": "diffusion_pytorch_model"}  # by how the part's name begins: what its library loads
-VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-IMAGENET = (1000, "tench", "toilet tissue")  # number of labels, the first name and the last
-
-Config = TypeVar("Config", bound=BaseModel)
+IMAGENET_LABELS = 1000
+IMAGENET = ("tench", "toilet tissue")  # the first name and the last
+MOST_TOKENS = 65_536  # of an image: a position embedding has a row for each
+LARGEST_IMAGE = 4096
+LABEL_LETTERS = 1000
 
 
 class _Index(BaseModel):
     class_name: Literal["DiTPipeline", "StableDiffusionPipeline", "StableDiffusion3Pipeline"] = Field(alias="_class_name")
+    vae: Any = None
 
 
 class _Labels(BaseModel):
-    id2label: dict[int, str] = Field(min_length=1)
-
-
-class _Denoiser(BaseModel):
-    sample_size: PositiveInt
-    in_channels: PositiveInt
-
-
-class _Transformer(_Denoiser):
-    num_layers: PositiveInt
-
-
-class _DiT(_Transformer):
-    num_embeds_ada_norm: PositiveInt
-    out_channels: PositiveInt | None = None
-
-
-class _UNet(_Denoiser):
-    down_block_types: list[str] = Field(min_length=1)
-    mid_block_type: str | None = "UNetMidBlock2DCrossAttn"
-    cross_attention_dim: PositiveInt
-    addition_embed_type: None = None
-    class_embed_type: None = None
-    num_class_embeds: None = None
-
-
-class _Vae(BaseModel):
-    block_out_channels: list[PositiveInt] = Field(min_length=1)
-    latent_channels: PositiveInt = 4
-    out_channels: Literal[1, 3] = 3
-
-
-class _NoiseSchedule(BaseModel):
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
-
-
-class _FlowSchedule(BaseModel):
-    class_name: Literal["FlowMatchEulerDiscreteScheduler"] = Field(alias="_class_name")
+    id2label: dict[int, Annotated[str, Field(max_length=LABEL_LETTERS)]] | None = Field(default=None, min_length=1)
 
 
 def read(name: str, path: Path) -> BackboneFolder:
-    """The backbone in the folder `path`. Raises BackboneUnavailable naming the file, and its field, at fault."""
-    folder = _Folder(name, path)
-    return READERS[folder.config(INDEX, model=_Index).class_name](folder)
+    """The backbone in the folder `path`. Raises BackboneUnavailable naming a missing file, BackboneRejected file and field."""
+    reader = PartReader(name, path)
+    index = reader.config(INDEX, model=_Index, most_bytes=INDEX_BYTES)
+    reader.pipeline = index.class_name
+    if index.class_name == "DiTPipeline":
+        return _dit(reader, has_vae=index.vae not in (None, [None, None]) or reader.has("vae"))
+    return _stable_diffusion(reader) if index.class_name == "StableDiffusionPipeline" else _stable_diffusion_3(reader)
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """A backbone's folder; every method raises BackboneUnavailable naming the file at fault."""
-
-    name: str
-    path: Path
-
-    def refusal(self, *parts: str, fault: str) -> BackboneUnavailable:
-        return BackboneUnavailable(f"backbone {self.name}: {self.path.joinpath(*parts)}: {fault}")
-
-    def has(self, part: str) -> bool:
-        return (self.path / part).is_dir()
-
-    def config(self, *parts: str, model: type[Config]) -> Config:
-        """A configuration file's fields; the first of them at fault is named."""
-        try:
-            return model.model_validate_json(self.path.joinpath(*parts).read_bytes())
-        except OSError as error:
-            raise self.refusal(*parts, fault=str(error.strerror)) from error
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"])) or "content"
-            raise self.refusal(*parts, fault=f"{where}: {fault['msg']}") from error
-
-    def need_weights(self, part: str) -> None:
-        stem = next(stem for start, stem in WEIGHTS.items() if part.startswith(start))
-        if not any((self.path / part / f"{stem}.safetensors{index}").is_file() for index in ("", ".index.json")):
-            raise self.refusal(part, fault=f"there is no {stem}.safetensors")
-
-    def need_text_encoder(self, suffix: str = "") -> None:
-        self.need_weights(f"text_encoder{suffix}")
-        tokenizer = self.path / f"tokenizer{suffix}"
-        if not any(all((tokenizer / file).is_file() for file in files) for files in VOCABULARIES):
-            either = " nor ".join(" with ".join(files) for files in VOCABULARIES)
-            raise self.refusal(f"tokenizer{suffix}", fault=f"there is neither {either}")
-
-    def image_shape(self, denoiser: str, config: _Denoiser) -> tuple[int, int]:
-        """Side in pixels and channels of the images that the VAE makes of the denoiser's latents."""
-        self.need_weights("vae")
-        vae = self.config("vae", CONFIG, model=_Vae)
-        if config.in_channels != vae.latent_channels:
-            fault = f"in_channels: it takes {config.in_channels}, but the VAE's latents have {vae.latent_channels}"
-            raise self.refusal(denoiser, CONFIG, fault=f"{fault}; models for inpainting, editing or upscaling cannot be used")
-        return config.sample_size * 2 ** (len(vae.block_out_channels) - 1), vae.out_channels
-
-    def weights_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self.path.rglob("*.safetensors") if file.is_file())
-
-
-def _dit(folder: _Folder) -> BackboneFolder:
+def _dit(reader: PartReader, *, has_vae: bool) -> BackboneFolder:
     """Class-conditional, from `id2label`; without a VAE the transformer works on the pixels themselves."""
-    config = folder.config("transformer", CONFIG, model=_DiT)
-    folder.config("scheduler", SCHEDULER_CONFIG, model=_NoiseSchedule)
-    folder.need_weights("transformer")
-    words = _words(folder, config.num_embeds_ada_norm)
-    classes = tuple(names[0] for names in words)
-    on_pixels = config.sample_size, config.in_channels
-    image_size, channels = folder.image_shape("transformer", config) if folder.has("vae") else on_pixels
+    config = reader.config("transformer", CONFIG, model=DiT)
+    _check_tokens(reader, config)
+    if config.out_channels not in (None, config.in_channels, 2 * config.in_channels):
+        fault = (
+            f"out_channels: it is {config.out_channels}, but noise takes {config.in_channels}, and with a variance twice that"
+        )
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+    _noise_schedule(reader)
+    reader.weights("transformer")
+    image_size, channels = _image_shape(reader, "transformer", config) if has_vae else _pixels(reader, config)
+    labels, wordnet = _labels(reader, config.num_embeds_ada_norm)
     return BackboneFolder(
-        name=folder.name,
-        path=folder.path,
+        name=reader.name,
+        path=reader.path,
         family=Family.DIT,
         taps=tuple(_transformer_blocks(config)),
-        classes=classes,
-        labels=_labels(words),
+        classes=labels.shown,
+        labels=labels,
         label_count=config.num_embeds_ada_norm,
-        wordnet=(len(classes), classes[0], classes[-1]) == IMAGENET,
+        wordnet=wordnet,
         learned_variance=config.out_channels == 2 * config.in_channels,
         image_size=image_size,
         channels=channels,
-        weights_bytes=folder.weights_bytes(),
+        weights_bytes=reader.weights_bytes,
+        files=reader.files,
     )
 
 
-def _stable_diffusion(folder: _Folder) -> BackboneFolder:
-    config = folder.config("unet", CONFIG, model=_UNet)
-    folder.config("scheduler", SCHEDULER_CONFIG, model=_NoiseSchedule)
-    folder.need_weights("unet")
-    folder.need_text_encoder()
-    image_size, channels = folder.image_shape("unet", config)
+def _stable_diffusion(reader: PartReader) -> BackboneFolder:
+    config = reader.config("unet", CONFIG, model=UNet)
+    if config.out_channels not in (None, config.in_channels):
+        fault = f"out_channels: it is {config.out_channels}, but the noise has the {config.in_channels} channels of the latents"
+        raise reader.refusal("unet", CONFIG, fault=fault)
+    _noise_schedule(reader)
+    reader.weights("unet")
+    encoder = _text_encoder(reader)
+    if encoder.width not in (None, config.cross_attention_dim):
+        fault = f"cross_attention_dim: it is {config.cross_attention_dim}, but the text encoder's hidden_size {encoder.width}"
+        raise reader.refusal("unet", CONFIG, fault=fault)
+    image_size, channels = _image_shape(reader, "unet", config)
     return BackboneFolder(
-        name=folder.name,
-        path=folder.path,
+        name=reader.name,
+        path=reader.path,
         family=Family.STABLE_DIFFUSION,
         taps=tuple(_down_and_mid_blocks(config)),
         image_size=image_size,
         channels=channels,
-        weights_bytes=folder.weights_bytes(),
+        weights_bytes=reader.weights_bytes,
+        files=reader.files,
     )
 
 
-def _stable_diffusion_3(folder: _Folder) -> BackboneFolder:
+def _stable_diffusion_3(reader: PartReader) -> BackboneFolder:
     """The third text encoder, T5, may be left out, as its authors allow (Esser et al., arXiv 2403.03206)."""
-    config = folder.config("transformer", CONFIG, model=_Transformer)
-    folder.config("scheduler", SCHEDULER_CONFIG, model=_FlowSchedule)
-    folder.need_weights("transformer")
-    for suffix in ("", "_2", *(["_3"] if folder.has("text_encoder_3") else [])):
-        folder.need_text_encoder(suffix)
-    image_size, channels = folder.image_shape("transformer", config)
+    config = reader.config("transformer", CONFIG, model=SD3)
+    _check_tokens(reader, config)
+    _flow_schedule(reader)
+    reader.weights("transformer")
+    encoders = [_text_encoder(reader, suffix) for suffix in ("", "_2")]
+    third = _text_encoder(reader, "_3") if reader.has("text_encoder_3") else None
+    _check_widths(reader, config, encoders, third)
+    image_size, channels = _image_shape(reader, "transformer", config)
     return BackboneFolder(
-        name=folder.name,
-        path=folder.path,
+        name=reader.name,
+        path=reader.path,
         family=Family.STABLE_DIFFUSION_3,
         taps=tuple(_transformer_blocks(config)),
         image_size=image_size,
         channels=channels,
-        weights_bytes=folder.weights_bytes(),
+        weights_bytes=reader.weights_bytes,
+        files=reader.files,
     )
 
 
-READERS = {
-    "DiTPipeline": _dit,
-    "StableDiffusionPipeline": _stable_diffusion,
-    "StableDiffusion3Pipeline": _stable_diffusion_3,
-}
+def _text_encoder(reader: PartReader, suffix: str = "") -> TextEncoder:
+    config = reader.config(f"text_encoder{suffix}", CONFIG, model=TextEncoder)
+    reader.weights(f"text_encoder{suffix}")
+    reader.tokenizer(f"tokenizer{suffix}")
+    return config
 
 
-def _transformer_blocks(config: _Transformer) -> Iterator[str]:
+def _check_widths(reader: PartReader, config: SD3, clips: list[TextEncoder], t5: TextEncoder | None) -> None:
+    """Whether the transformer takes what the text encoders give, as far as the files say."""
+    pooled = [clip.projection_dim for clip in clips]
+    given = sum(width for width in pooled if width)
+    if all(pooled) and config.pooled_projection_dim not in (None, given):
+        fault = f"pooled_projection_dim: it is {config.pooled_projection_dim}, but the two text encoders' together are {given}"
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+    if t5 is not None and t5.width is not None and config.joint_attention_dim not in (None, t5.width):
+        fault = f"joint_attention_dim: it is {config.joint_attention_dim}, but the third text encoder's d_model {t5.width}"
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+
+
+def _noise_schedule(reader: PartReader) -> None:
+    if fault := reader.config("scheduler", SCHEDULER_CONFIG, model=NoiseSchedule).fault():
+        raise reader.refusal("scheduler", SCHEDULER_CONFIG, fault=fault)
+
+
+def _flow_schedule(reader: PartReader) -> None:
+    if fault := reader.config("scheduler", SCHEDULER_CONFIG, model=FlowSchedule).fault():
+        raise reader.refusal("scheduler", SCHEDULER_CONFIG, fault=fault)
+
+
+def _check_tokens(reader: PartReader, config: Transformer) -> None:
+    if config.sample_size % config.patch_size:
+        fault = f"patch_size: {config.sample_size} of sample_size are not a multiple of {config.patch_size}"
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+    if (tokens := (config.sample_size // config.patch_size) ** 2) > MOST_TOKENS:
+        fault = f"sample_size: an image would be {tokens:,} tokens; {MOST_TOKENS:,} are the most"
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+
+
+def _pixels(reader: PartReader, config: DiT) -> tuple[int, int]:
+    """Side and channels of the images of a transformer that works on pixels."""
+    if config.in_channels not in (1, 3):
+        fault = f"in_channels: {config.in_channels} are those of latents, but there is no vae; pixels have 1 or 3"
+        raise reader.refusal("transformer", CONFIG, fault=fault)
+    return config.sample_size, config.in_channels
+
+
+def _image_shape(reader: PartReader, denoiser: str, config: Denoiser) -> tuple[int, int]:
+    """Side in pixels and channels of the images that the VAE makes of the denoiser's latents."""
+    vae = reader.config("vae", CONFIG, model=Vae)
+    reader.weights("vae")
+    if config.in_channels != vae.latent_channels:
+        fault = f"in_channels: it takes {config.in_channels}, but the VAE's latents have {vae.latent_channels}"
+        advice = "models for inpainting, editing or upscaling cannot be used"
+        if config.in_channels == vae.in_channels:
+            advice = f"if it works on pixels, remove vae, and set it to [null, null] in {INDEX}"
+        raise reader.refusal(denoiser, CONFIG, fault=f"{fault}; {advice}")
+    if vae.in_channels != vae.out_channels:
+        fault = f"in_channels: it reads images of {vae.in_channels} channels, but makes them of {vae.out_channels}"
+        raise reader.refusal("vae", CONFIG, fault=fault)
+    if vae.down_block_types is not None and len(vae.down_block_types) != len(vae.block_out_channels):
+        fault = f"down_block_types: there are {len(vae.down_block_types)}, but {len(vae.block_out_channels)} block_out_channels"
+        raise reader.refusal("vae", CONFIG, fault=fault)
+    side = config.sample_size * 2 ** (len(vae.block_out_channels) - 1)
+    if side > LARGEST_IMAGE:
+        fault = f"sample_size: images would have {side} pixels a side; {LARGEST_IMAGE} are the most"
+        raise reader.refusal(denoiser, CONFIG, fault=fault)
+    return side, vae.out_channels
+
+
+def _labels(reader: PartReader, label_count: int) -> tuple[Labels, bool]:
+    """The names of the labels, and whether they are ImageNet's, as a thousand labels without names are taken to be."""
+    texts = reader.config(INDEX, model=_Labels, most_bytes=INDEX_BYTES).id2label
+    if texts is None:
+        is_imagenet = label_count == IMAGENET_LABELS
+        return Labels.of_texts([synset.words for synset in synsets().values()] if is_imagenet else []), is_imagenet
+    if sorted(texts) != list(range(len(texts))) or len(texts) > label_count:
+        raise reader.refusal(INDEX, fault=f"id2label must name the labels 0, 1, …, at most {label_count} of them")
+    first, last = (texts[label].split(",")[0].strip() for label in (0, len(texts) - 1))
+    wordnet = (len(texts), first, last) == (IMAGENET_LABELS, *IMAGENET)
+    return Labels.of_texts([texts[label] for label in range(len(texts))]), wordnet
+
+
+def _transformer_blocks(config: Transformer) -> Iterator[str]:
     return (f"transformer_blocks.{number}" for number in range(config.num_layers))
 
 
-def _down_and_mid_blocks(config: _UNet) -> Iterator[str]:
+def _down_and_mid_blocks(config: UNet) -> Iterator[str]:
     yield from (f"down_blocks.{number}" for number in range(len(config.down_block_types)))
     if config.mid_block_type is not None:
         yield MID
-
-
-def _words(folder: _Folder, label_count: int) -> list[list[str]]:
-    """For each label its name and aliases."""
-    labels = folder.config(INDEX, model=_Labels).id2label
-    if sorted(labels) != list(range(len(labels))) or len(labels) > label_count:
-        raise folder.refusal(INDEX, fault=f"id2label must name the labels 0, 1, …, at most {label_count} of them")
-    return [[word.strip() for word in labels[label].split(",")] for label in range(len(labels))]
-
-
-def _labels(words: Sequence[Sequence[str]]) -> Mapping[str, int]:
-    """Every name and alias to its label; names go before aliases, and ImageNet's doubles to the first of them."""
-    names = ((names[0], label) for label, names in enumerate(words))
-    aliases = ((alias, label) for label, names in enumerate(words) for alias in names[1:])
-    labels: dict[str, int] = {}
-    for word, label in chain(names, aliases):
-        labels.setdefault(word, label)
-    return labels

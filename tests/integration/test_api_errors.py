@@ -115,10 +115,13 @@ def test_a_foreign_host_is_refused(client: TestClient) -> None:
     assert refused(client, "GET", "/livez", headers={"Host": "evil.example"}) == (403, "forbidden")
 
 
-def test_a_broken_backbone_is_the_services_fault(client: TestClient, settings: Settings) -> None:
-    (settings.data_dir / "backbones" / "tiny" / "model_index.json").write_text("{")
+def test_a_missing_file_of_a_backbone_may_come_and_a_malformed_one_stays(client: TestClient, settings: Settings) -> None:
+    config = settings.data_dir / "backbones" / "tiny" / "transformer" / "config.json"
     body = {"dataset_uri": "sklearn://digits", "ipc": 1, "backbone": "tiny"}
+    config.unlink()
     assert refused(client, "POST", "/v1/jobs", json=body) == (503, "backbone-unavailable")
+    config.write_text("{")
+    assert refused(client, "POST", "/v1/jobs", json=body) == (422, "invalid-spec")
 
 
 def test_a_bug_is_500_and_gives_nothing_away(client: TestClient, resources: Resources) -> None:

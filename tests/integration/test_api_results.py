@@ -12,7 +12,7 @@ from app.services.delete import delete
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
-from tests.unit.app.stored import prepared, succeeded, write_stable_diffusion_3
+from tests.unit.app.stored import prepared, succeeded, write_backbone, write_stable_diffusion_3
 
 ZIP = bytes(range(256)) * 8
 PNG = b"\x89PNG"
@@ -126,6 +126,21 @@ def test_backbones_are_listed(client: TestClient, settings: Settings) -> None:
     words = listed["words"]
     assert (words["family"], words["prompted"], words["classes"]) == ("stable-diffusion-3", True, [])
     assert (words["schedulers"], words["image_size"]) == (["flow-euler"], 16)
+
+
+def test_many_blocks_are_listed_as_a_count_and_a_pattern(client: TestClient, settings: Settings) -> None:
+    write_backbone(settings.data_dir / "backbones" / "deep", num_layers=256)
+    deep = {backbone["name"]: backbone for backbone in client.get("/v1/backbones").json()["items"]}["deep"]
+    assert (deep["taps"], deep["tap_count"], deep["tap_pattern"]) == ([], 256, "transformer_blocks.{0..255}")
+
+
+def test_one_odd_folder_is_left_out_of_the_list_of_backbones(client: TestClient, settings: Settings) -> None:
+    roots = settings.data_dir / "backbones"
+    write_backbone(roots / os.fsdecode(b"caf\xe9"))
+    write_backbone(roots / "numbers", num_layers=10**9)
+    (roots / "model.ckpt").touch()
+    answer = client.get("/v1/backbones")
+    assert (answer.status_code, [one["name"] for one in answer.json()["items"]]) == (200, ["embedded/digits", "tiny"])
 
 
 def _place(settings: Settings, name: str) -> Path:

@@ -1,6 +1,7 @@
 """`dapple doctor` on real folders, databases and sockets."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -188,6 +189,15 @@ def test_a_broken_backbone_is_told_with_its_reason(migrated: Settings) -> None:
     broken = next(f for f in found if f.subject == "backbones" and f.verdict is Verdict.WARN)
     assert broken.message.startswith("tiny cannot be used: ")
     assert "config.json" in broken.message
+
+
+def test_what_lies_among_the_backbones_and_is_none_is_named(migrated: Settings) -> None:
+    root = migrated.data_dir / "backbones"
+    (root / os.fsdecode(b"caf\xe9")).mkdir()
+    (root / "models--org--name" / "snapshots").mkdir(parents=True)
+    messages = [f.message for f in diagnose(migrated, local, {}) if f.subject == "backbones" and f.verdict is Verdict.WARN]
+    assert messages[0] == r"caf\udce9 cannot be used: the name of caf\udce9 is not UTF-8"
+    assert "is a cache of the Hugging Face hub" in messages[1]
 
 
 def test_a_store_that_cannot_be_written_fails_in_its_own_words(migrated: Settings) -> None:

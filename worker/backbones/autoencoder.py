@@ -15,7 +15,7 @@ class Autoencoder:
     def __init__(self, vae: AutoencoderKL) -> None:
         self._vae = vae.requires_grad_(False).eval()
         self._shift = vae.config.shift_factor or 0.0
-        self._scale = vae.config.scaling_factor
+        self._scale: float = vae.config.scaling_factor
         self.ratio = 2 ** (len(vae.config.block_out_channels) - 1)
         self.image_channels: int = vae.config.out_channels
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
+from app.domain.labels import Labels
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
@@ -34,7 +35,7 @@ class DiTBackbone(DiffusionBackbone):
         wordnet: bool = False,
     ) -> None:
         config = transformer.config
-        self.labels = labels
+        self.labels: Mapping[str, int] = Labels.of(labels)
         self.wordnet = wordnet
         self.label_count: int = config.num_embeds_ada_norm
         self.learned_variance = config.out_channels == 2 * config.in_channels
@@ -43,7 +44,7 @@ class DiTBackbone(DiffusionBackbone):
             revision=revision,
             model=transformer,
             vae=None if vae is None else Autoencoder(vae),
-            schedule=VariancePreserving(scheduler_config, learned_variance=self.learned_variance),
+            schedule=VariancePreserving(scheduler_config, learned_variance=self.learned_variance, latents=vae is not None),
             blocks={f"transformer_blocks.{i}": block for i, block in enumerate(transformer.transformer_blocks)},
         )
 

@@ -11,6 +11,7 @@ from app.domain.conditions import Condition
 from app.domain.errors import InvalidSpec
 from worker.backbones.base import Conditions
 from worker.backbones.diffusion import DiffusionBackbone
+from worker.backbones.precision import not_finite
 
 
 class PromptedBackbone(DiffusionBackbone):
@@ -36,6 +37,8 @@ class PromptedBackbone(DiffusionBackbone):
                 raise InvalidSpec.of(f"sampling.{field}", told)
         row_of = {prompt: row for row, prompt in enumerate(dict.fromkeys([*map(str, given), nothing]))}
         encoded = [one.to(self.dtype) for one in self._encode(list(row_of))]
+        if not all(one.isfinite().all() for one in encoded):
+            raise not_finite(self.name, self.dtype, "in what its text encoders make of the prompts")
         rows = torch.tensor([row_of[str(one)] for one in given], device=self.device)
         null = torch.full_like(rows, row_of[nothing])
         return Conditions(tuple(one[rows] for one in encoded), tuple(one[null] for one in encoded))

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import torch
 
-from app.domain.errors import PermanentError
+from app.domain.errors import BackboneUnavailable, PermanentError
 from app.storage.backbones import BackboneFolder, Family, Roots, find
 from worker.backbones.base import Backbone
 from worker.backbones.diffusion import DiffusionBackbone
@@ -56,19 +56,22 @@ class BackboneRegistry:
         return sum(one.memory_bytes for one in tuple(self._resident.values()))
 
     def get(self, name: str) -> Backbone:
-        """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a broken folder."""
+        """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a folder that cannot be used (now)."""
         folder = find(self._roots, name)
+        revision = folder.revision()
         resident = self._resident.pop(name, None)
-        if resident is None or resident.revision != folder.revision():
+        if resident is None or resident.revision != revision:
             del resident  # before the new one is read: both may not fit
             self._make_room(folder.weights_bytes)
-            resident = self._load(folder)
+            resident = self._load(folder, revision)
             self._make_room(resident.memory_bytes)
         self._resident[name] = resident
         return resident
 
-    def _load(self, folder: BackboneFolder) -> DiffusionBackbone:
+    def _load(self, folder: BackboneFolder, revision: str) -> DiffusionBackbone:
         loaded = ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype)
+        if loaded.revision != revision:  # `load` asks for it last
+            raise BackboneUnavailable(f"backbone {folder.name}: {folder.path}: its files changed while they were loaded")
         self.loads += 1
         if self._compiled:
             loaded.compile()

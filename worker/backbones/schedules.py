@@ -26,6 +26,7 @@ SCHEDULERS = {
 }
 PREDICTIONS = ("epsilon", "v_prediction")
 LEARNED = ("learned", "learned_range")
+SOLVER_FIELDS = ("algorithm_type", "solver_type", "solver_order", "final_sigmas_type", "predict_x0", "lower_order_final")
 
 
 class Schedule(ABC):
@@ -67,18 +68,25 @@ class Schedule(ABC):
 class VariancePreserving(Schedule):
     """alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t) (Ho et al.), for models of the noise or of v, and perhaps of variance.
 
-    Raises ValueError for a configuration that diffusers does not know, or a prediction other than these.
+    `latents`: x is no image, so its values have no limits but those that the configuration itself names. Raises ValueError
+    for a configuration that diffusers does not know, or a prediction other than these.
     """
 
     flow = False
 
-    def __init__(self, config: Config, *, learned_variance: bool = False) -> None:
+    def __init__(self, config: Config, *, learned_variance: bool = False, latents: bool = False) -> None:
+        config = _without_its_solver(config)
+        if latents:
+            config = {"clip_sample": False} | config  # diffusers' own default is that of pixels
         schedule = DDPMScheduler.from_config(dict(config))
         if schedule.config.prediction_type not in PREDICTIONS:
             raise ValueError(f"prediction_type {schedule.config.prediction_type!r} is none of {', '.join(PREDICTIONS)}")
         self._config = dict(config)
         if config.get("variance_type") in LEARNED:
             del self._config["variance_type"]  # whether a variance is learned is seen from the model
+        if schedule.config.beta_schedule == "sigmoid":  # only diffusers' DDPM knows it
+            betas = DDPMScheduler.from_config(self._config | {"rescale_betas_zero_snr": False}).betas.tolist()
+            self._config |= {"beta_schedule": "linear", "trained_betas": betas}
         self._learned_variance = learned_variance
         self._of_noise = schedule.config.prediction_type == "epsilon"
         self._alphas_cumprod: list[float] = schedule.alphas_cumprod.tolist()
@@ -157,6 +165,11 @@ class FlowMatching(Schedule):
     ) -> Float[Tensor, "n c h w"]:
         """x_t - sigma_t v, v = eps - x_0 the predicted velocity."""
         return x_t - self.alpha_sigma(t)[1] * prediction
+
+
+def _without_its_solver(config: Config) -> dict[str, Any]:
+    """The configuration without what is null, and without the solver of a pipeline's own: a job chooses its scheduler."""
+    return {name: value for name, value in config.items() if value is not None and name not in SOLVER_FIELDS}
 
 
 def _dynamic_shift(config: Config, tokens: int) -> float:

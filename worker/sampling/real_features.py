@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from app.domain.conditions import Condition
-from app.domain.errors import BackboneUnavailable
 from app.domain.spec import DistillationSpec, Features, Reference, ReferenceSelection
 from worker.backbones.base import Backbone, Conditions, Hidden, Timestep
+from worker.backbones.precision import not_finite
 from worker.datasets.base import Indices, Split
 from worker.datasets.tensors import to_tensor
 from worker.guidance.features import FeatureMap, distance_error
@@ -55,7 +55,7 @@ class RealFeatures:
     """The features of a class's reference images and probes, one block per timestep.
 
     Nothing is computed before it is asked for, and no more than one block is held at a time. `tick` is called after each
-    batch. Raises BackboneUnavailable where a feature is not finite.
+    batch. Raises BackboneRejected where a feature is not finite.
     """
 
     spec: DistillationSpec
@@ -160,7 +160,7 @@ class RealFeatures:
         features = torch.cat(rows)
         if not features.isfinite().all():
             where = f"block {', '.join(self.backbone.taps[tap - 1] for tap in self.taps)} at timestep {t.item()}"
-            raise BackboneUnavailable(f"backbone {self.backbone.name!r}: {self.of.class_name!r} is not finite after {where}")
+            raise not_finite(self.backbone.name, self.backbone.dtype, f"for {self.of.class_name!r} after {where}")
         return features
 
     @torch.no_grad()

@@ -84,7 +84,7 @@ def reference_features(
 
     They are those of float16, as `halved` says, whether made, found, or kept in memory because the disk refused them; in full
     precision without a cache. `tick` is called at least once a batch, and may raise to stop.
-    Raises BackboneUnavailable where features are not finite, DatasetRejected where an image can no longer be read.
+    Raises BackboneRejected where features are not finite, DatasetRejected where an image can no longer be read.
     """
     real = RealFeatures(spec, backbone, of, tuple(timesteps), tuple(taps), batch, tick)
     if cache is None:

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from app.domain.errors import BackboneUnavailable, InvalidSpec
+from app.domain.errors import InvalidSpec
 from app.domain.spec import Sampling
 from worker.backbones.base import Backbone, Conditions
+from worker.backbones.precision import not_finite
 from worker.guidance.scale import norms
 from worker.sampling.denoise import denoise
 from worker.sampling.guide import Guide
@@ -43,17 +44,21 @@ def sample(
     Every image draws its noise from its own generator, so it does not depend on its place in a batch. A pass has at most
     `batch` of them, twice over under classifier-free guidance: same images, to rounding. `on_step(done, steps)` is called after
     each step and may raise to stop.
-    Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneUnavailable if the model itself does.
+    Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneRejected if the model itself does.
     """
     scheduler = backbone.scheduler(sampling)
     noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
     x_t = initial_noise(backbone, generators)
     ratios = []
+    finite = torch.ones((), dtype=torch.bool, device=x_t.device)  # clipping would make a number of an infinite prediction
     for step, t in enumerate(scheduler.timesteps):
         active = guide if guide is not None and guide.active(step, sampling.steps) else None
         earlier = scheduler.timesteps[step + 1] if step + 1 < sampling.steps else None
         tap = active.tap if active else None
         state = denoise(backbone, x_t, t, earlier, conditions, sampling.cfg_scale, tap, batch or len(x_t))
+        finite &= state.prediction.isfinite().all()
+        if step == 0 and not finite:  # later steps are looked at together: to wait for each would keep a GPU idle
+            raise not_finite(backbone.name, backbone.dtype, "at step 1")
         previous = scheduler.step(state.prediction, t, x_t, **noise).prev_sample
         ratios.append(0.0)
         if active is not None:
@@ -66,13 +71,16 @@ def sample(
         x_t = previous
         if on_step is not None:
             on_step(step + 1, sampling.steps)
+    if not finite:
+        unless = ", if guidance.scale is not too large" if guide is not None else ""
+        raise not_finite(backbone.name, backbone.dtype, f"after step 1{unless}")
     _require_finite(backbone, x_t, "at the last step")
     return Sampled(x_t, tuple(ratios))
 
 
 def _require_finite(backbone: Backbone, x: Tensor, where: str) -> None:
     if not x.isfinite().all():
-        raise BackboneUnavailable(f"backbone {backbone.name!r}: {backbone.dtype} is no longer finite {where}")
+        raise not_finite(backbone.name, backbone.dtype, where)
 
 
 def initial_noise(backbone: Backbone, generators: Sequence[torch.Generator]) -> Float[Tensor, "n c h w"]:

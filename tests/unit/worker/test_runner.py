@@ -13,6 +13,7 @@ from app.db import jobs, tasks
 from app.db.session import Database
 from app.db.tables import TaskRow
 from app.domain.errors import (
+    BackboneRejected,
     BackboneUnavailable,
     DatabaseUnavailable,
     DatasetRejected,
@@ -466,6 +467,7 @@ def test_another_job_runs_after_one_has_failed(service):
         (DatabaseUnavailable("locked"), FailureKind.DEPENDENCY, True),
         (TransientError("try again"), FailureKind.DEPENDENCY, True),
         (BackboneUnavailable("no weights"), FailureKind.DEPENDENCY, True),
+        (BackboneRejected("overflow in float16"), FailureKind.INVALID_INPUT, False),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FailureKind.OUT_OF_MEMORY, True),
         (OSError(errno.ENOSPC, "No space left on device", "samples.npz"), FailureKind.DEPENDENCY, True),
         (RuntimeError("shape mismatch"), FailureKind.INTERNAL, False),

@@ -88,7 +88,15 @@ def test_a_class_is_mapped_to_what_the_backbone_calls_it(resources: Resources) -
     assert [field for field, _ in problems(resources, dataset_uri=uri, class_map={"cat": 1, "dog": 2})] == ["class_map.dog"]
 
 
-def test_a_broken_backbone_is_not_the_users_fault(resources: Resources) -> None:
-    (resources.settings.data_dir / "backbones" / "tiny" / "transformer" / "config.json").write_text("{}")
+def test_a_file_of_a_backbone_that_is_missing_may_come(resources: Resources) -> None:
+    (resources.settings.data_dir / "backbones" / "tiny" / "transformer" / "config.json").unlink()
     with pytest.raises(BackboneUnavailable):
         problems(resources)
+
+
+def test_a_backbone_that_cannot_be_used_is_a_problem_among_the_others(resources: Resources) -> None:
+    config = resources.settings.data_dir / "backbones" / "tiny" / "transformer" / "config.json"
+    config.write_text("{}")
+    found = problems(resources, dataset_uri="file:///etc")
+    assert [field for field, _ in found] == ["dataset_uri", "backbone"]
+    assert f"{config}: sample_size: Field required" in found[1][1]

@@ -22,11 +22,12 @@ def test_a_backbone_is_found_by_its_prefix_and_folder(tmp_path: Path) -> None:
     assert found.taps == tuple(f"transformer_blocks.{block}" for block in range(6))
 
 
-def test_class_names_have_aliases_and_the_first_of_doubles_wins(tmp_path: Path) -> None:
+def test_class_names_have_aliases_and_a_whole_text_goes_first(tmp_path: Path) -> None:
     write_backbone(tmp_path / "own" / "imagenet", ("tench, Tinca tinca", "crane", "crane, lifting crane"))
     found = find(roots(tmp_path), "imagenet")
-    assert found.classes == ("tench", "crane", "crane")
-    assert found.labels == {"tench": 0, "Tinca tinca": 0, "crane": 1, "lifting crane": 2}
+    assert found.classes == ("tench", "crane", "crane, lifting crane")
+    names = {"tench, Tinca tinca": 0, "tench": 0, "Tinca tinca": 0}
+    assert found.labels == names | {"crane": 1, "crane, lifting crane": 2, "lifting crane": 2}
 
 
 def test_what_a_transformer_predicts_beyond_the_noise_is_the_variance(tmp_path: Path) -> None:

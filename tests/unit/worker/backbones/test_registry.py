@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec, PermanentError
+from app.storage.backbones import find
 from tests.unit.worker import tiny
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
@@ -72,6 +73,12 @@ def test_a_backbone_that_was_trained_anew_is_loaded_anew(registry, tmp_path):
     first = registry.get("mine/a")
     save(tmp_path / "a", tiny.transformer(classes=2, blocks=1, seed=1), ["cat", "dog"])
     assert registry.get("mine/a").revision != first.revision
+
+
+def test_files_that_change_while_they_are_loaded_are_not_used(registry, roots):
+    folder = find(roots, "mine/a")
+    with pytest.raises(BackboneUnavailable, match="its files changed while they were loaded"):
+        registry._load(folder, "the revision before")
 
 
 @pytest.mark.parametrize("name", ["other", "a", "mine/../mine/a", "mine/", "/etc"])

@@ -206,3 +206,34 @@ def test_a_schedule_that_nobody_knows_is_an_error(config):
 def test_flow_matching_that_runs_the_other_way_is_an_error():
     with pytest.raises(ValueError, match="invert_sigmas"):
         FlowMatching({"invert_sigmas": True}, tokens=16)
+
+
+PNDM = {"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+def test_a_schedule_that_is_silent_clips_pixels_and_no_latents():
+    x_t, eps, t = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1), torch.tensor(990)
+    for silent in (PNDM, PNDM | {"clip_sample": None}):
+        latents = VariancePreserving(silent, latents=True)
+        assert latents.predicted_x0(x_t, eps, t).abs().max() > 1
+        assert latents.scheduler(sampling()).config.clip_sample is False
+        assert VariancePreserving(silent).predicted_x0(x_t, eps, t).abs().max() == 1
+    assert VariancePreserving(PNDM | {"clip_sample": True}, latents=True).predicted_x0(x_t, eps, t).abs().max() == 1
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(
+    "solver",
+    [{"algorithm_type": "deis", "solver_type": "logrho"}, {"algorithm_type": "dpmsolver"}, {"variance_type": None}],
+    ids=str,
+)
+def test_the_solver_of_the_folders_pipeline_is_not_the_jobs(name, solver):
+    plain, given = (VariancePreserving(config).scheduler(sampling(scheduler=name)) for config in (PNDM, PNDM | solver))
+    assert {**plain.config} == {**given.config}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_sigmoid_schedule_is_that_of_diffusers_in_every_scheduler(name):
+    config = {"beta_schedule": "sigmoid", "clip_sample": False}
+    scheduler = VariancePreserving(config).scheduler(sampling(scheduler=name))
+    assert torch.equal(scheduler.alphas_cumprod, DDPMScheduler(**config).alphas_cumprod)

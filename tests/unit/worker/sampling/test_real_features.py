@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.domain.errors import BackboneUnavailable
+from app.domain.errors import BackboneRejected
 from app.domain.spec import ReferenceSelection
 from tests.unit.worker import tiny
 from tests.unit.worker.sampling.class_images import SIDE, Formula, class_images, steps
@@ -149,5 +149,5 @@ def test_flow_matching_counts_in_fractions():
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
 def test_hidden_states_that_are_no_numbers_are_refused_by_name(scale):
-    with pytest.raises(BackboneUnavailable, match=r"'formula'.*'cat'.*block two at timestep 900"):
+    with pytest.raises(BackboneRejected, match=r"'formula'.*not finite in float32 for 'cat' after block two at timestep 900"):
         list(real(Formula(scale=scale), class_images()).references())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from app.domain.errors import BackboneUnavailable, InvalidSpec
+from app.domain.errors import BackboneRejected, InvalidSpec
 from app.domain.spec import Objective, Sampling, Scheduler
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
@@ -100,8 +100,20 @@ def test_a_model_that_is_no_longer_finite_is_named_and_not_the_scale(objective):
     model = tiny.transformer()
     with torch.no_grad():
         model.proj_out_2.weight.fill_(torch.inf)
-    with pytest.raises(BackboneUnavailable, match=r"'tiny': torch\.float32 is no longer finite"):
+    with pytest.raises(BackboneRejected, match=r"'tiny': it is not finite in float32 at step 1"):
         draw(tiny.backbone(model=model), tiny.spec(guidance={"objective": objective}))
+
+
+@pytest.mark.parametrize("objective", ["none", "mmd"])
+@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["clipped", "unclipped"])
+def test_float16_that_overflows_is_named_with_the_setting_to_change(objective, schedule):
+    model = tiny.transformer()
+    with torch.no_grad():
+        model.proj_out_2.bias.fill_(60_000.0)
+        model.proj_out_2.weight.fill_(60_000.0)
+    half = tiny.backbone(model=model.to(torch.float16), schedule=schedule)
+    with pytest.raises(BackboneRejected, match=r"float16 at step 1: .*set DAPPLE_DTYPE to bfloat16 or float32"):
+        draw(half, tiny.spec(guidance={"objective": objective}))
 
 
 def test_every_step_is_told_after_it_is_done(one):

@@ -1,0 +1,64 @@
+"""Reading files that others wrote: regular files only, and only as much as their kind may have."""
+
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from io import BufferedReader
+from pathlib import Path
+from stat import S_ISREG
+
+Mark = tuple[int, int, int, int, int]  # size, times of content and of inode, inode, device: no copy keeps all of them
+
+MOST_REMEMBERED = 10_000
+SETTLED_SECONDS = 2.0  # what changed within the clock tick of a file system cannot be told from what changes in it next
+_sha256_by_mark: OrderedDict[tuple[Path, Mark], str] = OrderedDict()
+
+
+class TooLarge(ValueError):
+    """The file is larger than its kind may be."""
+
+
+class Changing(OSError):
+    """The file changed while it was read."""
+
+
+def read_limited(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file. Raises OSError if there is none, TooLarge."""
+    with _opened(path) as stream:
+        if os.fstat(stream.fileno()).st_size > most_bytes:
+            raise TooLarge(f"it has more than {most_bytes:,} bytes")
+        return stream.read(most_bytes)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the content, remembered until the file changes: weights are gigabytes, and every job asks.
+
+    Raises OSError if there is no regular file, Changing if it is written to meanwhile.
+    """
+    with _opened(path) as stream:
+        key = path, _mark(stream)
+        if (known := _sha256_by_mark.get(key)) is not None:
+            return known
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if _mark(stream) != key[1]:
+            raise Changing(0, "it changed while it was read", str(path))
+        if abs(time.time() - os.fstat(stream.fileno()).st_ctime) > SETTLED_SECONDS:
+            _sha256_by_mark[key] = digest
+            while len(_sha256_by_mark) > MOST_REMEMBERED:
+                _sha256_by_mark.popitem(last=False)
+        return digest
+
+
+def _opened(path: Path) -> BufferedReader:
+    """Opening a pipe would wait for a writer; of a link, what it leads to is opened."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def _mark(stream: BufferedReader) -> Mark:
+    stat = os.fstat(stream.fileno())
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
