@@ -12,7 +12,7 @@ from pathlib import Path
 from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
 from app.domain.model import Family
 from app.storage.folder import BackboneFolder
-from app.storage.odd_entries import oddity
+from app.storage.odd_entries import leads_nowhere, oddity
 from app.storage.pipelines import read
 
 __all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all", "list_broken", "survey"]
@@ -36,6 +36,8 @@ def find(roots: Roots, name: str) -> BackboneFolder:
         nearest = get_close_matches(name, usable, n=3) or sorted(usable)
         raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
     if (odd := oddity(entries[name])) is not None:
+        if leads_nowhere(entries[name]):
+            raise BackboneUnavailable(f"backbone {name}: {entries[name]} {odd}")
         raise InvalidSpec.of("backbone", f"{entries[name]} {odd}")
     return _read(name, entries[name])
 
@@ -130,8 +132,8 @@ def _entries(roots: Roots) -> Iterator[tuple[str, Path]]:
 
 
 def _may_be_one(path: Path) -> bool:
-    """Folders, and files of weights."""
+    """Folders, files of weights, and links to what is not there now."""
     try:
-        return path.is_dir() or path.suffix in WEIGHT_SUFFIXES
+        return path.is_dir() or path.suffix in WEIGHT_SUFFIXES or leads_nowhere(path)
     except OSError:
         return True

@@ -21,9 +21,16 @@ def oddity(path: Path) -> str | None:
     try:
         if (path / INDEX).is_file():
             return None
+        if leads_nowhere(path):
+            return f"is a link to {path.readlink()}, which is not there"
         return _folder(path) if path.is_dir() else _file(path)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether it is a link whose target is missing, as while a disk is not mounted."""
+    return path.is_symlink() and not path.exists()
 
 
 def _folder(path: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.errors import InvalidSpec
+from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.storage.backbones import find, list_all, list_broken
 from tests.unit.app.stored import write_backbone
 
@@ -61,6 +61,14 @@ def test_an_empty_folder_and_a_lone_part_are_named(tmp_path: Path) -> None:
     assert "single part" in told(tmp_path, "part")
 
 
+def test_a_link_that_leads_nowhere_may_lead_somewhere_later(tmp_path: Path) -> None:
+    (tmp_path / "mounted").symlink_to(tmp_path / "disk")
+    with pytest.raises(BackboneUnavailable, match=f"is a link to {tmp_path}/disk, which is not there"):
+        find([("", tmp_path)], "mounted")
+    write_backbone(tmp_path / "disk")
+    assert find([("", tmp_path)], "mounted").label_count == 10
+
+
 def test_notes_and_hidden_files_are_no_backbones(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / ".cache").mkdir()
@@ -81,7 +89,7 @@ def test_an_odd_folder_is_left_out_of_the_list_and_named(tmp_path: Path) -> None
         (tmp_path / "walk" / f"up{i}").symlink_to(tmp_path / "walk")
     assert [folder.name for folder in list_all([("", tmp_path)])] == ["good", "walk"]
     broken = dict(list_broken([("", tmp_path)]))
-    assert set(broken) == {r"caf\udce9", "pipe", "looped"}
+    assert set(broken) == {r"caf\udce9", "pipe", "looped", "nowhere"}
     assert "no regular file" in broken["pipe"]
     for name in broken:
         name.encode()
