@@ -1,5 +1,6 @@
 """`dapple distil`: submit a job, and on request wait for it and download its archive."""
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -47,11 +48,16 @@ def distil(
     ] = None,
     kernel: Annotated[Kernel | None, typer.Option(help="Kernel on the backbone's features.")] = None,
     backbone: Annotated[str | None, typer.Option(help="A name from `dapple backbones`.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Only these classes, separated by commas.")] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=r"Only these classes, separated by commas; one within a name is written \,. Repeated, each is one name."
+        ),
+    ] = None,
     class_map: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the backbone calls a class: a name, a WordNet id, a label's number, or a prompt's words. Repeatable.",
+            help="What the backbone calls a class: a name, a WordNet id, a prompt's words, or a label's number. Repeatable.",
             metavar="NAME=LABEL",
         ),
     ] = None,
@@ -117,12 +123,22 @@ def _as_given(value: Any) -> Any:
     return value
 
 
-def _class_map(entries: Sequence[str]) -> dict[str, int | str]:
-    """Raises BadParameter for an entry without `=`."""
+def _classes(given: Sequence[str]) -> list[str]:
+    """One value is a list with commas, in which a backslash or quotes keep a comma; several are a name each."""
+    if len(given) > 1:
+        return list(given)
+    try:
+        return [name for names in csv.reader(given, escapechar="\\", strict=True) for name in names]
+    except csv.Error as error:
+        raise typer.BadParameter(f"{given[0]!r}: {error}", param_hint="--classes") from error
+
+
+def _class_map(entries: Sequence[str]) -> dict[str, str]:
+    """A number stays a text: it may be a name, which only the service knows. Raises BadParameter for an entry without `=`."""
     parts = [entry.partition("=") for entry in entries]
     if wrong := [name for name, sign, _ in parts if not sign]:
         raise typer.BadParameter(f"{wrong[0]!r} is not NAME=LABEL", param_hint="--class-map")
-    return {name: int(label) if label.isdecimal() else label for name, _, label in parts}
+    return {name: label for name, _, label in parts}
 
 
 def _bandwidth(text: str) -> float | str | list[float | str]:
@@ -151,7 +167,7 @@ def _number_or_word(text: str) -> float | str:
 
 PARSED: Mapping[str, Callable[[Any], Any]] = {
     "bandwidth": _bandwidth,
-    "classes": lambda text: text.split(","),
+    "classes": _classes,
     "class_map": _class_map,
     "tap": _tap,
 }

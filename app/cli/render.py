@@ -29,8 +29,10 @@ def backbone_table(backbones: Iterable[BackboneView]) -> Table:
     """One row per backbone."""
     table = _table("backbone", "family", "classes", "taps", "images", "weights")
     for item in backbones:
-        classes = "any, by words" if item.prompted else _abridged(item.classes)
-        taps = f"1-{len(item.taps)}, {item.taps[0]} to {item.taps[-1]}"
+        numbers = f"{item.label_count} without names"
+        classes = "any, by words" if item.prompted else _abridged(item.classes) if item.classes else numbers
+        named = f"{item.taps[0]} to {item.taps[-1]}" if item.taps else item.tap_pattern
+        taps = f"1-{len(item.taps) or item.tap_count}, {named}"
         images = f"{item.image_size}x{item.image_size}x{item.channels}"
         _add(table, item.name, item.family, classes, taps, images, _size(item.weights_bytes))
     return table

@@ -2,6 +2,7 @@
 
 from app.domain.errors import InvalidSpec
 from app.domain.imagenet import is_wordnet_id, synsets
+from app.domain.labels import Labels
 from app.domain.model import Model
 from app.domain.nearest import nearest
 from app.domain.spec import DistillationSpec
@@ -15,8 +16,9 @@ DEFAULT_PROMPT = f"a photo of a {PLACEHOLDER}"
 def condition_of(class_name: str, spec: DistillationSpec, model: Model) -> Condition:
     """The model's label of the class, below `label_count`; for a model that takes words, the prompt with the class's in it.
 
-    What the spec's class map says goes before the class's own name; either may be a WordNet id. Raises InvalidSpec naming
-    `class_map.NAME` or `classes` and the nearest names there are.
+    What the spec's class map says goes before the class's own name; either may be a WordNet id. A text in the class map is a
+    name first, and the number of a label where no label has that name. Raises InvalidSpec naming `class_map.NAME` or `classes`
+    and the nearest names there are.
     """
     mapped = spec.class_map.get(class_name)
     field = "classes" if mapped is None else f"class_map.{class_name}"
@@ -24,7 +26,7 @@ def condition_of(class_name: str, spec: DistillationSpec, model: Model) -> Condi
         if model.prompted:
             prompt = DEFAULT_PROMPT if spec.sampling.prompt is None else spec.sampling.prompt
             return prompt.replace(PLACEHOLDER, _words(class_name, mapped, model))
-        return _numbered(mapped, model) if isinstance(mapped, int) else _label(mapped or class_name, model)
+        return _label(class_name, model) if mapped is None else _mapped(mapped, model)
     except ValueError as error:
         raise InvalidSpec.of(field, str(error)) from error
 
@@ -46,15 +48,39 @@ def _numbered(label: int, model: Model) -> int:
     return label
 
 
+def _mapped(given: Condition, model: Model) -> int:
+    """The label that a class map gives: by its number, by a name, or by its number written as a text."""
+    if isinstance(given, int):
+        return _numbered(given, model)
+    label = _find(given, model)
+    if label is None and given.isascii() and given.isdecimal():
+        return _numbered(int(given), model)
+    if label is None:
+        raise ValueError(_unknown(given, model))
+    return label
+
+
 def _label(name: str, model: Model) -> int:
+    """The label of a class by its own name. Raises ValueError that says what class_map is for."""
+    label = _find(name, model)
+    if label is None:
+        hint = "; or say in class_map which label it is" if model.labels else "; give its label's number in class_map"
+        raise ValueError(f"{_unknown(name, model)}{hint}")
+    return label
+
+
+def _find(name: str, model: Model) -> int | None:
     """The label of a name or alias, or of a WordNet id: by its place if the labels are ImageNet-1K's, else by its words."""
-    if name in model.labels:
-        return model.labels[name]
+    labels = Labels.of(model.labels)
+    label, synset = labels.find(name), synsets().get(name)
+    if label is not None or synset is None:
+        return label
+    return synset.label if model.wordnet else labels.find(synset.words)
+
+
+def _unknown(name: str, model: Model) -> str:
+    if not model.labels:
+        return f"{model.name} has no names for its labels 0 to {model.label_count - 1}, so no class {name!r}"
     synset = synsets().get(name)
-    if synset is None:
-        raise ValueError(f"class {name!r} is unknown to {model.name}; {nearest(name, model.labels)}")
-    if model.wordnet:
-        return synset.label
-    if synset.words in model.labels:
-        return model.labels[synset.words]
-    raise ValueError(f"class {name!r} ({synset.words}) is unknown to {model.name}; {nearest(synset.words, model.labels)}")
+    meaning = f" ({synset.words})" if synset else ""
+    return f"class {name!r}{meaning} is unknown to {model.name}; {nearest(synset.words if synset else name, model.labels)}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from app.domain.conditions import PLACEHOLDER, condition_of
+from app.domain.conditions import PLACEHOLDER, Condition, condition_of
 from app.domain.errors import FieldProblem, InvalidSpec
 from app.domain.model import Model, schedulers_of
 from app.domain.nearest import MOST_NAMED, nearest
@@ -29,15 +29,22 @@ def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model)
     """Classes of the dataset, or those the spec chose of it, that the backbone cannot be told to draw."""
     classes = spec.classes or dataset
     prompt = spec.sampling.prompt
-    if model.prompted and len(classes) > 1 and prompt is not None and PLACEHOLDER not in prompt:
+    alike = model.prompted and len(classes) > 1 and prompt is not None and PLACEHOLDER not in prompt
+    if alike:
         yield FieldProblem(
             "sampling.prompt", f"{PLACEHOLDER} must be in it: the {len(classes)} classes would all be drawn alike"
         )
+    first_drawn_as: dict[Condition, str] = {}
     for name in classes:
         try:
-            condition_of(name, spec, model)
+            condition = condition_of(name, spec, model)
         except InvalidSpec as error:
             yield from error.problems
+            continue
+        first = first_drawn_as.setdefault(condition, name)
+        if first != name and not alike and not spec.class_map.keys() & {first, name}:  # a class map may ask for it
+            told = f"{first!r} and {name!r} would both be drawn as {condition!r}; say in class_map what each is"
+            yield FieldProblem("classes", told)
 
 
 def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
@@ -47,7 +54,15 @@ def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[
     asked += [(f"class_map.{name}", name) for name in spec.class_map if name not in chosen]
     for field, name in asked:
         if name not in known:
-            yield FieldProblem(field, f"the dataset has no class {name!r}; {nearest(name, dataset)}")
+            yield FieldProblem(
+                field, f"the dataset has no class {name!r}; {_with_comma(name, dataset) or nearest(name, dataset)}"
+            )
+
+
+def _with_comma(part: str, dataset: Sequence[str]) -> str | None:
+    """Of a name that a command line cut at its comma."""
+    whole = next((name for name in dataset if "," in name and part in name.split(",")), None)
+    return whole and f"it has {whole!r}, whose comma is written \\, in `dapple distil --classes`"
 
 
 def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:

@@ -308,7 +308,8 @@ class DistillationSpec(Part):
         default={},
         max_length=10_000,
         description="What the backbone calls a class of the dataset, where it is not the same name or a WordNet id: one of the "
-        "backbone's names, a WordNet id, or a label's number; for a backbone that takes text, the words in place of `{class}`.",
+        "backbone's names, a WordNet id, or a label's number (a text is a name first, and a number if no label has that name); "
+        "for a backbone that takes text, the words in place of `{class}`.",
         examples=[{"french_horn": "French horn", "parachute": 701}],
     )
     guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")

@@ -199,9 +199,21 @@ class BackboneView(View):
     wordnet: bool = Field(
         description="Whether its labels are ImageNet-1K's, which classes may name by WordNet id.", examples=[False]
     )
+    label_count: int = Field(
+        default=0,
+        description="How many labels it has, with or without a name; one without is given by its number in `class_map`.",
+        examples=[10],
+    )
     taps: tuple[str, ...] = Field(
-        description="Blocks in order of depth; `guidance.tap` is a name, or a number from 1.",
+        description="Blocks in order of depth; `guidance.tap` is a name, or a number from 1. Empty where there are many, whose "
+        "names follow `tap_pattern`.",
         examples=[["transformer_blocks.0", "transformer_blocks.1"]],
+    )
+    tap_count: int = Field(default=0, description="How many blocks there are.", examples=[6])
+    tap_pattern: str | None = Field(
+        default=None,
+        description="How the blocks are named where `taps` leaves them out.",
+        examples=["transformer_blocks.{0..127}"],
     )
     schedulers: tuple[Scheduler, ...] = Field(
         description="What `sampling.scheduler` may be; the first is the default.", examples=[[Scheduler.DDPM, Scheduler.DDIM]]

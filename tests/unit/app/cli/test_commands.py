@@ -143,7 +143,7 @@ def test_classes_are_mapped_one_by_one_and_prompts_are_sent_as_they_are():
 
     assert code == 0
     body = json.loads(service.requests[0].content)
-    assert body["class_map"] == {"a": 7, "b": "tabby=cat"}
+    assert body["class_map"] == {"a": "7", "b": "tabby=cat"}
     assert body["sampling"] == {"prompt": "a {class}, 1=1", "negative_prompt": "blur"}
 
 
@@ -164,12 +164,23 @@ def test_backbones_are_listed_with_what_they_can_draw(capsys: pytest.CaptureFixt
     }
     words = digits | {"name": "words", "family": "stable-diffusion", "prompted": True, "classes": [], "taps": ["mid_block"]}
 
-    assert run(Service(says({"items": [digits, words]})), "backbones") == 0
+    deep = digits | {
+        "name": "deep",
+        "classes": [],
+        "label_count": 9,
+        "taps": [],
+        "tap_count": 99,
+        "tap_pattern": "blocks.{0..98}",
+    }
+
+    assert run(Service(says({"items": [digits, words, deep]})), "backbones") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split("  ")[0] == "digits"
     assert "0, 1" in lines[1]
     assert "1-2, transformer_blocks.0 to transformer_blocks.1" in lines[1]
     assert "any, by words" in lines[2]
+    assert "9 without names" in lines[3]
+    assert "1-99, blocks.{0..98}" in lines[3]
 
 
 @pytest.mark.usefixtures("wide_terminal")
@@ -196,6 +207,28 @@ def test_workers_are_listed_with_what_they_run(capsys: pytest.CaptureFixture[str
 def test_without_workers_the_command_says_so(capsys: pytest.CaptureFixture[str]):
     assert run(Service(says({"items": []})), "workers") == 0
     assert capsys.readouterr().out.strip() == "no workers"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (["0,1"], ["0", "1"]),
+        ([r"Pepper\,_bell,rose"], ["Pepper,_bell", "rose"]),
+        (['"Pepper,_bell",rose'], ["Pepper,_bell", "rose"]),
+        (["Pepper,_bell", " rose"], ["Pepper,_bell", " rose"]),
+        ([" rose"], [" rose"]),
+    ],
+)
+def test_classes_are_a_list_with_commas_or_an_option_each(given: list[str], sent: list[str]):
+    service = Service(says(job("queued"), 202))
+    options = [part for name in given for part in ("--classes", name)]
+    assert run(service, "distil", "sklearn://digits", *options) == 0
+    assert json.loads(service.requests[0].content)["classes"] == sent
+
+
+def test_a_list_of_classes_that_is_cut_off_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
+    assert run(Service(refuses), "distil", "sklearn://digits", "--classes", '"Pepper,_bell') == 2
+    assert "--classes" in capsys.readouterr().err
 
 
 def test_a_mapping_without_a_label_is_wrong_usage(capsys: pytest.CaptureFixture[str]):

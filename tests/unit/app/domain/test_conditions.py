@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from app.domain.conditions import condition_of
 from app.domain.errors import InvalidSpec
 from app.domain.imagenet import is_wordnet_id, synsets
+from app.domain.labels import Labels
 from app.domain.model import Model
 from tests.unit.app.domain.models import FakeModel, prompted, spec
 
@@ -38,12 +39,14 @@ def test_a_name_goes_before_a_wordnet_id() -> None:
 
 
 def test_an_unknown_class_is_told_with_the_nearest() -> None:
-    assert refused("tabby", FakeModel()) == ("classes", "class 'tabby' is unknown to m; nearest: tabby cat")
+    told = "class 'tabby' is unknown to m; nearest: tabby cat; or say in class_map which label it is"
+    assert refused("tabby", FakeModel()) == ("classes", told)
 
 
 def test_a_wordnet_id_that_is_unknown_is_told_with_its_meaning() -> None:
     field, message = refused("n02123045", FakeModel(labels={"tabby cat": 281}))
-    assert (field, message) == ("classes", "class 'n02123045' (tabby) is unknown to m; nearest: tabby cat")
+    told = "class 'n02123045' (tabby) is unknown to m; nearest: tabby cat; or say in class_map which label it is"
+    assert (field, message) == ("classes", told)
 
 
 def test_a_mapping_at_fault_is_named() -> None:
@@ -76,3 +79,39 @@ def test_a_model_of_words_takes_no_label_and_no_id_without_known_words() -> None
     field, message = refused("n99999999", prompted())
     assert field == "classes"
     assert "put its words into class_map" in message
+
+
+@pytest.mark.parametrize(("asked", "label"), [("1", 0), ("10", 1), ("2", 2), (1, 1), ("11", 11), ("011", 11)])
+def test_a_text_is_a_name_first_and_a_number_where_no_label_has_that_name(asked: str | int, label: int) -> None:
+    sorted_as_text = FakeModel(labels=Labels.of_texts(["1", "10", "2"]), label_count=12)
+    assert condition_of("one", spec(class_map={"one": asked}), sorted_as_text) == label
+
+
+def test_the_number_of_a_label_is_taken_from_a_class_map_only_and_must_be_there() -> None:
+    model = FakeModel(labels=Labels.of_texts(["cat"]), label_count=3)
+    assert refused("1", model)[0] == "classes"
+    assert refused("a", model, a="3") == ("class_map.a", "m has the labels 0 to 2 and no label 3")
+
+
+def test_labels_without_names_are_asked_for_by_number() -> None:
+    model = FakeModel(labels=Labels.of_texts([]), label_count=2)
+    field, message = refused("cat", model)
+    assert (field, message) == (
+        "classes",
+        "m has no names for its labels 0 to 1, so no class 'cat'; give its label's number in class_map",
+    )
+    assert condition_of("cat", spec(class_map={"cat": 1}), model) == 1
+
+
+def test_two_labels_of_one_name_are_refused_with_both_numbers() -> None:
+    model = FakeModel(labels=Labels.of_texts(["crane", "dog", "crane"]))
+    told = "'crane' may mean the labels 0 and 2: give the number of one of them in class_map"
+    assert refused("crane", model) == ("classes", told)
+    assert refused("a", model, a="crane") == ("class_map.a", told)
+    assert condition_of("crane", spec(class_map={"crane": 2}), model) == 2
+
+
+def test_a_folder_spelled_with_underscores_is_found() -> None:
+    model = FakeModel(labels=Labels.of_texts(["tench, Tinca tinca", "English springer, English springer spaniel"]))
+    assert condition_of("English_springer", spec(), model) == 1
+    assert condition_of("english-springer_spaniel", spec(), model) == 1

@@ -97,3 +97,19 @@ def test_a_mapped_class_that_the_dataset_lacks_is_named_once() -> None:
     assert (problem.field, problem.message) == ("class_map.dgo", "the dataset has no class 'dgo'; nearest: dog")
     (problem,) = missing_classes(spec(class_map={"cow": 1}, classes=["cow"]), ["dog", "cat"])
     assert problem.field == "classes"
+
+
+def test_a_name_that_was_cut_at_its_comma_is_told_whole() -> None:
+    (first, _) = missing_classes(spec(classes=["Pepper", "_bell"]), ["rose", "Pepper,_bell"])
+    told = "it has 'Pepper,_bell', whose comma is written \\, in `dapple distil --classes`"
+    assert (first.field, first.message) == ("classes", f"the dataset has no class 'Pepper'; {told}")
+
+
+def test_two_classes_that_would_be_drawn_alike_are_refused_unless_the_class_map_says_so() -> None:
+    dataset = ["tabby cat", "tabby_cat"]
+    (problem,) = class_problems(spec(), dataset, FakeModel())
+    told = "'tabby cat' and 'tabby_cat' would both be drawn as 281; say in class_map what each is"
+    assert (problem.field, problem.message) == ("classes", told)
+    (problem,) = class_problems(spec(), dataset, prompted())
+    assert "both be drawn as 'a photo of a tabby cat'" in problem.message
+    assert not list(class_problems(spec(class_map={"tabby_cat": "tabby cat"}), dataset, FakeModel()))
