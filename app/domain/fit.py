@@ -43,8 +43,8 @@ def class_problems(spec: DistillationSpec, dataset: Sequence[str], model: Model)
             continue
         first = first_drawn_as.setdefault(condition, name)
         if first != name and not alike and not spec.class_map.keys() & {first, name}:  # a class map may ask for it
-            told = f"{first!r} and {name!r} would both be drawn as {condition!r}; say in class_map what each is"
-            yield FieldProblem("classes", told)
+            message = f"{first!r} and {name!r} would both be drawn as {condition!r}; say in class_map what each is"
+            yield FieldProblem("classes", message)
 
 
 def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:

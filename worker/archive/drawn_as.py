@@ -49,8 +49,8 @@ def captions(classes: Sequence[str], drawn: Sequence[DrawnAs]) -> list[str]:
     """The classes, each with what it was drawn as where its name does not say it."""
     if not drawn:
         return list(classes)
-    told = [each.prompt or each.words or str(each) for each in drawn]
-    pairs = zip(classes, told, strict=True)
+    texts = [each.prompt or each.words or str(each) for each in drawn]
+    pairs = zip(classes, texts, strict=True)
     return [name if folded(words) == folded(name) else f"{name}: {words}" for name, words in pairs]
 
 
