@@ -10,10 +10,11 @@ import typer
 
 from app.cli.console import DEFAULT_URL, AsJson, Url, answers, connect, messages, print_json
 from app.cli.jobs import conclude, fetch_archive, follow
+from app.client import ApiError, Client
 from app.domain.dataset_uri import uri_of
 from app.domain.job import JobState
 from app.domain.kernel import Kernel
-from app.domain.spec import Objective, ScaleMode, Scheduler
+from app.domain.spec import DEFAULT_BACKBONE, Objective, ScaleMode, Scheduler
 from app.domain.views import JobView
 
 FIELDS = {
@@ -88,6 +89,8 @@ def distil(
     """
     submission = requested(context.params)
     with connect(context, url) as client:
+        if backbone is None and submission["dataset_uri"].startswith("file:"):
+            messages.print(default_backbone(client), markup=False, soft_wrap=True)
         job = client.submit(submission)
         if not (wait or output):
             print_accepted(job, as_json=as_json)
@@ -109,6 +112,21 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["evaluate"]:
         body["evaluation"] = {}
     return body
+
+
+def default_backbone(client: Client) -> str:
+    """What a job without `backbone` draws with: small digits only. Without its size if the service cannot list backbones."""
+    try:
+        known = [one for one in client.backbones() if one.name == DEFAULT_BACKBONE]
+    except ApiError:
+        known = []
+    drawn = "".join(
+        f" in {one.image_size} x {one.image_size} pixels, {'grey' if one.channels == 1 else 'colour'}" for one in known
+    )
+    return (
+        f"no --backbone: {DEFAULT_BACKBONE} draws the digits 0 to 9{drawn}, and your images are shrunk to that; "
+        "`dapple backbones` lists others, `dapple train` makes one of your images"
+    )
 
 
 def print_accepted(job: JobView, *, as_json: bool) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.labels import Labels, folded
-
 from app.domain.conditions import condition_of
+from app.domain.labels import Labels, folded
 from app.domain.model import Model
 from app.domain.spec import DistillationSpec
 from worker.archive.markdown import code

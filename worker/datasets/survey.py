@@ -12,7 +12,8 @@ from PIL import Image
 from app.domain.dataset_uri import BUNDLED, DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder import Item, arrange, items_of
-from worker.datasets.decode import FORMATS, BadImage, decode
+from worker.datasets.decode import FORMATS, MAX_PIXELS, BadImage, Pixels
+from worker.datasets.decode_pool import Refused, decoders
 from worker.datasets.load import opened
 from worker.datasets.readers.files import Files
 
@@ -49,29 +50,26 @@ def _spread(count: int) -> list[int]:
 
 
 def _look(files: Files, items: Sequence[Item]) -> tuple[list[int], bool]:
-    """The short sides, and whether there is colour; once it is found, only headers are read."""
+    """The short sides, and whether any image has colours. Each image is decoded in a child before its header is read here."""
     sides: list[int] = []
     bad: list[str] = []
     colour = False
     for item in items:
         try:
             content = files.read(item.path)
-            colour = colour or _has_colour(decode(content, item.name, image_size=COLOUR_SIZE, channels=3))
-            sides.append(_short_side(content, item.name))
         except BadImage as error:
             bad.append(str(error))
+            continue
+        (decoded,) = decoders(MAX_PIXELS).decode([content], Pixels(COLOUR_SIZE, channels=3))
+        if isinstance(decoded, Refused):
+            bad.append(str(BadImage(item.name, decoded.reason)))
+            continue
+        colour = colour or _has_colour(decoded)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            sides.append(min(image.size))
     if not sides:
         raise DatasetRejected(f"none of {len(items)} images looked at can be used: {'; '.join(bad[:5])}")
     return sides, colour
-
-
-def _short_side(content: bytes, name: str) -> int:
-    """From the header alone."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return min(image.size)
-    except Exception as error:  # decoders answer hostile bytes with nearly any exception
-        raise BadImage(name, f"cannot be decoded ({error})") from error
 
 
 def _has_colour(pixels: np.ndarray) -> bool:

@@ -21,6 +21,7 @@ from worker.datasets.load import select
 from worker.datasets.notes import dataset_warnings
 from worker.sampling.footprint import class_bytes
 from worker.stages.base import Bench, Done, Work
+from worker.stages.resolution import resolution_warnings
 
 
 def prepare(work: Work, bench: Bench) -> Done:
@@ -46,7 +47,11 @@ def prepare(work: Work, bench: Bench) -> Done:
         "feature_bytes": sum(needed),
         "scheduler": work.spec.sampling.scheduler or schedulers_of(backbone.flow)[0],
     }
-    warnings = [*dataset_warnings(dataset, work.spec), *cache_warnings(needed, bench.settings.cache_bytes)]
+    warnings = [
+        *dataset_warnings(dataset, work.spec),
+        *resolution_warnings(parse(work.spec.dataset_uri), bench.settings.dataset_roots, backbone),
+        *cache_warnings(needed, bench.settings.cache_bytes),
+    ]
     return Done(output, then=later_tasks(work.spec, dataset.classes), warnings=warnings)
 
 

@@ -21,4 +21,4 @@ class TrainingConfig:
     threads: int = 1
     checkpoint_every: int = 500
     checkpoint_seconds: float = 120.0
-    samples_seconds: float = 300.0
+    samples_seconds: float = 180.0

@@ -236,6 +236,48 @@ def test_a_mapping_without_a_label_is_wrong_usage(capsys: pytest.CaptureFixture[
     assert "'cat' is not NAME=LABEL" in capsys.readouterr().err
 
 
+EMBEDDED = {
+    "name": "embedded/digits",
+    "family": "dit",
+    "prompted": False,
+    "classes": ["0", "1"],
+    "wordnet": False,
+    "taps": ["transformer_blocks.0"],
+    "schedulers": ["ddpm"],
+    "learned_variance": False,
+    "image_size": 8,
+    "channels": 1,
+    "weights_bytes": 4_800_000,
+}
+
+
+def with_backbones(request: httpx.Request) -> httpx.Response:
+    if request.url.path == "/v1/backbones":
+        return httpx.Response(200, json={"items": [EMBEDDED]})
+    return httpx.Response(202, json=job())
+
+
+def test_a_service_that_cannot_list_backbones_still_takes_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    broken = says({"type": "about:blank", "title": "Internal Server Error", "status": 500, "detail": "odd folder"}, 500)
+    assert run(Service(broken, with_backbones), "distil", str(tmp_path)) == 0
+    assert "no --backbone: embedded/digits draws the digits 0 to 9, and" in capsys.readouterr().err
+
+
+def test_without_a_backbone_the_default_one_is_described_before_the_job_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    service = Service(with_backbones)
+    assert run(service, "distil", str(tmp_path)) == 0
+    assert "no --backbone: embedded/digits draws the digits 0 to 9 in 8 x 8 pixels, grey" in capsys.readouterr().err
+    assert [request.method for request in service.requests] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize("arguments", [("sklearn://digits",), (str(Path.cwd()), "--backbone", "mine")])
+def test_a_chosen_backbone_and_the_bundled_digits_need_no_word(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]):
+    assert run(Service(with_backbones), "distil", *arguments) == 0
+    assert "no --backbone" not in capsys.readouterr().err
+
+
 def test_options_of_one_part_end_up_in_it_together():
     options = dict.fromkeys([*FIELDS, "evaluate"])
 
