@@ -76,8 +76,9 @@ def _make(data_dir: Path) -> None:
 def _answer_head(app: FastAPI) -> None:
     """Let the pages of the documentation answer HEAD as they answer GET; the other routes name both themselves."""
     for route in app.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
-            route.methods.add("HEAD")
+        methods = route.methods if isinstance(route, APIRoute) else None
+        if methods is not None and "GET" in methods:
+            methods.add("HEAD")
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """`dapple serve`: the API alone, for an installation of several processes or machines."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
@@ -18,5 +18,5 @@ def serve(
     `uvicorn --factory app.main:create_app` does the same, but puts the current folder on the path first: a file there called
     app.py would run instead.
     """
-    options = uvicorn_options() | {"access_log": True, "log_level": "info"}
+    options: dict[str, Any] = uvicorn_options() | {"access_log": True, "log_level": "info"}
     uvicorn.run("app.main:create_app", factory=True, host=host, port=port, workers=processes, **options)

@@ -125,7 +125,7 @@ class Packing:
             RecordingQueue(),
             name=name,
             stopping=stopping,
-            stages=STAGES | {TaskKind.PACKAGE: partial(struck, strike)},
+            stages={**STAGES, TaskKind.PACKAGE: partial(struck, strike)},
         )
         while not stopping.is_set() and runner.run_one():
             pass

@@ -26,7 +26,7 @@ def test_the_documentation_and_the_sign_of_life_need_no_token(client: TestClient
 )
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"])
 def test_everything_else_needs_the_token(client: TestClient, path: str, header: str | None) -> None:
-    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
     answer = client.get(path, headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.json()["type"] == "urn:dapple:problem:unauthorized"

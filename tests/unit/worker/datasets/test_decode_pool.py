@@ -36,10 +36,14 @@ def outcomes(pool: DecodePool, *contents: str) -> list[str | Refused]:
     return [one if isinstance(one, Refused) else "good" for one in found]
 
 
+def same(found: np.ndarray | Refused, expected: np.ndarray) -> bool:
+    return isinstance(found, np.ndarray) and np.array_equal(found, expected)
+
+
 def test_children_give_the_same_pixels_as_the_decoder_in_the_same_order():
     contents = [picture(seed) for seed in range(20)]
     found = decoders(MAX_PIXELS).decode(contents, FORM)
-    assert all(np.array_equal(image, decode(content, FORM)) for image, content in zip(found, contents, strict=True))
+    assert all(same(image, decode(content, FORM)) for image, content in zip(found, contents, strict=True))
 
 
 def test_a_damaged_file_has_its_reason_and_the_others_their_pixels():
@@ -53,7 +57,7 @@ def test_a_damaged_file_has_its_reason_and_the_others_their_pixels():
 def test_threads_share_the_children():
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda seed: decoders(MAX_PIXELS).decode([picture(seed)], FORM)[0], range(32)))
-    assert all(np.array_equal(image, decode(picture(seed), FORM)) for seed, image in enumerate(found))
+    assert all(same(image, decode(picture(seed), FORM)) for seed, image in enumerate(found))
 
 
 @pytest.mark.parametrize(
