@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.domain.artifact import Artifact
-from app.domain.errors import ArtifactNotReady, SamplesDamaged
+from app.domain.errors import ArtifactDamaged, ArtifactNotReady, SamplesDamaged
 from app.domain.job import TaskKind
 from app.domain.spec import Arm
 from worker.stages.base import Bench, Work, output_of
@@ -56,12 +56,12 @@ def _read(bench: Bench, output: Mapping[str, Any], copy: Path, tick: Tick) -> Co
             return None
         with copy.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ArtifactNotReady, *UNREADABLE):
+    except (ArtifactDamaged, ArtifactNotReady, *UNREADABLE):
         return None
 
 
 def _fetch(bench: Bench, key: str, copy: Path, tick: Tick) -> str:
-    """The SHA-256 of what was copied. Raises ArtifactNotReady, StorageUnavailable."""
+    """The SHA-256 of what was copied. Raises ArtifactDamaged, ArtifactNotReady, StorageUnavailable."""
     digest = hashlib.sha256()
     with bench.store.open(key) as stream, copy.open("wb") as file:
         while chunk := stream.read(CHUNK_BYTES):

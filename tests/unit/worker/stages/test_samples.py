@@ -37,7 +37,13 @@ def flip(path):
     path.write_bytes(content)
 
 
-DAMAGE = [lambda path: path.unlink(), lambda path: path.write_bytes(b""), cut, flip]
+def link(path):
+    elsewhere = path.with_name("elsewhere")
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+DAMAGE = [lambda path: path.unlink(), lambda path: path.write_bytes(b""), cut, link, flip]
 
 
 def read(one, arm=Arm.GUIDED, tick=lambda: None):
@@ -49,7 +55,7 @@ def test_the_tasks_of_an_arm_are_read_in_order_and_those_of_others_left_out(one)
     assert [part["label"].tolist() for part in read(one, Arm.UNGUIDED)] == [[0, 0]]
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=["missing", "empty", "cut", "flipped"])
+@pytest.mark.parametrize("damage", DAMAGE, ids=["missing", "empty", "cut", "linked", "flipped"])
 def test_every_damaged_or_missing_file_is_named(one, damage):
     for number in (0, 1):
         damage(path_of(one, number))
@@ -59,7 +65,7 @@ def test_every_damaged_or_missing_file_is_named(one, damage):
     assert len(list(read(one, Arm.UNGUIDED))) == 1
 
 
-@pytest.mark.parametrize("damage", DAMAGE[:3], ids=["missing", "empty", "cut"])
+@pytest.mark.parametrize("damage", DAMAGE[:4], ids=["missing", "empty", "cut", "linked"])
 def test_what_an_earlier_version_stored_without_a_hash_is_checked_as_far_as_can_be(one, damage):
     for output in (task.output for task in one.finished[TaskKind.SAMPLE]):
         del output["sha256"]
