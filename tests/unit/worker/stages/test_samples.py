@@ -23,7 +23,7 @@ def one(job):
 
 
 def path_of(one, number):
-    return one.bench.store.local_path(one.finished[TaskKind.SAMPLE][number].output["key"])
+    return one.bench.settings.artifacts_dir / one.finished[TaskKind.SAMPLE][number].output["key"]
 
 
 def cut(path):
