@@ -9,32 +9,26 @@ from dataclasses import replace
 from functools import partial
 
 import structlog
-import torch
 from sqlalchemy.orm import Session
 
 from app.db import resampling, tasks
 from app.db.session import Database
 from app.domain.errors import (
-    BackboneRejected,
-    BackboneUnavailable,
     Cancelled,
     DappleError,
     DatabaseUnavailable,
-    DatasetRejected,
-    DeviceOutOfMemory,
-    InvalidSpec,
     LeaseLost,
-    PermanentError,
     SamplesDamaged,
     StorageUnavailable,
     TimedOut,
     TransientError,
 )
-from app.domain.job import Failure, FailureKind, Lease, Outcome, Queue, Task, TaskKind
+from app.domain.job import Lease, Outcome, Queue, Task, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from app.tracing import Tracing, Untraced
+from worker.failure_policy import UNRECORDED, classify_failure
 from worker.lease import Holder, ShuttingDown
 from worker.scratch import scratch_folder
 from worker.stages.base import Bench, Done, Work
@@ -46,7 +40,6 @@ from worker.telemetry import Telemetry
 
 LOST = "lost"  # how an attempt ends whose lease was given to another worker meanwhile
 FAILURES = (Outcome.FAILED, LOST)
-UNRECORDED = Failure(FailureKind.INTERNAL, "the task failed, and why could not be recorded; the worker's log has the details")
 
 log = structlog.get_logger()
 
@@ -309,7 +302,7 @@ class Runner:
                 resampling.sample_again(session, lease, error.keys)
                 return Outcome.RELEASED
             case _:
-                failure, again = verdict(error)
+                failure, again = classify_failure(error)
                 unforeseen = None if isinstance(error, DappleError) else error
                 log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
                 tasks.fail(session, lease, failure, backoff_seconds=self._backoff(error) if again else None)
@@ -318,25 +311,3 @@ class Runner:
     def _backoff(self, error: Exception) -> float:
         outage = isinstance(error, StorageUnavailable)
         return self._settings.outage_backoff_seconds if outage else self._settings.retry_backoff_seconds
-
-
-def verdict(error: Exception) -> tuple[Failure, bool]:
-    """What an exception of a stage means to the user, and whether trying again may help."""
-    match error:
-        case InvalidSpec() | DatasetRejected() | BackboneRejected():
-            return Failure(FailureKind.INVALID_INPUT, str(error)), False
-        case DeviceOutOfMemory() | torch.OutOfMemoryError() | MemoryError():
-            return Failure(FailureKind.OUT_OF_MEMORY, str(error) or "out of memory"), True
-        case RuntimeError() if "DefaultCPUAllocator" in str(error):  # what torch raises instead where there is no GPU
-            return Failure(FailureKind.OUT_OF_MEMORY, "out of memory"), True
-        case TimedOut():
-            return Failure(FailureKind.TIMEOUT, str(error)), True
-        case TransientError() | BackboneUnavailable():
-            return Failure(FailureKind.DEPENDENCY, str(error)), True
-        case OSError() if error.strerror:  # a full disk, a file that is gone: the machine's fault, and it may pass
-            return Failure(FailureKind.DEPENDENCY, f"the worker's machine: {error.strerror}"), True
-        case PermanentError():
-            return Failure(FailureKind.INTERNAL, str(error)), False
-        case _:
-            text = f"an error of the service ({type(error).__name__}); its log has the details"
-            return Failure(FailureKind.INTERNAL, text), False

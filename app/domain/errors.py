@@ -1,4 +1,4 @@
-"""One tree of errors. What HTTP answers to each is decided in app/api/errors.py, what a worker does in worker/runner.py."""
+"""One tree of errors. HTTP's answers to them are in app/api/errors.py, what a worker does in worker/failure_policy.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

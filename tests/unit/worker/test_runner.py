@@ -32,7 +32,8 @@ from tests.unit.worker.waiting import PATIENCE_SECONDS
 from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import FINISH_AGAIN_SECONDS, STAGES, UNRECORDED, Runner, verdict
+from worker.failure_policy import UNRECORDED, classify_failure
+from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner
 from worker.stages.base import Bench, Done, Publication, Work, output_of
 
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
@@ -215,7 +216,7 @@ def test_what_would_fail_again_is_tried_once(service, error):
     service.twist(PREPARE, error)
     service.drain()
     job = job_of(service.database, job_id)
-    assert (job.state, job.failure) == (JobState.FAILED, verdict(error)[0])
+    assert (job.state, job.failure) == (JobState.FAILED, classify_failure(error)[0])
     assert service.outcomes(job_id, PREPARE) == [Outcome.FAILED]
 
 
@@ -477,13 +478,13 @@ def test_another_job_runs_after_one_has_failed(service):
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_the_verdict_on_an_exception(error, kind, again):
-    failure, tried_again = verdict(error)
+    failure, tried_again = classify_failure(error)
     assert (failure.kind, tried_again) == (kind, again)
     assert failure.message
 
 
 def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
-    message = verdict(KeyError("secret"))[0].message
+    message = classify_failure(KeyError("secret"))[0].message
     assert "KeyError" in message
     assert "secret" not in message
 
@@ -559,7 +560,7 @@ def test_a_try_that_takes_longer_than_its_kind_may_is_a_timeout(database, settin
     assert service.runner.run_one()
     (attempt,) = service.attempts(job_id, PREPARE)
     assert attempt.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 did not end within 1e-09 s on worker runner")
-    assert verdict(TimedOut("slow")) == (Failure(FailureKind.TIMEOUT, "slow"), True)
+    assert classify_failure(TimedOut("slow")) == (Failure(FailureKind.TIMEOUT, "slow"), True)
 
 
 def refuse(database, condition: str) -> None:
