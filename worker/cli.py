@@ -25,7 +25,7 @@ from worker.training.card import write_card
 from worker.training.checkpoint import CHECKPOINT, check_same, fingerprint, recorded
 from worker.training.config import TrainingConfig
 from worker.training.durable import reported_failures
-from worker.training.folder import RECORD, check_class_names, training_folder
+from worker.training.folder import RECORD, refuse_escaped, training_folder
 from worker.training.interrupts import Interrupts, noted_interrupts
 from worker.training.model import Architecture, save
 from worker.training.progress import shown_progress
@@ -93,7 +93,6 @@ def train(
         images = _read(uri, architecture)
         for warning in dataset_warnings(images):
             messages.print(warning.message, markup=False)
-        check_class_names(images.classes)
         _run(images, architecture, config, folder=folder, device=where)
     messages.print(f"trained {name} in {folder}; jobs may now say --backbone {name}", markup=False)
 
@@ -101,7 +100,7 @@ def train(
 def _sized(uri: DatasetUri, wishes: Wishes) -> Architecture:
     """The architecture for the images at `uri`, said aloud. Raises for names and sizes that would fail later."""
     found = survey(uri, ANYWHERE)
-    check_class_names(found.classes)
+    refuse_escaped(found.escaped)
     chosen = architecture_for(found, wishes)
     messages.print(described(found, chosen), markup=False)
     return chosen

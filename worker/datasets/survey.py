@@ -12,6 +12,7 @@ from PIL import Image
 from app.domain.dataset_uri import BUNDLED, DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder import Item, arrange, items_of
+from app.domain.text import storable
 from worker.datasets.decode import FORMATS, MAX_PIXELS, BadImage, Pixels
 from worker.datasets.decode_pool import Refused, decoders
 from worker.datasets.load import opened
@@ -24,11 +25,15 @@ LEAST_DIFFERENCE = 16  # of 255 between two channels; JPEG makes grey images dif
 
 @dataclass(frozen=True)
 class Survey:
-    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has colours."""
+    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has colours.
+
+    `escaped` are those of the classes whose folders have names that are not UTF-8; their bytes stand in the names as escapes.
+    """
 
     classes: tuple[str, ...]
     side: int
     colour: bool
+    escaped: tuple[str, ...] = ()
 
 
 def survey(uri: DatasetUri, roots: Sequence[Path]) -> Survey:
@@ -42,7 +47,9 @@ def survey(uri: DatasetUri, roots: Sequence[Path]) -> Survey:
     layout = arrange(listing)
     items = items_of(layout, layout.classes, files.read).items
     sides, colour = _look(files, [items[i] for i in _spread(len(items))])
-    return Survey(layout.classes, round(statistics.median(sides)), colour)
+    folders = {(item.class_name, item.path.rpartition("/")[0]) for item in items}
+    escaped = {name for name, folder in folders if storable(folder) != folder}
+    return Survey(layout.classes, round(statistics.median(sides)), colour, tuple(sorted(escaped)))
 
 
 def _spread(count: int) -> list[int]:

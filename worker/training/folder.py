@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.domain.errors import DatasetRejected, InvalidSpec
+from app.domain.text import storable
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.durable import reported_failures
 from worker.training.model import INDEX
@@ -23,7 +24,7 @@ def training_folder(root: Path, name: str) -> Generator[Path]:
     by a finished backbone, or is being trained by another process.
     """
     folder = (root / name).resolve()
-    if folder.parent != root.resolve() or name.startswith(".") or not is_utf8(name):
+    if folder.parent != root.resolve() or name.startswith(".") or storable(name) != name:
         raise InvalidSpec.of("name", f"{name!r} is no plain folder name")
     if is_finished(folder):
         raise InvalidSpec.of("name", f"there is a backbone {name!r} already in {folder}; remove it or choose another name")
@@ -48,20 +49,11 @@ def is_finished(folder: Path) -> bool:
         return False
 
 
-def check_class_names(classes: Sequence[str]) -> None:
-    """Raises DatasetRejected for names that the backbone's index, which is UTF-8, cannot hold."""
-    wrong = [name for name in classes if not is_utf8(name)]
-    if wrong:
-        named = ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in wrong[:5])
-        raise DatasetRejected(f"{len(wrong)} class names are not UTF-8: {named}; rename these folders, for example with convmv")
-
-
-def is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def refuse_escaped(classes: Sequence[str]) -> None:
+    """Raises DatasetRejected for classes whose folders' names are not UTF-8: the backbone would know them by escapes."""
+    if classes:
+        message = f"{len(classes)} class names are not UTF-8: {', '.join(classes[:5])}; rename these folders"
+        raise DatasetRejected(f"{message}, for example with convmv")
 
 
 def _hold(descriptor: int, name: str) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 import pytest
-from app.domain.labels import Labels
 
+from app.domain.labels import Labels
 from app.domain.spec import DistillationSpec
 from worker.archive.drawn_as import MOST_ROWS, DrawnAs, captions, drawn_as, section
 from worker.archive.write import write
@@ -60,7 +60,7 @@ def test_a_caption_adds_what_the_name_does_not_say():
 def test_the_card_lists_the_first_classes_and_no_text_leaves_its_cell():
     many = section(["a|b`c\n# d"] * 150, [DrawnAs(prompt="x`y|z")] * 150)
     rows = [line for line in many.splitlines() if line.startswith("| `")]
-    assert rows == [r"| `a\|b'c # d` | `x'y\|z` |"] * MOST_ROWS
+    assert rows == [r"| ``a\|b`c\x0a# d`` | ``x`y\|z`` |"] * MOST_ROWS
     assert "the other 50" in many
     assert section(["a"], ()) == ""
 

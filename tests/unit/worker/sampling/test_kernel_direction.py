@@ -100,6 +100,7 @@ class Probed:
     def __init__(self, few, everything):
         self._everything = everything
         self.at, self.clean, self.widths, self.about = few.at, few.clean, few.widths, few.about
+        self.thumbnails = few.thumbnails
 
     def probe_at(self, t):
         return self._everything.at(t)

@@ -9,6 +9,7 @@ from app.domain.errors import Cancelled
 from app.domain.job import TaskKind, WarningCode
 from app.domain.plan import later_tasks
 from app.domain.spec import Arm
+from worker.archive.markdown import plain
 from worker.stages.base import Publication
 from worker.stages.package import agreed, estimator_error, package
 from worker.stages.prepare import prepare
@@ -88,7 +89,7 @@ def test_a_job_whose_guidance_vanished_says_so_in_metrics_manifest_and_card(pack
     archive = opened(one, published)
     assert published.metrics["warnings"] == [{"code": "guidance_vanished", "message": warning.message}]
     assert json.loads(archive.read("manifest.json"))["warnings"] == [warning.message]
-    assert f"- {warning.message}\n" in archive.read("README.md").decode()
+    assert f"- {plain(warning.message)}\n" in archive.read("README.md").decode()
     assert published.metrics["guidance"]["without_gradient"] == [1.0, 1.0]
 
 
