@@ -30,7 +30,7 @@ from worker.training.interrupts import Interrupts, noted_interrupts
 from worker.training.model import Architecture, save
 from worker.training.progress import shown_progress
 from worker.training.record import Record
-from worker.training.sizing import LARGEST_SIZE, LEAST_SIZE, Wishes, architecture_for, described
+from worker.training.sizing import LARGEST_SIZE, LEAST_SIZE, Wishes, architecture_for, described, refuse_inexpressible
 from worker.training.threads import candidates, fastest, measured, step_seconds
 from worker.training.train import Observer, Trained, TrainingStopped
 from worker.training.train import train as train_model
@@ -84,7 +84,7 @@ def train(
     wishes = Wishes(image_size, channels, patch_size, heads, blocks)
     with training_folder(settings.data_dir / "backbones", name) as folder:
         unfinished = recorded(folder / CHECKPOINT)
-        architecture = _sized(uri, wishes)
+        architecture = _sized(uri, wishes, steps)
         asked = threads or (settings.threads if "threads" in settings.model_fields_set else None)
         config = replace(config, threads=asked or _threads(architecture, config, unfinished, where))
         if unfinished is not None:
@@ -97,12 +97,15 @@ def train(
     messages.print(f"trained {name} in {folder}; jobs may now say --backbone {name}", markup=False)
 
 
-def _sized(uri: DatasetUri, wishes: Wishes) -> Architecture:
+def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
     """The architecture for the images at `uri`, said aloud. Raises for names and sizes that would fail later."""
     found = survey(uri, ANYWHERE)
     refuse_escaped(found.escaped)
     chosen = architecture_for(found, wishes)
+    warning = refuse_inexpressible(chosen, steps)
     messages.print(described(found, chosen), markup=False)
+    if warning:
+        messages.print(f"this is a trial of a few steps, and more would not help: {warning}", markup=False)
     return chosen
 
 

@@ -32,8 +32,11 @@ def find(roots: Roots, name: str) -> BackboneFolder:
     """
     entries = dict(_entries(roots))
     if name not in entries:
-        usable = [entry for entry, path in entries.items() if oddity(path) is None]
-        nearest = get_close_matches(name, usable, n=3) or sorted(usable)
+        meant = next((entry for entry in entries if Path(entry).stem == name and Path(entry).suffix in WEIGHT_SUFFIXES), None)
+        if meant is not None:
+            raise InvalidSpec.of("backbone", f"{entries[meant]} {oddity(entries[meant])}")
+        usable = [folder.name for folder in list_all(roots)]
+        nearest = get_close_matches(name, usable, n=3) or usable
         raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
     if (odd := oddity(entries[name])) is not None:
         if leads_nowhere(entries[name]):

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from app.domain.errors import BackboneRejected, BackboneUnavailable
 from app.storage.regular_files import TooLarge, read_limited
-from app.storage.weight_files import Missing, Unusable, weight_files
+from app.storage.weight_files import Damaged, Missing, Unusable, weight_files
 
 CONFIG = "config.json"
 CONFIG_BYTES = 1 << 20
@@ -84,6 +84,8 @@ class PartReader:
             raise self.missing(part, fault=str(error)) from error
         except OSError as error:
             raise self.missing(part, fault=str(error.strerror)) from error
+        except Damaged as error:
+            raise self.refusal(part, fault=str(error)) from error
         except Unusable as error:
             self._refuse_weights(part, str(error))
         self.files |= {f"{part}/{name}": path for name, path in found.by_name.items()}

@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from app.storage.regular_files import TooLarge, read_limited
 
 INDEX_BYTES = 16 << 20
+HEADER_BYTES = 16 << 20  # of a model with thousands of tensors it has some hundred KB
 PREFERRED = "fp16"  # of several variants, where there is no plain one
 SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}")
 OTHER_FORMATS = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".gguf", ".h5", ".safetensors")
@@ -25,8 +26,21 @@ class Unusable(Exception):
     """The files that are there are no weights, or it cannot be known which of them are."""
 
 
+class Damaged(Exception):
+    """Files are there, but not whole."""
+
+
 class _Index(BaseModel):
     weight_map: dict[str, str] = Field(min_length=1)
+
+
+class _Tensor(BaseModel):
+    """What a header says of a tensor; its entry `__metadata__` has no offsets."""
+
+    data_offsets: tuple[int, int] | None = None
+
+
+_Header = TypeAdapter(dict[str, _Tensor])
 
 
 @dataclass(frozen=True)
@@ -52,14 +66,39 @@ def weight_files(part: Path, stem: str) -> WeightFiles:
     """The weights in the folder `part`, such as `diffusion_pytorch_model.safetensors` for that stem.
 
     Another variant, as `diffusion_pytorch_model.fp16.safetensors`, is taken only where there is no plain one, and an index only
-    where there is no whole file. Raises Missing naming a file that is not there, Unusable naming those that are.
+    where there is no whole file. Raises Missing naming a file that is not there, Unusable or Damaged naming those that are.
     """
     by_name = _found(part, stem)
     for path in by_name.values():
-        with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise Unusable(f"{path.name} is a pointer of Git LFS, not the weights: fetch them with `git lfs pull`")
+        _require_whole(path)
     return WeightFiles(by_name)
+
+
+def _require_whole(path: Path) -> None:
+    """Raises Unusable for a pointer in the place of the file, Damaged for weights that are cut short or no safetensors file.
+
+    Only the header is read: its length, then where the last tensor ends, which is the end of the file.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(len(POINTER))
+        if start == POINTER:
+            raise Unusable(f"{path.name} is a pointer of Git LFS, not the weights: fetch them with `git lfs pull`")
+        if path.suffix != ".safetensors":
+            return
+        length = int.from_bytes(start[:8], "little")
+        stream.seek(8)
+        header = stream.read(length) if length <= HEADER_BYTES else b""
+    if _whole_bytes(header) != path.stat().st_size:
+        raise Damaged(f"{path.name} is damaged or cut short: copy or download it again")
+
+
+def _whole_bytes(header: bytes) -> int | None:
+    """The size of a file with this header: its length, the header, and all tensors; None for a header that is none."""
+    try:
+        tensors = _Header.validate_json(header)
+    except ValidationError:
+        return None
+    return 8 + len(header) + max((tensor.data_offsets[1] for tensor in tensors.values() if tensor.data_offsets), default=0)
 
 
 def _found(part: Path, stem: str) -> dict[str, Path]:
@@ -119,7 +158,8 @@ def _shards(index: Path) -> dict[str, Path]:
 
 def _require_none(missing: Sequence[str], index: Path) -> None:
     if missing:
-        raise Missing(f"{index.name} names {_few(missing)}, which {'is' if len(missing) == 1 else 'are'} not there")
+        fault = f"{index.name} names {_few(missing)}, which {'is' if len(missing) == 1 else 'are'} not there"
+        raise Damaged(f"{fault}: copy or download the folder again")
 
 
 def _nothing(stem: str, names: Collection[str]) -> Exception:

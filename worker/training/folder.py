@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.domain.errors import DatasetRejected, InvalidSpec
@@ -36,6 +36,10 @@ def training_folder(root: Path, name: str) -> Generator[Path]:
         yield folder
     finally:
         os.close(descriptor)
+        if [entry.name for entry in folder.iterdir()] == [RECORD]:  # refused before the first step
+            with suppress(OSError):
+                (folder / RECORD).rmdir()
+                folder.rmdir()
 
 
 def is_finished(folder: Path) -> bool:

@@ -19,9 +19,7 @@ INDEX = "model_index.json"
 class Architecture:
     """Size of a DiT on pixels: width is `heads` * `head_dim`, tokens (image_size / patch_size)^2.
 
-    Raises InvalidSpec for a patch that does not divide the image, and for tokens of more numbers than half the width: the
-    last layer must express noise, whose numbers are independent, and the tokens' own content beside it. A model 128 wide
-    with tokens of 192 numbers draws nothing but noise.
+    Raises InvalidSpec for a patch that does not divide the image.
     """
 
     image_size: int
@@ -35,8 +33,6 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
             raise InvalidSpec.of("patch_size", f"{self.image_size} pixels are not a multiple of {self.patch_size}")
-        if 2 * self.token_numbers > self.width:
-            raise InvalidSpec.of("patch_size", self._inexpressible())
 
     @property
     def width(self) -> int:
@@ -48,7 +44,15 @@ class Architecture:
         """Numbers of the image in a token."""
         return self.patch_size**2 * self.channels
 
-    def _inexpressible(self) -> str:
+    @property
+    def inexpressible(self) -> str | None:
+        """Why the model can draw nothing but noise; None if it can.
+
+        Tokens may have at most half as many numbers as the model is wide: the last layer must express noise, whose numbers
+        are independent, and the tokens' own content beside it. A model 128 wide with tokens of 192 numbers drew only noise.
+        """
+        if 2 * self.token_numbers <= self.width:
+            return None
         p, numbers = self.patch_size, self.token_numbers
         reason = (
             f"tokens of {p} x {p} x {self.channels} = {numbers} numbers in a model {self.width} wide ({self.heads} heads of "

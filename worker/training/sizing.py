@@ -10,6 +10,7 @@ HEAD_DIM = Architecture.head_dim
 LEAST_SIZE, LARGEST_SIZE = 4, 64
 LARGEST_DEFAULT_SIZE = 32  # 64 pixels cost at least four times as much
 LEAST_HEADS = 3
+TRIAL_STEPS, TRIAL_SIZE = 100, 8
 LEAST_TOKENS = 16  # fewer leave attention nothing to relate
 LARGEST_TOKEN_NUMBERS = 64  # more need a width that a CPU does not train in an hour
 WIDTH_PER_NUMBER = 2.5  # 2 is the least; 2.5 drew ImageNette at 32 pixels and MNIST
@@ -41,6 +42,18 @@ def architecture_for(survey: Survey, wishes: Wishes) -> Architecture:
         blocks=wishes.blocks,
         patch_size=patch_size,
     )
+
+
+def refuse_inexpressible(chosen: Architecture, steps: int) -> str | None:
+    """Raises InvalidSpec for a model that can draw nothing but noise.
+
+    For a trial, fewer than TRIAL_STEPS steps on images of TRIAL_SIZE pixels, the reason is returned instead: so short a
+    training draws nothing with any model.
+    """
+    reason = chosen.inexpressible
+    if reason is None or (steps < TRIAL_STEPS and chosen.image_size <= TRIAL_SIZE):
+        return reason
+    raise InvalidSpec.of("patch_size", reason)
 
 
 def described(survey: Survey, chosen: Architecture) -> str:

@@ -63,7 +63,7 @@ _SIDE_SUFFIXES = _words(
     # sound and video, as phones put them beside a photo
     "mp4 mov avi mkv webm wmv m4v mpg mpeg 3gp mp3 wav flac ogg m4a aac aae "
     # unfinished downloads, locks, backups of editors
-    "tmp temp part partial crdownload download lock bak orig swp"
+    "tmp temp part partial crdownload download lock bak orig swp license"
 )
 _IMAGE_SUFFIXES = _words("jpg jpeg jpe png webp bmp gif tif tiff JPG JPEG PNG WEBP BMP GIF TIF TIFF")
 _SIDE_NAMES = re.compile(

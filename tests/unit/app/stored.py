@@ -20,6 +20,14 @@ from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 
+
+def safetensors(content: bytes) -> bytes:
+    """A file of this format with one tensor."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + content
+
+
+WEIGHTS = safetensors(b"weights")
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10)
 ARTIFACT = Artifact("jobs/x/archive.zip", "00" * 32, "application/zip", 3)
 
@@ -149,7 +157,7 @@ def write_stable_diffusion_3(folder: Path, *, third: bool = True) -> None:
 def write_component(folder: Path, *, weights: str = "diffusion_pytorch_model", **config: Any) -> None:
     """A model's configuration beside weights that are none."""
     write_json(folder / "config.json", **config)
-    (folder / f"{weights}.safetensors").write_bytes(b"weights")
+    (folder / f"{weights}.safetensors").write_bytes(WEIGHTS)
 
 
 def write_json(file: Path, **fields: object) -> None:

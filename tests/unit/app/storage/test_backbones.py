@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.storage.backbones import find, list_all, list_broken
-from tests.unit.app.stored import write_backbone, write_component
+from tests.unit.app.stored import WEIGHTS, safetensors, write_backbone, write_component
 
 
 def roots(tmp_path: Path) -> list[tuple[str, Path]]:
@@ -18,7 +18,7 @@ def test_a_backbone_is_found_by_its_prefix_and_folder(tmp_path: Path) -> None:
     found = find(roots(tmp_path), "embedded/digits")
     assert found.classes == tuple("0123456789")
     assert (found.family, found.prompted, found.flow, found.learned_variance, found.wordnet) == ("dit", *[False] * 4)
-    assert (found.image_size, found.channels, found.label_count, found.weights_bytes) == (8, 1, 10, len(b"weights"))
+    assert (found.image_size, found.channels, found.label_count, found.weights_bytes) == (8, 1, 10, len(WEIGHTS))
     assert found.taps == tuple(f"transformer_blocks.{block}" for block in range(6))
 
 
@@ -121,7 +121,7 @@ def test_the_revision_changes_with_weights_and_configuration_only(tmp_path: Path
     revisions = [find(roots(tmp_path), "tiny").revision()]
     (folder / "README.md").write_text("a card")
     revisions.append(find(roots(tmp_path), "tiny").revision())
-    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"other weights")
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(safetensors(b"other weights"))
     revisions.append(find(roots(tmp_path), "tiny").revision())
     assert revisions[0] == revisions[1] != revisions[2]
 

@@ -9,7 +9,15 @@ import pytest
 from app.domain.errors import BackboneRejected, BackboneUnavailable
 from app.storage.part_reader import CONFIG_BYTES
 from app.storage.pipelines import read
-from tests.unit.app.stored import write_backbone, write_component, write_json, write_stable_diffusion, write_stable_diffusion_3
+from tests.unit.app.stored import (
+    WEIGHTS,
+    safetensors,
+    write_backbone,
+    write_component,
+    write_json,
+    write_stable_diffusion,
+    write_stable_diffusion_3,
+)
 
 
 def rejected(folder: Path) -> str:
@@ -30,7 +38,7 @@ def test_a_unet_is_tapped_on_its_way_down_and_in_its_middle(tmp_path: Path) -> N
     write_stable_diffusion(tmp_path)
     found = read("sd", tmp_path)
     assert (found.family, found.taps) == ("stable-diffusion", ("down_blocks.0", "down_blocks.1", "mid_block"))
-    assert (found.image_size, found.channels, found.weights_bytes) == (16, 3, 3 * len(b"weights"))
+    assert (found.image_size, found.channels, found.weights_bytes) == (16, 3, 3 * len(WEIGHTS))
     assert (found.prompted, found.flow, found.learned_variance, found.wordnet) == (True, False, False, False)
     assert (found.classes, dict(found.labels), found.label_count) == ((), {}, 0)
 
@@ -116,7 +124,7 @@ def test_a_part_that_is_a_link_is_hashed_and_counted(tmp_path: Path) -> None:
     (tmp_path / "sd" / "vae").symlink_to(tmp_path / "shared")
     linked = read("sd", tmp_path / "sd")
     assert (linked.weights_bytes, linked.revision()) == (before.weights_bytes, revision)
-    (tmp_path / "shared" / "diffusion_pytorch_model.safetensors").write_bytes(b"WEIGHTS")
+    (tmp_path / "shared" / "diffusion_pytorch_model.safetensors").write_bytes(safetensors(b"WEIGHTS"))
     assert read("sd", tmp_path / "sd").revision() != revision
 
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.weight_files import Missing, Unusable, weight_files
+from app.storage.weight_files import Damaged, Missing, Unusable, weight_files
+from tests.unit.app.stored import WEIGHTS
 
 STEM = "diffusion_pytorch_model"
 SHARDS = (f"{STEM}-00001-of-00002.safetensors", f"{STEM}-00002-of-00002.safetensors")
@@ -11,7 +12,7 @@ SHARDS = (f"{STEM}-00001-of-00002.safetensors", f"{STEM}-00002-of-00002.safetens
 
 def write(folder: Path, *names: str) -> None:
     for name in names:
-        (folder / name).write_bytes(b"weights")
+        (folder / name).write_bytes(WEIGHTS)
 
 
 def write_index(folder: Path, *shards: str, name: str = f"{STEM}.safetensors.index.json") -> None:
@@ -60,13 +61,13 @@ def test_an_index_and_all_that_it_names_are_the_weights(tmp_path: Path, index: s
     write_index(tmp_path, *shards, *shards, name=index)
     write(tmp_path, *shards, f"{STEM}-00003-of-00003.safetensors")
     assert found(tmp_path) == {f"{STEM}.safetensors.index.json": index} | {name: name for name in shards}
-    assert weight_files(tmp_path, STEM).size_bytes == 2 * len(b"weights")
+    assert weight_files(tmp_path, STEM).size_bytes == 2 * len(WEIGHTS)
 
 
 def test_every_shard_that_an_index_names_must_be_there(tmp_path: Path) -> None:
     write_index(tmp_path, *SHARDS)
     write(tmp_path, SHARDS[0])
-    with pytest.raises(Missing, match=rf"index\.json names {SHARDS[1]}, which is not there"):
+    with pytest.raises(Damaged, match=rf"index\.json names {SHARDS[1]}, which is not there: copy or download"):
         weight_files(tmp_path, STEM)
 
 
@@ -115,4 +116,23 @@ def test_a_part_without_weights_may_still_get_them(tmp_path: Path) -> None:
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     (tmp_path / f"{STEM}.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(Unusable, match=r"safetensors is a pointer of Git LFS.*git lfs pull"):
+        weight_files(tmp_path, STEM)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"weights",
+        WEIGHTS[:-1],
+        WEIGHTS[:20],
+        WEIGHTS + b"x",
+        (2**63).to_bytes(8, "little") + WEIGHTS[8:],
+        b"\0" * len(WEIGHTS),
+    ],
+    ids=["empty", "text", "cut", "header cut", "too long", "endless header", "zeros"],
+)
+def test_weights_that_are_not_whole_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / f"{STEM}.safetensors").write_bytes(content)
+    with pytest.raises(Damaged, match=rf"^{STEM}\.safetensors is damaged or cut short: copy or download it again$"):
         weight_files(tmp_path, STEM)

@@ -2,7 +2,15 @@ import pytest
 
 from app.domain.errors import InvalidSpec
 from worker.datasets.survey import Survey
-from worker.training.sizing import Wishes, architecture_for, default_heads, default_patch, default_size, described
+from worker.training.sizing import (
+    Wishes,
+    architecture_for,
+    default_heads,
+    default_patch,
+    default_size,
+    described,
+    refuse_inexpressible,
+)
 
 
 def surveyed(side: int, *, colour: bool) -> Survey:
@@ -49,7 +57,17 @@ def test_the_heads_go_by_the_patch_that_the_user_chose():
 
 def test_a_patch_that_the_chosen_heads_cannot_draw_is_refused_with_the_numbers():
     with pytest.raises(InvalidSpec, match=r"8 x 8 x 3 = 192 numbers in a model 128 wide .* --patch-size 4 or --heads 12"):
-        architecture_for(surveyed(64, colour=True), Wishes(patch_size=8, heads=4))
+        refuse_inexpressible(architecture_for(surveyed(64, colour=True), Wishes(patch_size=8, heads=4)), steps=1)
+
+
+def test_a_trial_of_a_few_steps_on_tiny_images_is_let_through_with_the_reason():
+    tiny = architecture_for(surveyed(8, colour=True), Wishes(patch_size=4, heads=1))
+    reason = refuse_inexpressible(tiny, steps=2)
+    assert reason is not None
+    assert reason.startswith("tokens of 4 x 4 x 3 = 48 numbers in a model 32 wide")
+    with pytest.raises(InvalidSpec, match="48 numbers"):
+        refuse_inexpressible(tiny, steps=100)
+    assert refuse_inexpressible(architecture_for(surveyed(8, colour=False), Wishes()), steps=100) is None
 
 
 def test_a_size_is_a_multiple_of_the_patch():
