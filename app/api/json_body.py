@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response, status
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from app.api.field_errors import field_name
 from app.domain.errors import DappleError, InvalidSpec
@@ -43,11 +44,19 @@ class JsonRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             bounded = _JsonRequest(request.scope, request.receive)
-            if self.body_field is not None and await bounded.body():
+            if self.body_field is not None and await _arrived(bounded):
                 await bounded.json()  # here its errors are not caught by FastAPI, which asks for the same value again
             return await inherited(bounded)
 
         return answer
+
+
+async def _arrived(request: Request) -> bytes:
+    """The whole body. Raises HTTPException if the client hung up, or was cut off, before its end."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(status.HTTP_400_BAD_REQUEST, "the body did not arrive") from error
 
 
 class _JsonRequest(Request):

@@ -1,8 +1,10 @@
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi.testclient import TestClient
 
@@ -55,6 +57,27 @@ def test_an_unknown_url_is_404(client: TestClient, url: str) -> None:
 def test_an_unknown_method_is_405_with_those_there_are(client: TestClient, method: str, url: str, allowed: str) -> None:
     assert refused(client, method, url) == (405, "method-not-allowed")
     assert client.request(method, url).headers["allow"] == allowed
+
+
+def test_a_body_that_breaks_off_is_no_fault_of_the_service(client: TestClient) -> None:
+    """A server announces a client that hung up, or was cut off as too slow, in the middle of the body."""
+    arriving: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"dataset_uri": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return arriving.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "query_string": b"", "headers": headers}
+    anyio.run(client.app, scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert json.loads(sent[1]["body"])["detail"] == "the body did not arrive"
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[1]", b"null", b'{"\\ud800": 1}', b"[" * 50_000, b"9" * 5_000])
