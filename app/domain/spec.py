@@ -13,6 +13,7 @@ from app.domain.kernel import MEDIAN, Bandwidth, Kernel, bandwidth_of
 from app.domain.taps import Taps
 from app.domain.text import refuse_unstorable
 
+MOST_OF_URI = 4096  # characters
 DEFAULT_BACKBONE = "embedded/digits"
 HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
 
@@ -268,7 +269,7 @@ class DistillationSpec(Part):
 
     dataset_uri: str = Field(
         min_length=1,
-        max_length=4096,
+        max_length=MOST_OF_URI,
         description="The labelled images: `sklearn://digits`, or `file:///path` to a folder or zip with one folder per class "
         "(optionally below `train/` and `test/`, in any usual spelling). What of it is not read is a warning of the job.",
         examples=["sklearn://digits"],
@@ -345,7 +346,7 @@ class DistillationSpec(Part):
         description="The job expires if it has not started this many seconds after its submission.",
         examples=[3600],
     )
-    time_limit_seconds: float | None = Field(
+    time_limit_seconds: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=30 * 86400,
@@ -356,7 +357,13 @@ class DistillationSpec(Part):
         default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
     )
 
-    _canonical = field_validator("dataset_uri")(canonical)
+    @field_validator("dataset_uri")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        found = canonical(value)
+        if len(found) > MOST_OF_URI:
+            raise ValueError(f"has {len(found)} characters once its bytes are written as %XX; at most {MOST_OF_URI} are read")
+        return found
 
     @field_validator("kernel_bandwidth")
     @classmethod

@@ -118,6 +118,9 @@ def test_an_unknown_kernel_is_the_only_fault() -> None:
         ({"holdout_fraction": 0}, "holdout_fraction"),
         ({"seed": -1}, "seed"),
         ({"deadline_seconds": 0}, "deadline_seconds"),
+        ({"deadline_seconds": True}, "deadline_seconds"),
+        ({"time_limit_seconds": True}, "time_limit_seconds"),
+        ({"time_limit_seconds": "60"}, "time_limit_seconds"),
     ],
 )
 def test_a_fault_names_its_field(changes: dict[str, object], field: str) -> None:
@@ -152,3 +155,11 @@ def test_the_digest_is_of_the_meaning_not_of_the_spelling() -> None:
 def test_a_whole_number_is_a_number_and_whole(ipc: object) -> None:
     with pytest.raises(ValidationError, match="ipc"):
         DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": ipc})
+
+
+def test_a_dataset_uri_is_not_too_long_however_it_is_spelled() -> None:
+    """`é` is two bytes, which are six characters in the canonical spelling; `file:///` has eight."""
+    longest = "é" * 681 + "ab"
+    assert len(spec(dataset_uri=f"file:///{longest}").dataset_uri) == 4096
+    with pytest.raises(ValidationError, match="has 4097 characters once its bytes are written as %XX; at most 4096"):
+        spec(dataset_uri=f"file:///{longest}c")
