@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.access_token import is_loopback, token_for
 from app.domain.errors import ArtifactNotReady, DappleError
@@ -48,6 +48,7 @@ JSON = {"Content-Type": "application/json"}
 UNPACKED = {"Accept-Encoding": "identity"}
 
 Answer = TypeVar("Answer")
+Read = TypeVar("Read", bound=BaseModel)
 Page = TypeVar("Page", JobPage, TaskPage, AttemptPage)
 OnBytes = Callable[[int, int], None]
 
@@ -58,6 +59,13 @@ class ServiceUnreachable(DappleError):
     def __init__(self, url: str, reason: object) -> None:
         self.url = url
         super().__init__(f"no service at {url} ({reason}); start one with `dapple up`")
+
+
+class OtherVersion(DappleError):
+    """What the service answered is not what this version of the client reads."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        super().__init__(f"the service at {url} speaks another version of this API: {reason}")
 
 
 class DownloadCorrupt(DappleError):
@@ -156,12 +164,12 @@ class Client:
     def submit(self, spec: DistillationSpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobView:
         """The job as accepted, or the job that was accepted under the same key before."""
         headers = JSON | {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return JobView.model_validate_json(self._send("POST", "/v1/jobs", content=_body(spec), headers=headers).content)
+        return self._read_as(JobView, self._send("POST", "/v1/jobs", content=_body(spec), headers=headers))
 
     def validate(self, spec: DistillationSpec | Mapping[str, Any]) -> DistillationSpec:
         """The spec with every default filled in; nothing is stored."""
         answer = self._send("POST", "/v1/jobs", content=_body(spec), headers=JSON, params={"validate_only": "true"})
-        return ValidationView.model_validate_json(answer.content).spec
+        return self._read_as(ValidationView, answer).spec
 
     def get(self, job_id: str) -> JobDetail:
         """The job, with how often its tasks were tried."""
@@ -169,7 +177,7 @@ class Client:
 
     def _job(self, job_id: str, delays: Sequence[float]) -> JobDetail:
         response = self._retrying(lambda: _checked(self._http.get(f"/v1/jobs/{job_id}")), delays)
-        return JobDetail.model_validate_json(response.content)
+        return self._read_as(JobDetail, response)
 
     def list(self, *, state: JobState | None = None, page_size: int = 50) -> Iterator[JobSummary]:
         """Every job, the newest first, page by page as they are consumed."""
@@ -192,7 +200,7 @@ class Client:
     def _pages(self, path: str, query: Mapping[str, Any], page_type: type[Page]) -> Iterator[Page]:
         cursor: dict[str, str] = {}
         while True:
-            page = page_type.model_validate_json(self._send("GET", path, params={**query, **cursor}).content)
+            page = self._read_as(page_type, self._send("GET", path, params={**query, **cursor}))
             yield page
             if page.next_cursor is None:
                 return
@@ -200,7 +208,7 @@ class Client:
 
     def cancel(self, job_id: str) -> JobView:
         """The job, cancelled or about to be."""
-        return JobView.model_validate_json(self._send("POST", f"/v1/jobs/{job_id}/cancel").content)
+        return self._read_as(JobView, self._send("POST", f"/v1/jobs/{job_id}/cancel"))
 
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended, with everything it produced."""
@@ -216,11 +224,11 @@ class Client:
 
     def backbones(self) -> tuple[BackboneView, ...]:
         """The diffusion models this service may use."""
-        return BackbonePage.model_validate_json(self._send("GET", "/v1/backbones").content).items
+        return self._read_as(BackbonePage, self._send("GET", "/v1/backbones")).items
 
     def workers(self) -> tuple[WorkerView, ...]:
         """The processes that run tasks, and what each of them runs."""
-        return WorkerPage.model_validate_json(self._send("GET", "/v1/workers").content).items
+        return self._read_as(WorkerPage, self._send("GET", "/v1/workers")).items
 
     def ready(self) -> bool:
         """Whether the service answers and can take jobs; asks once."""
@@ -342,6 +350,15 @@ class Client:
         query = {} if tasks else {"tasks": "false"}
         request = self._http.build_request("GET", f"/v1/jobs/{job_id}/events", headers=headers, params=query)
         return _checked(self._http.send(request, stream=True))
+
+    def _read_as(self, view: type[Read], response: httpx.Response) -> Read:
+        """Raises OtherVersion, naming the first fault."""
+        try:
+            return view.model_validate_json(response.content)
+        except ValidationError as error:
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(map(str, fault["loc"]))
+            raise OtherVersion(self.base_url, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._retrying(lambda: _checked(self._http.request(method, path, **options)), self._retry_delays)

@@ -118,6 +118,16 @@ def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure
     return False
 
 
+def refuse(session: Session, job: JobRow, task: TaskRow, failure: Failure) -> None:
+    """End a held job whose task was taken, and which cannot be tried."""
+    task.state = TaskState.FAILED.value
+    task.attempt -= 1
+    task.worker = None
+    task.lease_expires_at = None
+    session.flush()
+    fail_job(session, job, failure)
+
+
 def fail_job(session: Session, job: JobRow, failure: Failure) -> None:
     """End a held job: no further task of it starts, and its running tasks lose their leases."""
     _close_tasks(session, job)

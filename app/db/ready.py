@@ -3,6 +3,8 @@
 Every query here names states as literals: a partial index is used only where its condition stands in the query.
 """
 
+from collections.abc import Collection
+
 from sqlalchemy import ColumnElement, Label, Subquery, and_, case, func, literal_column, or_, select, union_all, update
 from sqlalchemy.orm import Session, aliased
 
@@ -15,13 +17,19 @@ WINDOW = 64  # how many tasks are compared: a claim costs the same however many 
 COUNTED = 10_000
 
 
-def best_job(session: Session, claimant: Claimant, *, skip_locked: bool) -> JobRow | None:
+def best_job(session: Session, claimant: Claimant, *, except_of: Collection[str]) -> JobRow | None:
     """The job whose task suits the claimant best, its row held until the transaction ends; None if nothing is ready.
 
-    `skip_locked` passes over jobs that others hold as long as one is left whose task suits the claimant as well: for a
-    better one it is worth to wait, as who holds a job's row does so for milliseconds. SQLite has one writer at a time.
+    The jobs `except_of` are passed over, and jobs that others hold as long as one is left whose task suits the claimant as
+    well: for a better one it is worth to wait, as who holds a job's row does so for milliseconds. SQLite has one writer at a
+    time.
     """
-    best = _ranked(claimant)
+    free = _best_job(session, claimant, except_of, skip_locked=True)
+    return free or _best_job(session, claimant, except_of, skip_locked=False)
+
+
+def _best_job(session: Session, claimant: Claimant, except_of: Collection[str], *, skip_locked: bool) -> JobRow | None:
+    best = _ranked(claimant, except_of)
     query = (
         select(JobRow)
         .join(best, best.c.job_id == JobRow.id)
@@ -60,15 +68,15 @@ def counts(session: Session) -> dict[Queue, int]:
 
 
 def _some_of(queue: Queue) -> Subquery:
-    return select(TaskRow.id).where(*_claimable(queue)).limit(COUNTED).subquery()
+    return select(TaskRow.id).where(*_claimable(queue, ())).limit(COUNTED).subquery()
 
 
-def _ranked(claimant: Claimant) -> Subquery:
+def _ranked(claimant: Claimant, except_of: Collection[str]) -> Subquery:
     """The window's tasks by how well they suit the claimant: `place` is 1 for all that nothing suits better.
 
     What has waited longer than the claimant's patience comes first, the longest first, so that nothing starves.
     """
-    near = union_all(*(select(_window(queue)) for queue in sorted(claimant.queues))).subquery("near")
+    near = union_all(*(select(_window(queue, except_of)) for queue in sorted(claimant.queues))).subquery("near")
     overdue = near.c.ready_at <= now() - claimant.patience_seconds
     holds_backbone = near.c.backbone.in_(claimant.backbones)
     holds_dataset = near.c.dataset_uri.in_(claimant.dataset_uris)
@@ -78,10 +86,10 @@ def _ranked(claimant: Claimant) -> Subquery:
     return select(near.c.id, near.c.job_id, place, overdue_since).subquery("best")
 
 
-def _window(queue: Queue) -> Subquery:
+def _window(queue: Queue, except_of: Collection[str]) -> Subquery:
     return (
         select(TaskRow.id, TaskRow.job_id, TaskRow.rank, TaskRow.ready_at, JobRow.backbone, JobRow.dataset_uri)
-        .where(*_claimable(queue))
+        .where(*_claimable(queue, except_of))
         .order_by(TaskRow.rank, TaskRow.id)
         .limit(WINDOW)
         .with_hint(TaskRow, "INDEXED BY tasks_ready", "sqlite")  # it would rather sort all tasks of all open jobs
@@ -89,11 +97,12 @@ def _window(queue: Queue) -> Subquery:
     )
 
 
-def _claimable(queue: Queue) -> tuple[ColumnElement[bool], ...]:
+def _claimable(queue: Queue, except_of: Collection[str]) -> tuple[ColumnElement[bool], ...]:
     """Ready tasks, joined with their jobs, of jobs that may run: a queued job past its deadline is left to `expire`."""
     in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
     open_job = or_(JobRow.state == JobState.RUNNING, and_(JobRow.state == JobState.QUEUED, in_time))
-    return JobRow.id == TaskRow.job_id, TaskRow.queue == queue.value, _ready(TaskRow), open_job
+    others = (TaskRow.job_id.not_in(except_of),) if except_of else ()
+    return JobRow.id == TaskRow.job_id, TaskRow.queue == queue.value, _ready(TaskRow), open_job, *others
 
 
 def _ready(task: type[TaskRow]) -> ColumnElement[bool]:

@@ -1,16 +1,14 @@
 """Rows as the frozen values of the domain."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
+from app.db.stored_specs import to_spec
 from app.db.tables import AttemptRow, JobRow, TaskRow, WorkerRow
 from app.domain.artifact import Artifact
-from app.domain.errors import DatabaseUnavailable
 from app.domain.job import (
     Attempt,
     Failure,
@@ -28,14 +26,13 @@ from app.domain.job import (
     TaskState,
     WarningCode,
 )
-from app.domain.spec import DistillationSpec
 from app.domain.worker import About, Worker
 
 
 def to_job(row: JobRow) -> Job:
     return Job(
         id=row.id,
-        spec=to_spec(row.spec),
+        spec=to_spec(row),
         state=JobState(row.state),
         phase=Phase(row.phase) if row.phase else None,
         version=row.version,
@@ -50,38 +47,13 @@ def to_job(row: JobRow) -> Job:
     )
 
 
-def to_spec(stored: Mapping[str, Any]) -> DistillationSpec:
-    """The spec to look at; fields that only a newer version knows are left out."""
-    try:
-        return DistillationSpec.model_validate(stored)
-    except ValidationError as error:
-        known = copy.deepcopy(dict(stored))
-        for fault in error.errors(include_input=False, include_url=False):
-            if fault["type"] != "extra_forbidden":
-                raise
-            *names, field = fault["loc"]
-            part: Any = known
-            for name in names:
-                part = part[name]
-            del part[field]
-        return DistillationSpec.model_validate(known)
-
-
-def to_runnable_spec(job: JobRow) -> DistillationSpec:
-    """The spec to run. Raises DatabaseUnavailable if it asks for what only a newer version knows: other workers may."""
-    try:
-        return DistillationSpec.model_validate(job.spec)
-    except ValidationError as error:
-        raise DatabaseUnavailable(f"job {job.id} was submitted to another version, which this worker cannot run") from error
-
-
 def to_listed(row: RowMapping) -> ListedJob:
     """The columns `app.db.jobs.LISTED`."""
     return ListedJob(
         id=row["id"],
         dataset_uri=row["dataset_uri"],
         backbone=row["backbone"],
-        ipc=row["ipc"],
+        ipc=row["ipc"] or 0,
         priority=row["priority"] or 0,
         state=JobState(row["state"]),
         phase=Phase(row["phase"]) if row["phase"] else None,
@@ -138,11 +110,16 @@ def to_failure(kind: str | None, message: str | None) -> Failure | None:
 
 
 def to_warnings(stored: Sequence[Mapping[str, str]] | None) -> tuple[JobWarning, ...]:
-    return tuple(JobWarning(WarningCode(one["code"]), one["message"]) for one in stored or ())
+    return tuple(JobWarning(to_code(one["code"]), one["message"]) for one in stored or ())
+
+
+def to_code(stored: str) -> WarningCode | str:
+    """A newer version's code stays as it is."""
+    return WarningCode(stored) if stored in list(WarningCode) else stored
 
 
 def from_warnings(warnings: Sequence[JobWarning]) -> list[dict[str, str]]:
-    return [{"code": one.code.value, "message": one.message} for one in warnings]
+    return [{"code": str(one.code), "message": one.message} for one in warnings]
 
 
 def to_artifact(stored: Mapping[str, Any] | None) -> Artifact | None:

@@ -14,8 +14,9 @@ from ulid import ULID
 
 from app.db import attempts, jobs, ready
 from app.db.attempts import UNFETCHED, hold, lost, under
-from app.db.rows import from_artifact, to_attempt, to_runnable_spec, to_task
+from app.db.rows import from_artifact, to_attempt, to_task
 from app.db.session import now
+from app.db.stored_specs import OfNewerVersion, UnreadableSpec, to_runnable_spec
 from app.db.tables import AttemptRow, JobRow, TaskRow
 from app.domain.artifact import Artifact
 from app.domain.errors import Cancelled, LeaseLost
@@ -70,19 +71,30 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
     """The right to run, for `lease_seconds`, the ready task that suits the claimant best; None if there is nothing to do.
 
     The job's row is held before the task's, as everywhere. If others took the job's last task first, its row is let go
-    before the next look: who waits for a job holds no other. Raises DatabaseUnavailable, having claimed nothing, if the
-    job's spec is of a newer version: this worker must be updated.
+    before the next look: who waits for a job holds no other. A job whose spec is of a newer version is left to workers of
+    that version; one whose spec cannot be read at all fails. Neither keeps the claimant from the jobs behind it.
     """
-    for _ in range(CLAIM_TRIES):
+    tries, of_others = CLAIM_TRIES, set[str]()
+    while tries:
         with session.begin_nested() as held:
-            job = ready.best_job(session, claimant, skip_locked=True) or ready.best_job(session, claimant, skip_locked=False)
+            job = ready.best_job(session, claimant, except_of=of_others)
             if job is None:
                 return None
             task = ready.take(session, job, claimant, lease_seconds)
-            if task is not None:
+            if task is None:
+                tries -= 1
+                held.rollback()
+                continue
+            try:
+                spec = to_runnable_spec(job)
+            except OfNewerVersion:
+                of_others.add(job.id)
+                held.rollback()
+            except UnreadableSpec as error:
+                attempts.refuse(session, job, task, Failure(FailureKind.INTERNAL, str(error)))
+            else:
                 attempts.begin(session, job, task, claimant.name)
-                return Lease(to_task(task), to_runnable_spec(job), task.token, job.traceparent)
-            held.rollback()
+                return Lease(to_task(task), spec, task.token, job.traceparent)
     return None
 
 

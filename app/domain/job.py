@@ -93,11 +93,6 @@ class WarningCode(StrEnum):
     EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies do not speak of every class
     CACHE_TOO_SMALL = "cache_too_small"  # the features of the real images do not fit into the worker's cache
 
-    @property
-    def is_about_the_worker(self) -> bool:
-        """Whether another machine might not warn: such a warning is no part of the archive."""
-        return self is WarningCode.CACHE_TOO_SMALL
-
 
 _PHASES = dict(zip(TaskKind, Phase, strict=True))
 
@@ -134,13 +129,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class JobWarning:
-    """What the user of a job should know beside its result; `message` is meant for them, and safe to store and to print."""
+    """What the user of a job should know beside its result; `message` is meant for them, and safe to store and to print.
 
-    code: WarningCode
+    `code` is a plain text where a newer version gave it.
+    """
+
+    code: WarningCode | str
     message: str
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", _message(self.message))
+
+    @property
+    def is_about_the_worker(self) -> bool:
+        """Whether another machine might not warn: such a warning is no part of the archive."""
+        return self.code == WarningCode.CACHE_TOO_SMALL
 
 
 def _message(text: str) -> str:

@@ -46,7 +46,9 @@ class FailureView(View):
 class WarningView(View):
     """What the user should know beside the result."""
 
-    code: WarningCode = Field(description="What it is about.", examples=[WarningCode.GUIDANCE_VANISHED])
+    code: WarningCode | str = Field(
+        description="What it is about; newer versions have further codes.", examples=[WarningCode.GUIDANCE_VANISHED]
+    )
     message: str = Field(description="What was found, in words.", examples=["48 of 50 guided steps had no gradient"])
 
 
@@ -91,8 +93,8 @@ class Links(View):
     self: str = Field(description="The job.", examples=[f"/v1/jobs/{JOB_ID}"])
     events: str = Field(description="Its event stream.", examples=[f"/v1/jobs/{JOB_ID}/events"])
     cancel: str = Field(description="POST here to stop it.", examples=[f"/v1/jobs/{JOB_ID}/cancel"])
-    tasks: str = Field(description="Its tasks, page by page.", examples=[f"/v1/jobs/{JOB_ID}/tasks"])
-    attempts: str = Field(description="Every try at them, page by page.", examples=[f"/v1/jobs/{JOB_ID}/attempts"])
+    tasks: str = Field(default="", description="Its tasks, page by page.", examples=[f"/v1/jobs/{JOB_ID}/tasks"])
+    attempts: str = Field(default="", description="Every try at them, page by page.", examples=[f"/v1/jobs/{JOB_ID}/attempts"])
     archive: str | None = Field(default=None, description="The zip.", examples=[f"/v1/jobs/{JOB_ID}/archive"])
     metrics: str | None = Field(default=None, description="The numbers.", examples=[f"/v1/jobs/{JOB_ID}/metrics"])
     preview: str | None = Field(default=None, description="A picture.", examples=[f"/v1/jobs/{JOB_ID}/preview.png"])

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
-from app.domain.labels import Labels
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
 from app.domain.conditions import Condition
+from app.domain.labels import Labels
 from app.storage.backbones import BackboneFolder
 from worker.backbones.autoencoder import Autoencoder
 from worker.backbones.base import Conditions

@@ -49,7 +49,7 @@ def package(work: Work, bench: Bench) -> Done:
             summary=report,
             provenance=provenance(work),
             drawn_as=tuple(DrawnAs(**one) for one in work.prepared.get("drawn_as", ())),  # an earlier version's has none
-            warnings=[one.message for one in (*work.warnings, *own) if not one.code.is_about_the_worker],
+            warnings=[one.message for one in (*work.warnings, *own) if not one.is_about_the_worker],
         )
         write(archive, contents, on_image=progress.image, tick=progress.still)
     with zipfile.ZipFile(archive) as written:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.client import ApiError, Client, DownloadCorrupt, ServiceUnreachable, TargetUnwritable, job_events
+from app.client import ApiError, Client, DownloadCorrupt, OtherVersion, ServiceUnreachable, TargetUnwritable, job_events
 from app.domain.errors import ArtifactNotReady
 from app.domain.following import JobStatus
 from app.domain.job import JobState, Outcome, Phase
@@ -424,3 +424,18 @@ def test_a_refused_token_is_not_sent_for_ever():
     ):
         client.get("J1")
     assert len(service.requests) == 1
+
+
+def test_an_answer_of_another_version_is_an_error_in_words():
+    strange = job() | {"state": "paused"}
+    with pytest.raises(OtherVersion, match="the service at http://service speaks another version of this API: state: Input"):
+        Service(says(strange)).client().get("J1")
+    with pytest.raises(OtherVersion, match="Invalid JSON"):
+        Service(lambda request: httpx.Response(200, content=b"<html>")).client().workers()
+
+
+def test_what_an_earlier_or_a_later_version_answers_is_read_as_far_as_possible():
+    links = {name: job()["links"][name] for name in ("self", "events", "cancel")}
+    seen = Service(says(job() | {"links": links, "warnings": [{"code": "later", "message": "look"}]})).client().get("J1")
+    assert (seen.links.tasks, seen.links.attempts) == ("", "")
+    assert [(one.code, one.message) for one in seen.warnings] == [("later", "look")]

@@ -3,7 +3,19 @@ import itertools
 import pytest
 
 from app.domain.errors import IllegalTransition
-from app.domain.job import TRANSITIONS, JobState, Lease, Phase, Progress, Task, TaskKind, TaskState, check_transition
+from app.domain.job import (
+    TRANSITIONS,
+    JobState,
+    JobWarning,
+    Lease,
+    Phase,
+    Progress,
+    Task,
+    TaskKind,
+    TaskState,
+    WarningCode,
+    check_transition,
+)
 from app.domain.spec import DistillationSpec
 
 
@@ -38,3 +50,8 @@ def test_two_attempts_never_write_to_the_same_keys() -> None:
     spec = DistillationSpec(dataset_uri="sklearn://digits", ipc=1)
     prefixes = {Lease(task, spec, token).output_prefix for token in (1, 2)}
     assert prefixes == {"jobs/J/sample-0003/1/", "jobs/J/sample-0003/2/"}
+
+
+@pytest.mark.parametrize(("code", "expected"), [("of_a_newer_version", False), (WarningCode.CACHE_TOO_SMALL, True)])
+def test_a_warning_of_any_version_may_be_asked_whether_it_is_about_the_worker(code: str, expected: bool) -> None:
+    assert JobWarning(code, "look here").is_about_the_worker is expected
