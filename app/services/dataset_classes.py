@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain.dataset_uri import BUNDLED, FIELD, parse, resolve_local
+from app.domain.dataset_uri import BUNDLED, FIELD, DatasetUri, parse, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
 from app.domain.image_folder import LimitReached, Limits, arrange, listing_of, refuse_untrained, walk
 from app.services.folder_memory import FolderMemory
@@ -32,23 +32,26 @@ def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = 
     parsed = parse(uri)
     if parsed.scheme == "sklearn":
         return BUNDLED[parsed.name]
-    path = resolve_local(parsed, roots)
+    path, classes = _pool.run((parsed, tuple(roots)), lambda: _classes_at(parsed, tuple(roots)))
+    if classes is None:
+        return None
     try:
-        classes = _classes_at(path, tuple(roots))
-        if classes is not None:
-            refuse_untrained(classes.untrained, chosen)
+        refuse_untrained(classes.untrained, chosen)
+    except DatasetRejected as error:
+        raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
+    return classes.names
+
+
+def _classes_at(uri: DatasetUri, roots: tuple[Path, ...]) -> tuple[Path, Classes | None]:
+    """What lies there now, and where that is. Every call of it that touches a disk may hang."""
+    path = resolve_local(uri, roots)
+    try:
+        return path, _memory.look((path, roots))
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
     except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         # zipfile answers an unknown version with NotImplementedError, names that are no UTF-8 with a ValueError
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
-    return None if classes is None else classes.names
-
-
-def _classes_at(path: Path, roots: tuple[Path, ...]) -> Classes | None:
-    key = (path, roots)
-    known = _memory.known(key)
-    return known[0] if known is not None else _pool.run(key, lambda: _memory.look(key))
 
 
 def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[str]]:

@@ -58,7 +58,11 @@ class LookPool:
                 self._turns.release()
                 return running
             running.set_running_or_notify_cancel()
-        Thread(target=self._work, args=(key, look, running), name="dataset-look", daemon=True).start()
+        try:
+            Thread(target=self._work, args=(key, look, running), name="dataset-look", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread left
+            self._end(key)
+            running.set_exception(DatasetBusy(f"there is no thread to look at the dataset ({error}); try again"))
         return running
 
     def _work(self, key: Hashable, look: Callable[[], T], answer: "Future[T]") -> None:

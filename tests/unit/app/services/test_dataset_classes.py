@@ -1,4 +1,5 @@
 import os
+import threading
 import zipfile
 from pathlib import Path
 
@@ -138,3 +139,26 @@ def test_what_is_no_dataset_is_refused_with_the_reason(tmp_path: Path, make_it: 
 def test_a_name_too_long_for_the_file_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="cannot be read"):
         class_names(f"{tmp_path.as_uri()}/{'a' * 300}", [tmp_path])
+
+
+@pytest.mark.parametrize("call", ["resolve", "stat"])
+def test_every_call_on_the_disk_with_the_dataset_is_made_in_a_thread_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A disk that does not answer would hold the thread of the request; the second look is answered from memory."""
+    uri = make(tmp_path / "set", "a/1.png", "b/1.png")
+    for folder in (tmp_path / "set", tmp_path / "set" / "a", tmp_path / "set" / "b"):
+        os.utime(folder, (1, 1))
+    threads: list[str] = []
+    owner = Path if call == "resolve" else os
+    answer = getattr(owner, call)
+
+    def noting(path: object, *arguments: object, **options: object) -> object:
+        if "set" in str(path):
+            threads.append(threading.current_thread().name)
+        return answer(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, call, noting)
+    for _ in range(2):
+        assert class_names(uri, [tmp_path]) == ("a", "b")
+    assert set(threads) == {"dataset-look"}

@@ -1,5 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
@@ -63,3 +63,17 @@ def test_requests_for_one_thing_share_one_look() -> None:
         assert pool.run("b", lambda: 7) == 7
         go_on.set()
         assert {one.result() for one in (first, *others)} == {0}
+
+
+def test_a_look_without_a_thread_is_refused_and_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = LookPool(looking=1, waiting=0, patience_seconds=5)
+
+    def refuse(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(DatasetBusy, match="no thread to look at the dataset"):
+                pool.run("a", lambda: True)
+    assert pool.run("a", lambda: True)
