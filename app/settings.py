@@ -17,6 +17,9 @@ INSTALLED_AT = Path(__file__).parents[1]
 EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
 
 
+TaskSeconds = Annotated[float, Field(gt=0, le=30 * 86400, allow_inf_nan=False)]  # within what timers hold
+
+
 class Settings(BaseSettings):
     """Everything that differs between two installations.
 
@@ -66,12 +69,12 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
-    stall_seconds: Annotated[Mapping[TaskKind, Annotated[float, Field(gt=0)]], NoDecode] = Field(
+    stall_seconds: Annotated[Mapping[TaskKind, TaskSeconds], NoDecode] = Field(
         default=dict.fromkeys(TaskKind, 3600.0),
         description="How long a task may show no progress before it counts as stuck: it has failed, and its worker ends. "
         "Seconds for every kind of task, or as in `sample=900,package=7200`; the other kinds keep their default.",
     )
-    task_seconds: Annotated[Mapping[TaskKind, Annotated[float, Field(gt=0)]], NoDecode] = Field(
+    task_seconds: Annotated[Mapping[TaskKind, TaskSeconds], NoDecode] = Field(
         default=dict.fromkeys(TaskKind, 7 * 86400.0),
         description="How long one try at a task may take, however it progresses; spelled as `stall_seconds`.",
     )

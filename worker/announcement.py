@@ -60,6 +60,9 @@ class Announcement:
                 log.warning("worker.not_announced", reason=error.reason)
             except Exception:  # a worker that falls silent is taken for dead
                 log.exception("worker.not_announced")
-            self._on_beat()
+            try:
+                self._on_beat()
+            except Exception:  # nor may this end the thread
+                log.exception("worker.beat_failed")
             if self._ended.wait(self._heartbeat_seconds):
                 return

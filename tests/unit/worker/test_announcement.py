@@ -46,3 +46,15 @@ def test_announcing_goes_on_after_the_database_was_away(database, settings):
             for _ in range(3):
                 assert beats.acquire(timeout=20)
         wait_until(lambda: listed(database) == [()])
+
+
+def test_announcing_goes_on_after_a_beat_that_failed(database):
+    beats = threading.Semaphore(0)
+
+    def fail():
+        beats.release()
+        raise OverflowError("timeout value is too large")
+
+    with Announcement(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=fail):
+        for _ in range(3):
+            assert beats.acquire(timeout=20)
