@@ -128,20 +128,26 @@ class Process:
 
     def _leave(self) -> None:
         """End the process at once, without waiting for the thread of the stuck task; the log says where each thread is."""
-        with tempfile.TemporaryFile("w+") as file:
-            faulthandler.dump_traceback(file, all_threads=True)
-            file.seek(0)
-            log.error("worker.stuck", exit_code=STUCK_EXIT_CODE, threads=file.read())
-        with suppress(DatabaseUnavailable), self._database.transaction() as session:
-            workers.gone(session, self._name)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(STUCK_EXIT_CODE)
+        try:
+            log.error("worker.stuck", exit_code=STUCK_EXIT_CODE, threads=_where_threads_are())
+            with suppress(DatabaseUnavailable), self._database.transaction() as session:
+                workers.gone(session, self._name)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # whatever fails above: no disk for the file, no reader of the log
+            os._exit(STUCK_EXIT_CODE)
 
     def _about(self) -> About:
         device = self._bench.device
         resident = tuple(sorted(self._bench.backbones.resident))
         return About(tuple(sorted(self._queues)), str(device), memory_bytes_of(device), resident)
+
+
+def _where_threads_are() -> str:
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        return file.read()
 
 
 def unique_name() -> str:

@@ -1,7 +1,8 @@
-"""A worker process that is stuck in the first stage. argv: how (`asleep`, or `interpreter`), and the worker's name."""
+"""A worker process that is stuck in the first stage. argv: how (`asleep`, `interpreter`, or `diskless`), and the worker's name."""
 
 import ctypes
 import sys
+import tempfile
 import time
 
 from app.db.session import Database
@@ -18,6 +19,8 @@ SECONDS = 600
 def hang(_work: Work, _bench: Bench) -> Done:
     if how == "interpreter":
         ctypes.PyDLL(None).sleep(SECONDS)  # unlike CDLL it keeps the interpreter's lock: no other thread runs meanwhile
+    if how == "diskless":
+        tempfile.tempdir = "/not/there"
     time.sleep(SECONDS)
     return Done({})
 

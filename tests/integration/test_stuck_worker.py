@@ -37,3 +37,10 @@ def test_a_worker_whose_stuck_code_stops_every_thread_ends_too(tmp_path: Path) -
     submitted(database)
     assert exit_code_of("interpreter", tmp_path) == 1
     database.dispose()
+
+
+def test_a_stuck_worker_ends_also_where_it_cannot_say_where_its_threads_are(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    submitted(database)
+    assert exit_code_of("diskless", tmp_path) == STUCK_EXIT_CODE
+    database.dispose()
