@@ -1,10 +1,11 @@
 """What sample tasks have stored: read one task at a time, and checked."""
 
+import errno
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -60,11 +61,21 @@ def _read(bench: Bench, output: Mapping[str, Any], copy: Path, tick: Tick) -> Co
         return None
 
 
+def _next_chunk(stream: IO[bytes], key: str) -> bytes:
+    """Raises ArtifactDamaged where the disk cannot read its own blocks; other errors may pass, or are of the copy."""
+    try:
+        return stream.read(CHUNK_BYTES)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise ArtifactDamaged(f"{key} cannot be read from its disk") from error
+        raise
+
+
 def _fetch(bench: Bench, key: str, copy: Path, tick: Tick) -> str:
     """The SHA-256 of what was copied. Raises ArtifactDamaged, ArtifactNotReady, StorageUnavailable."""
     digest = hashlib.sha256()
     with bench.store.open(key) as stream, copy.open("wb") as file:
-        while chunk := stream.read(CHUNK_BYTES):
+        while chunk := _next_chunk(stream, key):
             digest.update(chunk)
             file.write(chunk)
             tick()

@@ -1,3 +1,8 @@
+import errno
+import io
+import os
+from contextlib import contextmanager
+
 import pytest
 
 from app.domain.errors import Cancelled, SamplesDamaged
@@ -82,6 +87,40 @@ def test_the_stages_that_read_samples_name_the_damaged_ones(one):
         training_sets(Arm.GUIDED, work, one.bench, dataset_of(work, one.bench))
     with pytest.raises(SamplesDamaged):
         one.run(package, TaskKind.PACKAGE)
+
+
+class BadBlock(io.BytesIO):
+    """A file on a disk that cannot read it, for the reason of this number."""
+
+    number = errno.EIO
+
+    def read(self, *_):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+class AwayBlock(BadBlock):
+    number = errno.ESTALE
+
+
+def opens_as(stream):
+    @contextmanager
+    def open_(_key):
+        yield stream
+
+    return open_
+
+
+def test_a_file_that_its_disk_cannot_read_is_damaged(one, monkeypatch):
+    monkeypatch.setattr(one.bench.store, "open", opens_as(BadBlock()))
+    with pytest.raises(SamplesDamaged) as refused:
+        list(read(one))
+    assert len(refused.value.keys) == 2
+
+
+def test_a_file_that_cannot_be_read_now_is_not_damaged(one, monkeypatch):
+    monkeypatch.setattr(one.bench.store, "open", opens_as(AwayBlock()))
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        list(read(one))
 
 
 def test_reading_may_be_stopped(one):
