@@ -9,7 +9,7 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,25 +51,50 @@ def announce(data_dir: Path, service: RunningService) -> None:
 
 
 def withdraw(data_dir: Path, url: str) -> None:
-    """Remove what `announce` wrote."""
+    """Remove what `announce` wrote, but no note of another service that has taken the port since."""
     (data_dir / SERVICE_FILE).unlink(missing_ok=True)
-    with suppress(OSError):
-        _note(url).unlink(missing_ok=True)
+    note = _note(url)
+    with suppress(OSError, ValueError):
+        if note.read_text() == str(data_dir):
+            note.unlink()
 
 
 def token_for(url: str) -> str | None:
     """The token to send to the service at `url`: the environment's, else what a service of this account wrote.
 
-    What was written is for loopback alone: no other machine ever gets it.
+    What was written is for the very address and port on which that service listens: another account may listen on another
+    address of loopback. Who sends it connects to `address_for`.
     """
     given = os.environ.get(VARIABLE)
-    if given or not is_loopback(urlsplit(url).hostname or ""):
+    if given:
         return given
+    service = _own_service(url)
+    return service.token if service is not None else None
+
+
+def address_for(url: str, token: str) -> str:
+    """The host of `url` to connect to with this token: an address, where a service of this account wrote the token.
+
+    The name `localhost` may lead to [::1], where another account can listen.
+    """
+    service = _own_service(url)
+    return urlsplit(service.url if service is not None and service.token == token else url).hostname or ""
+
+
+def _own_service(url: str) -> RunningService | None:
+    """The service of this account that listens on the address and port of `url`."""
     try:
         service = read_service(Path(_note(url).read_text()))
+        return service if service is not None and _place(service.url) == _place(url) else None
     except (OSError, ValueError):
         return None
-    return service.token if service is not None and _note(service.url) == _note(url) else None
+
+
+def _place(url: str) -> tuple[IPv4Address | IPv6Address, int]:
+    """Address and port. Raises ValueError for a name: `localhost` alone stands for an address, 127.0.0.1."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return ip_address("127.0.0.1" if host == "localhost" else host), parts.port or 80
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from app.access_token import is_loopback, token_for
+from app.access_token import address_for, is_loopback, token_for
 from app.domain.errors import ArtifactNotReady, DappleError
 from app.domain.following import JobStatus
 from app.domain.job import JobState, Outcome, TaskState
@@ -107,20 +107,21 @@ class JobEvent:
 class _Bearer(httpx.Auth):
     """Sends the access token, looked up for each request: a service that was started again has another."""
 
-    def __init__(self, token: Callable[[], str | None]) -> None:
-        self._token = token
+    def __init__(self, url: str, token: Callable[[str], str | None]) -> None:
+        self._url = url
+        self._token = partial(token, url)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
         sent = self._token()
-        response = yield _authorized(request, sent)
+        response = yield self._authorized(request, sent)
         if response.status_code == httpx.codes.UNAUTHORIZED.value and (now := self._token()) != sent:
-            yield _authorized(request, now)
+            yield self._authorized(request, now)
 
-
-def _authorized(request: httpx.Request, token: str | None) -> httpx.Request:
-    if token is not None:
-        request.headers["Authorization"] = f"Bearer {token}"
-    return request
+    def _authorized(self, request: httpx.Request, token: str | None) -> httpx.Request:
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+            request.url = request.url.copy_with(host=address_for(self._url, token) or request.url.host)
+        return request
 
 
 class Client:
@@ -147,7 +148,7 @@ class Client:
                 # A proxy from the environment would be asked for its own loopback address.
                 trust_env=not is_loopback(httpx.URL(self.base_url).host),
                 transport=transport,
-                auth=_Bearer(partial(access_token, self.base_url)),
+                auth=_Bearer(self.base_url, access_token),
             )
         except httpx.InvalidURL as error:
             raise ServiceUnreachable(self.base_url, error) from error

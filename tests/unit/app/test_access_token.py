@@ -1,10 +1,21 @@
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 import pytest
 
-from app.access_token import VARIABLE, RunningService, announce, is_loopback, new_token, read_service, token_for, withdraw
+from app.access_token import (
+    VARIABLE,
+    RunningService,
+    address_for,
+    announce,
+    is_loopback,
+    new_token,
+    read_service,
+    token_for,
+    withdraw,
+)
 
 URL = "http://127.0.0.1:8123"
 SERVICE = RunningService(URL, 42, "the-token-of-this-service")
@@ -24,10 +35,40 @@ def data_dir(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("url", [URL, "http://localhost:8123", "http://[::1]:8123/"])
-def test_clients_of_the_account_find_the_token_of_what_runs_on_a_port(url: str, data_dir: Path) -> None:
-    announce(data_dir, SERVICE)
+@pytest.mark.parametrize(
+    ("listening", "url"),
+    [
+        (URL, URL),
+        (URL, "http://localhost:8123"),
+        (URL, "http://LOCALHOST:8123/v1"),
+        ("http://[::1]:8123", "http://[::1]:8123/"),
+        ("http://[::1]:8123", "http://[0:0:0:0:0:0:0:1]:8123/"),
+        ("http://127.9.9.9:8123", "http://127.9.9.9:8123"),
+    ],
+)
+def test_clients_of_the_account_find_the_token_of_what_listens_there(listening: str, url: str, data_dir: Path) -> None:
+    announce(data_dir, RunningService(listening, 42, SERVICE.token))
     assert token_for(url) == SERVICE.token
+    assert f"http://{address_for(url, SERVICE.token)}:8123" == listening.translate({ord(sign): None for sign in "[]"})
+
+
+@pytest.mark.parametrize(
+    ("listening", "url"),
+    [
+        (URL, "http://[::1]:8123"),
+        (URL, "http://127.9.9.9:8123"),
+        (URL, "http://evil.localhost:8123"),
+        (URL, "http://[::ffff:127.0.0.1]:8123"),
+        ("http://[::1]:8123", "http://localhost:8123"),
+        ("http://[::1]:8123", URL),
+        ("http://127.9.9.9:8123", "http://localhost:8123"),
+    ],
+)
+def test_no_other_address_of_this_machine_gets_it(listening: str, url: str, data_dir: Path) -> None:
+    """Another account may listen there, on the same port."""
+    announce(data_dir, RunningService(listening, 42, SERVICE.token))
+    assert token_for(url) is None
+    assert address_for(url, SERVICE.token) == urlsplit(url).hostname
 
 
 @pytest.mark.parametrize(
@@ -50,6 +91,15 @@ def test_what_has_stopped_is_not_found(data_dir: Path) -> None:
     withdraw(data_dir, URL)
     assert token_for(URL) is None
     assert read_service(data_dir) is None
+
+
+def test_who_stops_leaves_the_note_of_another_service_on_its_port(data_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    announce(data_dir, SERVICE)
+    announce(other, RunningService(URL, 43, "another-token"))
+    withdraw(data_dir, URL)
+    assert token_for(URL) == "another-token"
 
 
 def test_only_the_account_can_read_what_is_written(data_dir: Path) -> None:

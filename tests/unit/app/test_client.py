@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.access_token import RunningService, announce
 from app.client import ApiError, Client, DownloadCorrupt, OtherVersion, ServiceUnreachable, TargetUnwritable, job_events
 from app.domain.errors import ArtifactNotReady
 from app.domain.following import JobStatus
@@ -439,3 +440,16 @@ def test_what_an_earlier_or_a_later_version_answers_is_read_as_far_as_possible()
     seen = Service(says(job() | {"links": links, "warnings": [{"code": "later", "message": "look"}]})).client().get("J1")
     assert (seen.links.tasks, seen.links.attempts) == ("", "")
     assert [(one.code, one.message) for one in seen.warnings] == [("later", "look")]
+
+
+def test_the_token_of_a_service_is_sent_to_the_address_that_it_listens_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`localhost` may lead to [::1], where another account may listen."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("DAPPLE_ACCESS_TOKEN", raising=False)
+    announce(tmp_path, RunningService("http://127.0.0.1:8123", 42, "the-token-of-this-service"))
+    service = Service(says({"items": []}))
+    for url in ("http://localhost:8123", "http://[::1]:8123"):
+        with Client(url, transport=httpx.MockTransport(service)) as client:
+            client.workers()
+    sent = [(request.url.host, request.headers.get("Authorization")) for request in service.requests]
+    assert sent == [("127.0.0.1", "Bearer the-token-of-this-service"), ("::1", None)]
