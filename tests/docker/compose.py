@@ -36,7 +36,9 @@ def _filled(value: Any, variables: Mapping[str, str]) -> Any:
         return {key: _filled(item, variables) for key, item in given.items() if item is not None}
     if isinstance(value, list):
         return [_filled(item, variables) for item in value]
-    return _VARIABLE.sub(lambda found: _value(found, variables), value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: _value(found, variables), value).replace("$$", "$")
+    return value
 
 
 def _value(found: re.Match[str], variables: Mapping[str, str]) -> str:

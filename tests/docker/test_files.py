@@ -111,6 +111,17 @@ def test_no_secret_is_on_a_command_line(services: dict[str, Any]) -> None:
     assert all(SECRET not in str(service["healthcheck"]) for service in services.values() if "healthcheck" in service)
 
 
+def test_the_server_of_messages_is_the_first_process_of_its_container(services: dict[str, Any], tmp_path: Path) -> None:
+    """It reads its password from standard input; a shell in front of it would get the signals that are meant for it."""
+    stand_in = tmp_path / "redis-server"
+    stand_in.write_text('#!/bin/sh\necho "$$ $*"\ncat\n')
+    stand_in.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDISCLI_AUTH": SECRET}
+    with subprocess.Popen(services["redis"]["command"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        output, _ = process.communicate(timeout=20)
+    assert output == f'{process.pid} -\nsave ""\nappendonly no\nrequirepass {SECRET}\n'
+
+
 def test_every_container_is_limited_and_gains_no_privileges(services: dict[str, Any]) -> None:
     for service in services.values():
         assert service["security_opt"] == ["no-new-privileges:true"]
