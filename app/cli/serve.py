@@ -5,8 +5,6 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from app.server.options import uvicorn_options
-
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -18,5 +16,7 @@ def serve(
     `uvicorn --factory app.main:create_app` does the same, but puts the current folder on the path first: a file there called
     app.py would run instead.
     """
+    from app.server.options import uvicorn_options  # here: every other command would load the whole API with it
+
     options: dict[str, Any] = uvicorn_options() | {"access_log": True, "log_level": "info"}
     uvicorn.run("app.main:create_app", factory=True, host=host, port=port, workers=processes, **options)

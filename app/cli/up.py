@@ -27,7 +27,6 @@ from app.db import tasks
 from app.db.session import Database
 from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable
-from app.server.options import uvicorn_options
 from app.settings import Settings, settings_from
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -79,6 +78,8 @@ def resolved_settings(**options: Any) -> Settings:
 
 def serve(settings: Settings, listener: socket.socket) -> int:
     """The exit code, once the service has been told to stop."""
+    from app.server.options import uvicorn_options  # here: every other command would load the whole API with it
+
     # create_app and the runner build these settings again, each from its environment.
     os.environ.update(settings.as_environment())
     url = _url_of(listener)

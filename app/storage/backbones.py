@@ -15,7 +15,7 @@ from app.storage.folder import BackboneFolder
 from app.storage.odd_entries import leads_nowhere, oddity
 from app.storage.pipelines import read
 
-__all__ = ["BackboneFolder", "Family", "Roots", "find", "list_all", "list_broken", "survey"]
+__all__ = ["BackboneFolder", "Family", "Roots", "find", "survey"]
 
 Roots = Sequence[tuple[str, Path]]
 
@@ -35,7 +35,7 @@ def find(roots: Roots, name: str) -> BackboneFolder:
         meant = next((entry for entry in entries if Path(entry).stem == name and Path(entry).suffix in WEIGHT_SUFFIXES), None)
         if meant is not None:
             raise InvalidSpec.of("backbone", f"{entries[meant]} {oddity(entries[meant])}")
-        usable = [folder.name for folder in list_all(roots)]
+        usable = [folder.name for folder in survey(roots)[0]]
         nearest = get_close_matches(name, usable, n=3) or usable
         raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
     if (odd := oddity(entries[name])) is not None:
@@ -50,16 +50,6 @@ def survey(roots: Roots) -> tuple[list[BackboneFolder], list[tuple[str, str]]]:
     looked_at = [_read_or_fault(name, path) for name, path in sorted(_entries(roots))]
     usable = [one for one in looked_at if isinstance(one, BackboneFolder)]
     return usable, [(one.name, one.fault) for one in looked_at if isinstance(one, _Broken)]
-
-
-def list_all(roots: Roots) -> list[BackboneFolder]:
-    """Every backbone that can be used, by name."""
-    return survey(roots)[0]
-
-
-def list_broken(roots: Roots) -> list[tuple[str, str]]:
-    """Name and fault of every entry below the roots that cannot be used."""
-    return survey(roots)[1]
 
 
 @dataclass(frozen=True)

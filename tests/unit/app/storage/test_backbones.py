@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.storage.backbones import find, list_all, list_broken
+from app.storage.backbones import find, survey
 from tests.unit.app.stored import WEIGHTS, safetensors, write_backbone, write_component
 
 
@@ -47,7 +47,7 @@ def test_the_thousand_labels_from_tench_to_toilet_tissue_are_imagenets(tmp_path:
     write_backbone(tmp_path / "own" / "imagenet", ("tench, Tinca tinca", *between, "toilet tissue, toilet paper"))
     write_backbone(tmp_path / "own" / "other", ("tench", *between, "nematode"))
     write_backbone(tmp_path / "own" / "short", ("tench", *between[1:], "toilet tissue"))
-    assert {found.name: found.wordnet for found in list_all(roots(tmp_path))} == {
+    assert {found.name: found.wordnet for found in survey(roots(tmp_path))[0]} == {
         "imagenet": True,
         "other": False,
         "short": False,
@@ -112,7 +112,7 @@ def test_a_broken_folder_is_named_with_its_fault_and_not_listed(tmp_path: Path, 
     damage(tmp_path / "own" / "broken")
     with pytest.raises(BackboneUnavailable, match=named):
         find(roots(tmp_path), "broken")
-    assert [found.name for found in list_all(roots(tmp_path))] == ["good"]
+    assert [found.name for found in survey(roots(tmp_path))[0]] == ["good"]
 
 
 def test_the_revision_changes_with_weights_and_configuration_only(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_change_of_any_file_is_seen_at_once(tmp_path: Path) -> None:
     config.write_text("{")
     with pytest.raises(BackboneUnavailable):
         find(here, "tiny")
-    assert [name for name, _ in list_broken(here)] == ["tiny"]
+    assert [name for name, _ in survey(here)[1]] == ["tiny"]
 
 
 def test_a_change_is_seen_though_size_and_time_are_those_of_before(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.storage.backbones import find, list_all, list_broken
+from app.storage.backbones import find, survey
 from tests.unit.app.stored import write_backbone
 
 
@@ -23,7 +23,7 @@ def told(root: Path, name: str) -> str:
         find([("", root)], name)
     (problem,) = caught.value.problems
     assert problem.field == "backbone"
-    assert (name, problem.message) in list_broken([("", root)])
+    assert (name, problem.message) in survey([("", root)])[1]
     return problem.message
 
 
@@ -72,7 +72,7 @@ def test_a_link_that_leads_nowhere_may_lead_somewhere_later(tmp_path: Path) -> N
 def test_notes_and_hidden_files_are_no_backbones(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / ".cache").mkdir()
-    assert list_broken([("", tmp_path)]) == []
+    assert survey([("", tmp_path)])[1] == []
 
 
 def test_an_odd_folder_is_left_out_of_the_list_and_named(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_an_odd_folder_is_left_out_of_the_list_and_named(tmp_path: Path) -> None
     write_backbone(tmp_path / "walk")
     for i in range(8):
         (tmp_path / "walk" / f"up{i}").symlink_to(tmp_path / "walk")
-    assert [folder.name for folder in list_all([("", tmp_path)])] == ["good", "walk"]
-    broken = dict(list_broken([("", tmp_path)]))
+    assert [folder.name for folder in survey([("", tmp_path)])[0]] == ["good", "walk"]
+    broken = dict(survey([("", tmp_path)])[1])
     assert set(broken) == {r"caf\udce9", "pipe", "looped", "nowhere"}
     assert "no regular file" in broken["pipe"]
     for name in broken:
