@@ -1,4 +1,4 @@
-"""A worker process that is stuck in the first stage. argv: how (`asleep`, `interpreter`, or `diskless`), and the worker's name."""
+"""A worker process that is stuck in the first stage. argv: how (`asleep`, `interpreter`, `diskless`), and its name."""
 
 import ctypes
 import sys
