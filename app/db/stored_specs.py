@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from pydantic import ValidationError
@@ -76,12 +76,12 @@ def _place(spec: dict[str, Any], path: Sequence[int | str]) -> tuple[str, ...]:
         if not isinstance(part, dict) or not isinstance(name, str) or name not in part:
             break
         names.append(name)
-        part = part[name]
+        part = cast("dict[str, Any]", part)[name]
     return tuple(names)
 
 
 def _remove(spec: dict[str, Any], place: Sequence[str]) -> None:
-    part = spec
+    part: Any = spec
     for name in place[:-1]:
         part = part[name]
     del part[place[-1]]
