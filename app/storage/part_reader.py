@@ -1,5 +1,6 @@
 """The parts of a backbone's folder: their configuration, and which of their files are loaded."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +17,7 @@ CONFIG_BYTES = 1 << 20
 INDEX_BYTES = 8 << 20  # it may name tens of thousands of labels
 VOCABULARY_BYTES = 128 << 20
 LARGEST_NUMBER = 1e7  # of any field of a configuration, also of those that only its library reads
+INFINITE = {"lambda_min_clipped": -math.inf}  # what diffusers itself writes where nothing is clipped
 DEEPEST = 16
 WEIGHTS = {"text_encoder": "model", "": "diffusion_pytorch_model"}  # by how the part's name begins: what its library loads
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -122,7 +124,8 @@ def _check_numbers(value: Any, where: str = "", depth: int = 0) -> None:
         raise ValueError(f"{where}: it is nested more than {DEEPEST} deep")
     if isinstance(value, dict):
         for name, each in value.items():  # pyright: ignore[reportUnknownVariableType] - whatever the file says
-            _check_numbers(each, f"{where}.{name}".lstrip("."), depth + 1)
+            if depth or INFINITE.get(name) != each:
+                _check_numbers(each, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for each in value:  # pyright: ignore[reportUnknownVariableType] - whatever the file says
             _check_numbers(each, where, depth + 1)

@@ -2,15 +2,18 @@
 
 import inspect
 import math
-from typing import Any
+from typing import Any, get_args
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from app.domain.errors import InvalidSpec
+from app.domain.errors import BackboneRejected, InvalidSpec
 from app.domain.spec import Sampling, Scheduler, Variance
+from app.storage.noise_schedules import NOISE_SCHEDULERS, NoiseSchedule
+from app.storage.part_reader import PartReader
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.schedules import SCHEDULERS, FlowMatching, Schedule, VariancePreserving
@@ -34,6 +37,33 @@ def refused_field(schedule: Schedule, **fields: Any) -> str:
     with pytest.raises(InvalidSpec) as refused:
         schedule.scheduler(sampling(**fields))
     return refused.value.problems[0].field
+
+
+NEEDS_TORCHSDE = "DPMSolverSDEScheduler"  # without that library, diffusers cannot save one
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of NumPy, in diffusers' own constructors
+@pytest.mark.parametrize("name", sorted({*get_args(NOISE_SCHEDULERS)} - {NEEDS_TORCHSDE}))
+def test_what_diffusers_saves_of_a_scheduler_with_its_defaults_is_read(tmp_path, name):
+    getattr(diffusers, name)().save_pretrained(tmp_path)
+    read = PartReader("m", tmp_path).config("scheduler_config.json", model=NoiseSchedule)
+    assert (read.class_name, read.fault()) == (name, None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"lambda_min_clipped": Infinity',
+        '"lambda_min_clipped": NaN',
+        '"lambda_min_clipped": -1e9',
+        '"beta_start": -Infinity',
+        '"other": {"lambda_min_clipped": -Infinity}',
+    ],
+)
+def test_no_other_number_of_a_scheduler_is_infinite(tmp_path, fields):
+    (tmp_path / "scheduler_config.json").write_text(f'{{"_class_name": "DDPMScheduler", {fields}}}')
+    with pytest.raises(BackboneRejected, match="out of bounds"):
+        PartReader("m", tmp_path).config("scheduler_config.json", model=NoiseSchedule)
 
 
 @every_schedule
