@@ -30,13 +30,17 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True, eq=False)
 class ClassImages:
-    """The training images of one class, what the backbone is told to draw for it (one row), and the digest of the images."""
+    """The training images of one class, what the backbone is told to draw for it (one row), and the digest of the images.
+
+    `dataset` is the URI that they were read from: all classes of a dataset have it in common, whichever of them a job reads.
+    """
 
     class_name: str
     condition: Condition
     conditions: Conditions
     split: Split
     digest: str
+    dataset: str
 
 
 @torch.no_grad()

@@ -132,33 +132,38 @@ def features_key(
     Before it, digits that all classes of a dataset share: a job reads these one after another, as a scan (see DiskCache).
     """
     guidance, reference = spec.guidance, spec.reference
-    of_all = _shared_identity(backbone, of.digest, batch) | {
+    of_all = _shared_identity(backbone, batch) | {
         "kind": "features",
+        "dataset": of.dataset,
         "taps": list(taps),
         "features": guidance.features,
         "projection": guidance.projection if guidance.features is Features.PROJECTED else None,
         "reference": [reference.count, reference.selection, reference.probes],
         "timesteps": [t.item() for t in timesteps],
     }
-    of_class = of_all | {"class": of.class_name, "images": of.split.names, "condition": of.condition}
+    of_class = of_all | _class_identity(of) | {"condition": of.condition}
     return f"{_digest(of_all)[:SCAN_DIGITS]}-{_digest(of_class)}"
 
 
 def modes_key(spec: DistillationSpec, backbone: Backbone, of: ClassImages, batch: int) -> str:
     """SHA-256 of all that the modes depend on."""
-    identity = _shared_identity(backbone, of.digest, batch)
-    return _digest(identity | {"class": of.class_name, "images": of.split.names, "kind": "modes", "count": spec.ipc})
+    identity = _shared_identity(backbone, batch) | _class_identity(of)
+    return _digest(identity | {"kind": "modes", "count": spec.ipc})
 
 
-def _shared_identity(backbone: Backbone, dataset_digest: str, batch: int) -> dict[str, Any]:
-    """What the latents of a class's images follow from, beside its name and theirs: these say which are for training."""
+def _class_identity(of: ClassImages) -> dict[str, Any]:
+    """Which images of which class; their names say which of them are for training."""
+    return {"class": of.class_name, "images": of.split.names, "digest": of.digest}
+
+
+def _shared_identity(backbone: Backbone, batch: int) -> dict[str, Any]:
+    """What latents follow from, beside the images."""
     return {
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "revision": backbone.revision,
         "dtypes": [str(backbone.dtype), str(backbone.latent_dtype)],
         "computed": [backbone.device.type, torch.get_num_threads(), backbone.compiled, batch],
-        "dataset": dataset_digest,
     }
 
 

@@ -51,7 +51,8 @@ def class_images(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, c
     members = np.flatnonzero(dataset.train.labels == dataset.classes.index(class_name))
     condition = condition_of(class_name, spec, backbone)
     conditions = backbone.conditions([condition], spec.sampling.negative_prompt)
-    return ClassImages(class_name, condition, conditions, dataset.train.subset(members), dataset.digest_of(class_name))
+    split, digest = dataset.train.subset(members), dataset.digest_of(class_name)
+    return ClassImages(class_name, condition, conditions, split, digest, dataset.uri)
 
 
 def _target(

@@ -96,6 +96,7 @@ def class_images(
     class_name: str = "cat",
     condition: Condition = 3,
     digest: str = "d1",
+    dataset: str = "file:///set",
     first: int = 0,
     read: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> ClassImages:
@@ -106,7 +107,7 @@ def class_images(
     if read is not None:
         split = Split(split.labels, split.names, read)
     row = (torch.tensor([float(len(str(condition)))]),)
-    return ClassImages(class_name, condition, Conditions(row, row), split, digest)
+    return ClassImages(class_name, condition, Conditions(row, row), split, digest, dataset)
 
 
 def steps(*numbers: float) -> list[Tensor]:

@@ -6,15 +6,18 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from app.domain.dataset_uri import parse
 from tests.unit.worker import tiny
 from tests.unit.worker.file_limit import no_file_longer_than
 from tests.unit.worker.sampling.class_images import CHANNELS, TOKENS, Formula, Unplugged, class_images, steps
+from worker.datasets.load import load
 from worker.disk_cache import DiskCache
 from worker.guidance import modes as k_means
 from worker.guidance.reference import MOST_CANDIDATES
 from worker.sampling.real_features import encoded
-from worker.sampling.references import class_modes, features_key, modes_key, reference_features
+from worker.sampling.references import ClassImages, class_modes, features_key, modes_key, reference_features
 
 STEPS = steps(900, 700, 500, 300, 100)
 EVERY = 7
@@ -276,7 +279,30 @@ def test_a_key_is_a_sha256_after_what_all_classes_of_a_dataset_share():
     scan, digest = key().split("-")
     assert len(digest) == len(hashlib.sha256().hexdigest())
     assert key(of=class_images(class_name="dog")).startswith(scan)
-    assert not key(of=class_images(digest="d2")).startswith(scan)
+    assert not key(of=class_images(dataset="file:///other")).startswith(scan)
+
+
+def test_classes_of_a_folder_are_one_scan_and_changed_images_another_key_in_it(tmp_path):
+    def keys():
+        dataset = load(parse(root.as_uri()), roots=(tmp_path,), image_size=4, channels=1, holdout_fraction=0.25)
+        return [key(of=class_images_of(dataset, name)).split("-") for name in ("a", "b")]
+
+    def class_images_of(dataset, name):
+        members = np.flatnonzero(dataset.train.labels == dataset.classes.index(name))
+        given = class_images().conditions
+        return ClassImages(name, 3, given, dataset.train.subset(members), dataset.digest_of(name), dataset.uri)
+
+    root = tmp_path / "set"
+    for number in range(8):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number).save(path)
+    before = keys()
+    Image.new("L", (4, 4), 99).save(root / "b" / "3.png")
+    after = keys()
+    assert len({scan for scan, _ in (*before, *after)}) == 1
+    assert before[0] == after[0]
+    assert len({before[0][1], before[1][1], after[1][1]}) == 3
 
 
 def test_nobody_looks_at_the_whole_class_unless_asked(cache):
