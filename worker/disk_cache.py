@@ -113,14 +113,16 @@ class DiskCache:
     def _make_room(self, newest: Path) -> None:
         """Drop the least recently used entries until the rest is within the limit, but for `newest` and those under a lock.
 
-        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself.
+        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself. If even they are too many, as
+        when the limit was lowered, the most recently used of them go: the others are those that the next scan needs first.
         """
         used_at = _by_last_use(self._entries)
         kept = _kept_of_scan(used_at, newest)
-        leaving = [entry for entry in used_at if entry != newest and entry not in kept]
+        staying = {newest, *kept}
+        leaving = [entry for entry in used_at if entry not in staying]
         sizes = {entry: _size_bytes(entry) for entry in used_at}
         excess = sum(sizes.values()) - self._limit_bytes
-        for entry in (*leaving, newest) if kept else leaving:
+        for entry in (*leaving, newest, *kept) if kept else leaving:
             if excess <= 0:
                 return
             if self._if_free(entry.name, self._drop, entry):
@@ -234,15 +236,16 @@ def _by_last_use(entries: Path) -> dict[Path, float]:
     return dict(sorted(used_at.items(), key=lambda item: item[1]))
 
 
-def _kept_of_scan(used_at: Mapping[Path, float], newest: Path) -> set[Path]:
-    """The other entries of the newest one's scan that were used within KEPT_SECONDS."""
+def _kept_of_scan(used_at: Mapping[Path, float], newest: Path) -> list[Path]:
+    """The other entries of the newest one's scan that were used within KEPT_SECONDS, the most recently used first."""
     scan, dash, _ = newest.name.partition("-")
     since = time.time() - KEPT_SECONDS
-    return {
+    kept = [
         entry
         for entry, at in used_at.items()
         if dash and entry != newest and entry.name.startswith(scan + dash) and at >= since
-    }
+    ]
+    return kept[::-1]
 
 
 def _files(folder: Path) -> Iterator[Path]:

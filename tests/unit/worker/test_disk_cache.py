@@ -200,6 +200,15 @@ def test_what_nobody_has_used_for_long_makes_room_for_its_own_scan(tmp_path):
     assert entries(tmp_path) == ["s-1", "s-2"]
 
 
+def test_a_lower_limit_holds_for_a_scan_too_and_what_fits_is_found_again(tmp_path):
+    keys = [f"s-{number}" for number in range(6)]
+    scanned(DiskCache(tmp_path, 6 * KIB), keys)
+    lowered = DiskCache(tmp_path, 3 * KIB)
+    assert scanned(lowered, ["s-6"]) == ["s-6"]
+    assert entries(tmp_path) == ["s-0", "s-1", "s-2"]
+    assert scanned(lowered, keys) == keys[3:]
+
+
 def test_an_entry_under_its_lock_is_not_evicted(tmp_path):
     cache = DiskCache(tmp_path, KIB)
     cache.get("old", file_of(KIB), go_on)
