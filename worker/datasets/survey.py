@@ -2,7 +2,7 @@
 
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,47 +36,65 @@ class Survey:
     escaped: tuple[str, ...] = ()
 
 
-def survey(uri: DatasetUri, roots: Sequence[Path]) -> Survey:
+def survey(
+    uri: DatasetUri,
+    roots: Sequence[Path],
+    *,
+    classes: Sequence[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    tick: Callable[[], None] = lambda: None,
+) -> Survey:
     """The dataset's classes, and what MOST_SURVEYED of its images, evenly spread over it, are like.
 
+    Of folders and zips only those of `classes` that there are, None is all. A file with more than `max_pixels` counts as
+    damaged. `tick` is called after each image and may raise to stop.
     Raises InvalidSpec for a path outside `roots`, DatasetRejected if none of these can be decoded.
     """
     if uri.scheme == "sklearn":
         return Survey(BUNDLED[uri.name], side=8, colour=False)
     files, listing = opened(resolve_local(uri, roots), roots)
     layout = arrange(listing)
-    items = items_of(layout, layout.classes, files.read).items
-    sides, colour = _look(files, [items[i] for i in _spread(len(items))])
+    chosen = tuple(name for name in layout.classes if classes is None or name in set(classes))
+    items = items_of(layout, chosen, files.read).items
+    sides, colour = _look(files, [items[i] for i in _spread(len(items))], max_pixels, tick)
     folders = {(item.class_name, item.path.rpartition("/")[0]) for item in items}
     escaped = {name for name, folder in folders if storable(folder) != folder}
-    return Survey(layout.classes, round(statistics.median(sides)), colour, tuple(sorted(escaped)))
+    return Survey(chosen, round(statistics.median(sides)), colour, tuple(sorted(escaped)))
 
 
 def _spread(count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_SURVEYED))})
 
 
-def _look(files: Files, items: Sequence[Item]) -> tuple[list[int], bool]:
+def _look(files: Files, items: Sequence[Item], max_pixels: int, tick: Callable[[], None]) -> tuple[list[int], bool]:
     """The short sides, and whether any image has colours. Each image is decoded in a child before its header is read here."""
     sides: list[int] = []
     bad: list[str] = []
     colour = False
     for item in items:
         try:
-            content = files.read(item.path)
+            side, coloured = _look_at(files, item, max_pixels)
+            sides.append(side)
+            colour = colour or coloured
         except BadImage as error:
             bad.append(str(error))
-            continue
-        (decoded,) = decoders(MAX_PIXELS).decode([content], Pixels(COLOUR_SIZE, channels=3))
-        if isinstance(decoded, Refused):
-            bad.append(str(BadImage(item.name, decoded.reason)))
-            continue
-        colour = colour or _has_colour(decoded)
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            sides.append(min(image.size))
+        tick()
     if not sides:
         raise DatasetRejected(f"none of {len(items)} images looked at can be used: {'; '.join(bad[:5])}")
     return sides, colour
+
+
+def _look_at(files: Files, item: Item, max_pixels: int) -> tuple[int, bool]:
+    """The short side, and whether there are colours. Raises BadImage."""
+    content = files.read(item.path)
+    (decoded,) = decoders(max_pixels).decode([content], Pixels(COLOUR_SIZE, channels=3, max_pixels=max_pixels))
+    if isinstance(decoded, Refused):
+        raise BadImage(item.name, decoded.reason)
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return min(image.size), _has_colour(decoded)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, below the largest that `max_pixels` can be
+        raise BadImage(item.name, str(error)) from error
 
 
 def _has_colour(pixels: np.ndarray) -> bool:

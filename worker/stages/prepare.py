@@ -35,6 +35,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     _check_longest_prompt(work.spec, dataset, backbone)
     require_images(dataset, least_images(work.spec))
     _check_test_split(work.spec, dataset)
+    images = len(whole.train) + len(whole.test)
     needed = class_bytes(work.spec, backbone, dataset)
     output = {
         "classes": list(dataset.classes),
@@ -49,7 +50,7 @@ def prepare(work: Work, bench: Bench) -> Done:
     }
     warnings = [
         *dataset_warnings(dataset, work.spec),
-        *resolution_warnings(parse(work.spec.dataset_uri), bench.settings.dataset_roots, backbone),
+        *resolution_warnings(source(work, bench), backbone, lambda: work.tick(images, images)),
         *cache_warnings(needed, bench.settings.cache_bytes),
     ]
     return Done(output, then=later_tasks(work.spec, dataset.classes), warnings=warnings)

@@ -1,21 +1,29 @@
 """Whether a small backbone draws much less than the images of a dataset show."""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from app.domain.dataset_uri import DatasetUri
+from app.domain.errors import DatasetRejected
 from app.domain.job import JobWarning, WarningCode
 from worker.backbones.base import Backbone
+from worker.datasets.cache import Source
 from worker.datasets.survey import Survey, survey
 
 SMALL_BACKBONE = 16  # pixels a side; at larger ones data sets are commonly shrunk, and listing them again may take minutes
 LEAST_RATIO = 2  # of the sides: three quarters of the pixels are lost
 
 
-def resolution_warnings(uri: DatasetUri, roots: tuple[Path, ...], backbone: Backbone) -> list[JobWarning]:
-    """DATASET_DOUBTFUL if the images are twice as large as a small backbone's, or in colour where it draws grey."""
+def resolution_warnings(source: Source, backbone: Backbone, tick: Callable[[], None]) -> list[JobWarning]:
+    """DATASET_DOUBTFUL if the images are twice as large as a small backbone's, or in colour where it draws grey.
+
+    None where no image of a sample can be read: the dataset itself, with all of its images, is judged elsewhere. `tick` is
+    called after each image and may raise to stop.
+    """
     if backbone.image_size > SMALL_BACKBONE:
         return []
-    found = survey(uri, roots)
+    try:
+        found = survey(source.uri, source.roots, classes=source.classes, max_pixels=source.max_pixels, tick=tick)
+    except DatasetRejected:
+        return []
     if found.side < LEAST_RATIO * backbone.image_size and not (found.colour and backbone.channels == 1):
         return []
     return [JobWarning(WarningCode.DATASET_DOUBTFUL, _message(found, backbone))]
