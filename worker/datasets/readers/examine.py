@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ from worker.datasets.decode import BadImage, Pixels
 from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files
 
-PART_FILES = 64
-PART_BYTES = 8 << 20  # of one message to a child, unless a single file is larger
+PART_FILES = 8  # few: a reader that is stopped waits for the parts that are being decoded
+PART_BYTES = 8 << 20  # of one message to a child, and of its decoded images, unless a single one is larger
+TICK_SECONDS = 1.0
 MOST_KILLED = 20  # children that a data set may cost before it is no accident
 
 
@@ -29,21 +30,27 @@ class Examined:
     sha256: str
 
 
-def examine(files: Files, items: Sequence[Item], pixels: Pixels) -> Generator[Examined]:
+def examine(
+    files: Files, items: Sequence[Item], pixels: Pixels, tick: Callable[[], None] = lambda: None
+) -> Generator[Examined]:
     """One result per item, in their order. A few parts are read ahead, so memory does not grow with the number of files.
+
+    `tick` is called every TICK_SECONDS while the next result is not there, and may raise to stop.
 
     Raises DatasetRejected if more than MOST_KILLED files are beyond the limits of a decoder's time and memory.
     """
     pool, killed = decoders(pixels.max_pixels), 0
     with ThreadPoolExecutor(pool.size, "decode") as threads:
         ahead: deque[Future[list[tuple[Examined, bool]]]] = deque()
-        parts = _parts(files, items)
+        parts = _parts(files, items, pixels)
         try:
             while True:
                 while len(ahead) < 2 * pool.size and (part := next(parts, None)):
                     ahead.append(threads.submit(_examine_part, pool, files, part, pixels))
                 if not ahead:
                     return
+                while not wait([ahead[0]], TICK_SECONDS).done:
+                    tick()
                 for examined, was_killed in ahead.popleft().result():
                     killed += was_killed
                     if killed > MOST_KILLED:
@@ -64,13 +71,14 @@ def images_of(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[n
         yield examined.image
 
 
-def _parts(files: Files, items: Sequence[Item]) -> Iterator[list[tuple[Item, int]]]:
+def _parts(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[list[tuple[Item, int]]]:
     """Items with their sizes."""
+    most = max(1, min(PART_FILES, PART_BYTES // pixels.bytes_per_image))
     part: list[tuple[Item, int]] = []
     size_bytes = 0
     for item in items:
         size = files.size(item.path)
-        if part and (len(part) == PART_FILES or size_bytes + size > PART_BYTES):
+        if part and (len(part) == most or size_bytes + size > PART_BYTES):
             yield part
             part, size_bytes = [], 0
         part.append((item, size))

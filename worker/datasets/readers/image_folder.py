@@ -39,8 +39,9 @@ class Choice:
 def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, on_file: OnFile | None = None) -> Dataset:
     """The chosen images in `files`, with their own test split if there is one.
 
-    `on_file(done, total)` is called after each file. Raises InvalidSpec for a class that is missing; DatasetRejected as soon
-    as more files than allowed cannot be decoded, naming the first of them, or if a class is left without a training image.
+    `on_file(done, total)` is called after each file, and again while the next takes long. Raises InvalidSpec for a
+    class that is missing; DatasetRejected as soon as more files than allowed cannot be decoded, naming the
+    first of them, or if a class is left without a training image.
     """
     layout = arrange(listing)
     _refuse_missing(choice.classes, layout.classes)
@@ -96,7 +97,8 @@ def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction
     of_class = {item.class_name: hashlib.sha256() for item in items}
     keep = len(items) * pixels.bytes_per_image <= MAX_KEPT_BYTES
     is_good, kept, bad = [], [], []
-    with closing(examine(files, items, pixels)) as found:
+    waiting = (lambda: on_file(len(is_good), len(items))) if on_file else lambda: None
+    with closing(examine(files, items, pixels, waiting)) as found:
         for done, (item, examined) in enumerate(zip(items, found, strict=True), start=1):
             is_good.append(examined.image is not None)
             if examined.fault is not None:

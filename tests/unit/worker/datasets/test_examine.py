@@ -1,5 +1,7 @@
 import hashlib
 import os
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,7 +42,7 @@ def dying(monkeypatch):
     pool.close()
 
 
-@pytest.mark.parametrize(("files", "size"), [(1, 8 << 20), (64, 1), (64, 8 << 20), (3, 8 << 20)])
+@pytest.mark.parametrize(("files", "size"), [(1, 8 << 20), (8, 1), (8, 8 << 20), (3, 8 << 20)])
 def test_files_are_examined_in_their_order_however_they_are_sent(monkeypatch, files, size):
     monkeypatch.setattr(module, "PART_FILES", files)
     monkeypatch.setattr(module, "PART_BYTES", size)
@@ -65,6 +67,39 @@ def test_so_many_files_beyond_the_limits_are_no_accident(monkeypatch):
     contents = Contents({f"{number}.png": b"busy" if number % 3 == 0 else b"fine" for number in range(12)})
     with pytest.raises(DatasetRejected, match=r"more than 2 files .* such as 6\.png: takes too much time"):
         list(examine(contents, contents.items, FORM))
+
+
+@pytest.mark.parametrize(("side", "most"), [(32, 8), (1024, 2), (4096, 1)])
+def test_a_part_has_no_more_decoded_bytes_than_a_message(side, most):
+    contents = Contents({f"{number}.png": b"x" for number in range(16)})
+    parts = list(module._parts(contents, contents.items, Pixels(side, 3)))
+    assert {len(part) for part in parts} == {most}
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_reader_that_is_stopped_reads_no_more_than_the_parts_at_work(monkeypatch):
+    """Reading stands still until the tick, which comes while the first part is awaited, has raised."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "decoders", lambda _max_pixels: SimpleNamespace(size=2, decode=lambda contents, _: contents))
+    goes_on, read = Event(), []
+
+    class Slow(Contents):
+        def read(self, path):
+            goes_on.wait()
+            read.append(path)
+            return super().read(path)
+
+    def tick():
+        goes_on.set()
+        raise Stop
+
+    contents = Slow({f"{number}.png": None for number in range(400)})
+    with pytest.raises(Stop):
+        list(examine(contents, contents.items, FORM, tick))
+    assert len(read) <= 32  # two parts at work and two that wait for a thread
 
 
 def test_only_regular_files_are_opened(tmp_path):
