@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from worker.training.model import Architecture
 
 CHECKPOINT = "checkpoint.pt"
 NOT_COMPARED = ("checkpoint_every", "checkpoint_seconds", "samples_seconds")  # none of these changes the weights
+
+
+FIELDS = frozenset({"step", "fingerprint", "losses", "model", "averaged", "optimizer"})
+SETTINGS = frozenset(each.name for kind in (Architecture, TrainingConfig) for each in fields(kind)) - {*NOT_COMPARED}
 
 
 def fingerprint(architecture: Architecture, config: TrainingConfig) -> dict[str, Any]:
@@ -30,13 +34,16 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """What `write` was given. Raises PermanentError naming a file that cannot be read."""
+    """What `write` was given. Raises PermanentError naming a file that cannot be read or lacks what this version writes."""
     try:
         saved = torch.load(path, weights_only=True, map_location=device)
-        return {**saved, "fingerprint": dict(saved["fingerprint"])}
+        content = {**saved, "fingerprint": dict(saved["fingerprint"])}
     except Exception as error:  # torch answers a damaged file with nearly any exception
         text = f"{path} is damaged or of another version ({type(error).__name__}); remove it to begin anew"
         raise PermanentError(text) from error
+    if not (content.keys() >= FIELDS and content["fingerprint"].keys() >= SETTINGS):
+        raise PermanentError(f"{path} is of an earlier version; remove {path} to begin anew")
+    return content
 
 
 def recorded(path: Path) -> Mapping[str, Any] | None:

@@ -1,4 +1,5 @@
 import itertools
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 from app.domain.errors import PermanentError
 from tests.unit.worker.numbers import noise
 from worker.seeds import generator
+from worker.training.checkpoint import recorded
 from worker.training.model import Architecture, build, noise_schedule
 from worker.training.train import (
     Observer,
@@ -115,6 +117,19 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path):
     run(tmp_path)
     with pytest.raises(PermanentError, match="the images or their labels have changed"):
         run(tmp_path, labels=(LABELS + 1) % 3)
+
+
+@pytest.mark.parametrize("lacking", ["threads", "losses"])
+def test_a_checkpoint_of_an_earlier_version_is_refused_with_what_to_do(tmp_path, lacking):
+    run(tmp_path, SHORT)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    (saved["fingerprint"] if lacking == "threads" else saved).pop(lacking)
+    torch.save(saved, path)
+    told = re.escape(f"{path} is of an earlier version; remove {path} to begin anew")
+    for read in (lambda: run(tmp_path, SHORT), lambda: recorded(path)):
+        with pytest.raises(PermanentError, match=told):
+            read()
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
