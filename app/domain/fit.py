@@ -6,8 +6,9 @@ from app.domain.conditions import PLACEHOLDER, Condition, condition_of
 from app.domain.errors import FieldProblem, InvalidSpec
 from app.domain.model import Model, schedulers_of
 from app.domain.nearest import MOST_NAMED, nearest
-from app.domain.spec import DistillationSpec, Scheduler, Variance
+from app.domain.spec import DistillationSpec, Objective, Scheduler, Variance
 from app.domain.taps import positions
+from app.domain.window import is_guided
 
 __all__ = ["EVALUATED_PIXELS", "MOST_NAMED", "Model", "class_problems", "missing_classes", "model_problems"]
 
@@ -19,6 +20,7 @@ def model_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProble
     yield from _tap_problems(spec, model)
     yield from _sampling_problems(spec, model)
     yield from _prompt_problems(spec, model)
+    yield from _window_problems(spec)
     least, largest = EVALUATED_PIXELS
     if spec.evaluation is not None and not least <= model.image_size <= largest:
         told = f"{spec.evaluation.protocol} takes images of {least} to {largest} pixels; those of {model.name} have"
@@ -63,6 +65,18 @@ def _with_comma(part: str, dataset: Sequence[str]) -> str | None:
     """Of a name that a command line cut at its comma."""
     whole = next((name for name in dataset if "," in name and part in name.split(",")), None)
     return whole and f"it has {whole!r}, whose comma is written \\, in `dapple distil --classes`"
+
+
+def _window_problems(spec: DistillationSpec) -> Iterator[FieldProblem]:
+    """Guidance that is asked for, and would act at no step."""
+    guidance, steps = spec.guidance, spec.sampling.steps
+    asked = guidance.objective is not Objective.NONE and guidance.scale > 0
+    if asked and not any(is_guided(guidance, step, steps) for step in range(steps)):
+        yield FieldProblem(
+            "guidance.start",
+            f"no step of {steps} lies in the window from {guidance.start:g} to {guidance.stop:g}: step k, from 0 to "
+            f"{steps - 1}, lies at k / {steps}; choose another window or more steps",
+        )
 
 
 def _tap_problems(spec: DistillationSpec, model: Model) -> Iterator[FieldProblem]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.job import JobWarning, WarningCode
 from app.domain.spec import DistillationSpec
-from worker.sampling.guide import is_guided
+from app.domain.window import is_guided
 
 MOST = 0.5  # of a class's guided steps; above it the class counts as hardly guided
 NAMED = 5  # classes in a warning

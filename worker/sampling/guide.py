@@ -7,6 +7,7 @@ from torch import Tensor
 
 from app.domain.spec import DistillationSpec, Guidance, Objective
 from app.domain.taps import positions
+from app.domain.window import is_guided
 from worker.backbones.base import Backbone
 from worker.guidance.features import FeatureMap
 from worker.guidance.scale import SCALES, without_effect
@@ -60,8 +61,3 @@ def tap_of(spec: DistillationSpec, backbone: Backbone) -> Tap:
     """What a spec compares: where the backbone is tapped, and what of the hidden states."""
     guidance = spec.guidance
     return Tap(positions(guidance.tap, backbone.taps), FeatureMap(guidance.features, guidance.projection))
-
-
-def is_guided(guidance: Guidance, step: int, steps: int) -> bool:
-    """Whether step 0..steps-1 lies between the start and the stop of the guided part."""
-    return guidance.start <= step / steps < guidance.stop

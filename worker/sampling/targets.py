@@ -9,11 +9,11 @@ from torch import Tensor
 from app.domain.conditions import condition_of
 from app.domain.spec import DistillationSpec, Objective
 from app.domain.taps import positions
+from app.domain.window import is_guided
 from worker.backbones.base import Backbone
 from worker.datasets.base import Dataset
 from worker.disk_cache import DiskCache
 from worker.sampling.direction import Target
-from worker.sampling.guide import is_guided
 from worker.sampling.references import ClassImages, class_modes, reference_features
 
 

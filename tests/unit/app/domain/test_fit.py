@@ -113,3 +113,30 @@ def test_two_classes_that_would_be_drawn_alike_are_refused_unless_the_class_map_
     (problem,) = class_problems(spec(), dataset, prompted())
     assert "both be drawn as 'a photo of a tabby cat'" in problem.message
     assert not list(class_problems(spec(class_map={"tabby_cat": "tabby cat"}), dataset, FakeModel()))
+
+
+@pytest.mark.parametrize(
+    ("guidance", "steps", "refused"),
+    [
+        ({"start": 0.8}, 4, True),
+        ({"start": 0.8, "objective": "mode"}, 4, True),
+        ({"start": 0.8}, 5, False),
+        ({"start": 0.75}, 4, False),
+        ({"start": 0.3, "stop": 0.5}, 4, True),  # step 2 is the first after it
+        ({"start": 1e-9}, 1, True),
+        ({"stop": 1e-9}, 1, False),
+        ({"start": 0.8, "objective": "none"}, 4, False),
+        ({"start": 0.8, "scale": 0.0}, 4, False),
+    ],
+)
+def test_a_window_without_a_step_is_refused_where_guidance_is_asked_for(
+    guidance: dict[str, object], steps: int, refused: bool
+) -> None:
+    assert fields(FakeModel(), guidance=guidance, sampling={"steps": steps}) == ["guidance.start"] * refused
+
+
+def test_a_window_without_a_step_is_told_with_where_the_steps_lie() -> None:
+    (problem,) = model_problems(spec(guidance={"start": 0.8}, sampling={"steps": 4}), FakeModel())
+    assert problem.message == (
+        "no step of 4 lies in the window from 0.8 to 1: step k, from 0 to 3, lies at k / 4; choose another window or more steps"
+    )
