@@ -17,6 +17,7 @@ from app.domain.errors import TransientError
 from app.settings import INSTALLED_AT
 from worker.datasets import decode_wire as wire
 from worker.datasets.decode import Pixels
+from worker.processors import processors
 
 WALL_SECONDS = 60.0  # without an answer; a busy machine takes many times the CPU time
 START_SECONDS = 120.0
@@ -45,8 +46,7 @@ def decoders(max_pixels: int) -> "DecodePool":
 
 def children() -> int:
     """As many as there are cores for this process, up to MOST_CHILDREN."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_CHILDREN)
+    return min(processors(), MOST_CHILDREN)
 
 
 class DecodePool:

@@ -1,11 +1,11 @@
 """How many CPU threads to train with: small models are often faster with one."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 
 import torch
 
+from worker.processors import processors
 from worker.seeds import generator
 from worker.training.config import TrainingConfig
 from worker.training.model import Architecture, build
@@ -18,8 +18,7 @@ TRIALS = 3
 
 def candidates() -> list[int]:
     """1, 2, 4, ... up to the processors that this process may use."""
-    usable = len(os.sched_getaffinity(0))
-    return [n for n in (1, 2, 4, MOST_THREADS) if n <= usable]
+    return [n for n in (1, 2, 4, MOST_THREADS) if n <= processors()]
 
 
 def measured(counts: Iterable[int], seconds_with: Callable[[int], float]) -> dict[int, float]:
