@@ -1,13 +1,14 @@
 """Choose an RBF bandwidth from data."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worker.kernels.functions import squared_distances
 
-WELL_APART = 1e-3  # of the rows' squared distances from their mean: below it, float32 loses a distance's digits
+NEAR = 1e-3  # of two rows' squared distances from the mean: below it, float32 loses the digits of the distance between them
 EQUAL = 4 * torch.finfo(torch.float32).eps  # two rows differ by rounding alone if by less than this part of their length
+PAIRS = 1 << 22  # numbers of rows that are subtracted at once
 
 
 def median_heuristic(x: Float[Tensor, "n d"]) -> float:
@@ -19,15 +20,17 @@ def median_heuristic(x: Float[Tensor, "n d"]) -> float:
     if len(x) < 2:
         raise ValueError("the median distance needs at least two rows")
     rows, columns = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-    distances = _distances(x)[rows, columns]
+    distances = _distances(x, rows, columns)
     lengths = x.norm(dim=1)
     apart = distances[distances > EQUAL * torch.maximum(lengths[rows], lengths[columns])]
     return apart.median().item() if len(apart) else 1.0
 
 
-def _distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-    """|x_i - x_j|; in float64 where most are so small beside the rows' distances from their mean that float32 loses them."""
-    square = squared_distances(x, x)
-    if square.median() <= WELL_APART * (x - x.mean(0)).square().sum(1).median():
-        square = squared_distances(x.double(), x.double())
+def _distances(x: Float[Tensor, "n d"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
+    """|x_i - x_j| of the pairs; of near ones by subtraction in float64, as |a|^2 + |b|^2 - 2 <a, b> loses their digits."""
+    square = squared_distances(x, x)[rows, columns]
+    norms = (x - x.mean(0)).square().sum(1)
+    near = (square <= NEAR * (norms[rows] + norms[columns])).nonzero()[:, 0]
+    for some in near.split(max(1, PAIRS // x.shape[1])):
+        square[some] = (x[rows[some]].double() - x[columns[some]].double()).square().sum(1).to(square)
     return square.sqrt()

@@ -49,6 +49,18 @@ def test_points_close_together_far_from_the_origin_and_from_one_other_keep_their
     assert median_heuristic(x) == pytest.approx(np.quantile(pairwise(x.double()), 0.5, method="inverted_cdf"), rel=1e-3)
 
 
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+@pytest.mark.parametrize("copies", [5, 60, 200])
+def test_copies_of_a_row_count_as_little_in_float32_as_in_float64(offset, copies):
+    few = offset + noise(40, 64, dtype=torch.float64).float()
+    x = torch.cat([few, few[:1].repeat(copies, 1)])
+    to_first, others = pairwise(few.double())[:39], pairwise(few.double())[39:]
+    different = np.concatenate([np.repeat(to_first, copies + 1), others])
+    expected = np.quantile(different, 0.5, method="inverted_cdf")
+    assert median_heuristic(x) == pytest.approx(expected, rel=1e-5)
+    assert median_heuristic(x.double()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_one_point_has_no_distance():
     with pytest.raises(ValueError, match="two rows"):
         median_heuristic(torch.zeros(1, 3))
