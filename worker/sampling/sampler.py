@@ -17,6 +17,8 @@ from worker.guidance.scale import norms
 from worker.sampling.denoise import denoise
 from worker.sampling.guide import Guide
 
+SMALLER_SCALE = "choose a smaller guidance.scale if it is finite without guidance"
+
 OnStep = Callable[[int, int], None]
 
 
@@ -44,12 +46,14 @@ def sample(
     Every image draws its noise from its own generator, so it does not depend on its place in a batch. A pass has at most
     `batch` of them, twice over under classifier-free guidance: same images, to rounding. `on_step(done, steps)` is called after
     each step and may raise to stop.
-    Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneRejected if the model itself does.
+    Raises InvalidSpec naming `guidance.scale` if guidance diverges, BackboneRejected if the model itself
+    does, which after a guided step may be due to the scale, and says so.
     """
     scheduler = backbone.scheduler(sampling)
     noise = {"generator": list(generators)} if "generator" in inspect.signature(scheduler.step).parameters else {}
     x_t = initial_noise(backbone, generators)
     ratios = []
+    hint = f" ({SMALLER_SCALE})" if guide is not None else ""
     finite = torch.ones((), dtype=torch.bool, device=x_t.device)  # clipping would make a number of an infinite prediction
     for step, t in enumerate(scheduler.timesteps):
         active = guide if guide is not None and guide.active(step, sampling.steps) else None
@@ -65,16 +69,15 @@ def sample(
             guidance = active.guidance(state, previous - x_t)
             ratios[-1] = float((norms(guidance) / norms(previous - x_t).clamp_min(torch.finfo(x_t.dtype).tiny)).mean())
             if not math.isfinite(ratios[-1]):
-                _require_finite(backbone, state.prediction, f"at step {step + 1}")
+                _require_finite(backbone, state.prediction, f"at step {step + 1}{hint}")
                 raise InvalidSpec.of("guidance.scale", f"sampling diverged at step {step + 1}; choose a smaller scale")
             previous = previous + guidance
         x_t = previous
         if on_step is not None:
             on_step(step + 1, sampling.steps)
     if not finite:
-        unless = ", if guidance.scale is not too large" if guide is not None else ""
-        raise not_finite(backbone.name, backbone.dtype, f"after step 1{unless}")
-    _require_finite(backbone, x_t, "at the last step")
+        raise not_finite(backbone.name, backbone.dtype, f"after step 1{hint}")
+    _require_finite(backbone, x_t, f"at the last step{hint}")
     return Sampled(x_t, tuple(ratios))
 
 
