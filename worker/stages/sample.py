@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.domain.spec import Arm, DistillationSpec, Objective
 from worker.evaluation.metrics import GRAM_LIMIT, NEIGHBOURS, class_metrics
+from worker.evaluation.pattern_coverage import pattern_coverage
 from worker.sampling.classes import in_smaller_batches, sample_targets
 from worker.sampling.direction import Target
 from worker.sampling.targets import Preparing, targets_for
@@ -63,7 +64,7 @@ def measured(classes: Iterable[tuple[Tensor, Target]]) -> list[dict[str, Any]]:
     """How the images of each class lie among its reference images, as thumbnails; none where these are too few."""
     compared = [(target.class_name, small, target.reference.thumbnails[:GRAM_LIMIT]) for small, target in classes]
     return [
-        {"class_name": name, "real": len(real), **class_metrics(small, real)}
+        {"class_name": name, "real": len(real), **class_metrics(small, real), **pattern_coverage(small, real)}
         for name, small, real in compared
         if len(real) > NEIGHBOURS
     ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,8 @@ from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.guidance.kernel import kernel_for
 from worker.kernels.mmd import mmd2_biased
+from worker.sampling import sampler
+from worker.sampling.denoise import denoise
 from worker.sampling.guide import guide_for
 from worker.sampling.sampler import sample
 
@@ -114,6 +118,22 @@ def test_float16_that_overflows_is_named_with_the_setting_to_change(objective, s
     half = tiny.backbone(model=model.to(torch.float16), schedule=schedule)
     with pytest.raises(BackboneRejected, match=r"float16 at step 1: .*set DAPPLE_DTYPE to bfloat16 or float32"):
         draw(half, tiny.spec(guidance={"objective": objective}))
+
+
+@pytest.mark.parametrize(("objective", "hinted"), [("none", False), ("mmd", True)])
+@pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["clipped", "unclipped"])
+def test_a_model_that_is_no_longer_finite_after_a_guided_step_may_be_due_to_the_scale(monkeypatch, objective, hinted, schedule):
+    steps = []
+
+    def infinite_at_step_3(*arguments):
+        steps.append(0)
+        state = denoise(*arguments)
+        return replace(state, prediction=state.prediction * torch.inf) if len(steps) == 3 else state
+
+    monkeypatch.setattr(sampler, "denoise", infinite_at_step_3)
+    with pytest.raises(BackboneRejected, match="it is not finite in float32") as refused:
+        draw(tiny.backbone(schedule=schedule), tiny.spec(guidance={"objective": objective}))
+    assert ("choose a smaller guidance.scale" in str(refused.value)) is hinted
 
 
 def test_every_step_is_told_after_it_is_done(one):

@@ -149,11 +149,13 @@ def test_the_metrics_say_how_the_set_lies_among_the_real_images(packaged):
         "coverage",
         "nearest_real",
         "real_to_real",
+        "pattern_coverage",
+        "pattern_coverage_expected",
     }
 
 
 def test_noise_is_warned_of_in_job_metrics_and_manifest(job):
-    one = job(ipc=5, classes=("7", "3"), reference={"count": 64})
+    one = job(ipc=25, classes=("7", "3"), reference={"count": 64})
     one.run(prepare, TaskKind.PREPARE)
     one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"])
     for kind in (TaskKind.PREPARE, TaskKind.SAMPLE):
