@@ -17,7 +17,7 @@ CONFIG_BYTES = 1 << 20
 INDEX_BYTES = 8 << 20  # it may name tens of thousands of labels
 VOCABULARY_BYTES = 128 << 20
 LARGEST_NUMBER = 1e7  # of any field of a configuration, also of those that only its library reads
-INFINITE = {"lambda_min_clipped": -math.inf}  # what diffusers itself writes where nothing is clipped
+INFINITE = [("lambda_min_clipped", -math.inf)]  # what diffusers itself writes where nothing is clipped
 DEEPEST = 16
 WEIGHTS = {"text_encoder": "model", "": "diffusion_pytorch_model"}  # by how the part's name begins: what its library loads
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -124,7 +124,7 @@ def _check_numbers(value: Any, where: str = "", depth: int = 0) -> None:
         raise ValueError(f"{where}: it is nested more than {DEEPEST} deep")
     if isinstance(value, dict):
         for name, each in value.items():  # pyright: ignore[reportUnknownVariableType] - whatever the file says
-            if depth or INFINITE.get(name) != each:
+            if depth or (name, each) not in INFINITE:
                 _check_numbers(each, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for each in value:  # pyright: ignore[reportUnknownVariableType] - whatever the file says
