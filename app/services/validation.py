@@ -26,7 +26,6 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
         problems += error.problems
     except BackboneRejected as error:
         problems.append(FieldProblem("backbone", str(error)))
-    problems += _window_problems(spec)
     if dataset is not None:
         problems += islice(missing_classes(spec, dataset), MOST_NAMED)
     if backbone is not None:
@@ -34,10 +33,3 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
         problems += islice(class_problems(spec, dataset or (), backbone), MOST_NAMED)
     if problems:
         raise InvalidSpec(problems)
-
-
-def _window_problems(spec: DistillationSpec) -> list[FieldProblem]:
-    steps, guidance = spec.sampling.steps, spec.guidance
-    if any(guidance.start <= step / steps < guidance.stop for step in range(steps)):
-        return []
-    return [FieldProblem("guidance.start", f"none of the {steps} steps lies between start and stop: nothing would be guided")]

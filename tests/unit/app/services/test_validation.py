@@ -51,6 +51,7 @@ def test_a_tap_beyond_the_last_block_is_refused(resources: Resources) -> None:
 def test_guidance_that_would_guide_no_step_is_refused(resources: Resources, window: dict[str, float]) -> None:
     assert [field for field, _ in problems(resources, guidance=window)] == ["guidance.start"]
     assert problems(resources, guidance=window, sampling={"steps": 1000}) == []
+    assert problems(resources, guidance=window | {"objective": "none"}) == []
 
 
 def test_an_unknown_class_is_refused_with_the_nearest(resources: Resources) -> None:
