@@ -5,8 +5,8 @@ import pytest
 
 @pytest.fixture
 def free_ports() -> list[int]:
-    """Two that nobody listens on."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    """Three that nobody listens on."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
         listener.close()

@@ -29,16 +29,16 @@ SPEC = {"dataset_uri": "sklearn://digits", "ipc": 1, "backbone": "embedded/digit
 class Stack:
     """The services of docker-compose.yml on this machine's Postgres and Redis, with artifacts in a folder."""
 
-    def __init__(self, folder: Path, database_url: str, redis_url: str, port: int, metrics_port: int) -> None:
+    def __init__(self, folder: Path, database_url: str, redis_url: str, ports: list[int]) -> None:
         self.services: dict[str, Any] = project(dict.fromkeys(SECRETS, SECRET) | {"WORKER_QUEUES": "gpu,cpu"})["services"]
         self._folder = folder
-        self.port, self.metrics_port = port, metrics_port
+        self.port, self.metrics_port, self._sweeper_port = ports
         self._moved = {
             "DAPPLE_DATABASE_URL": database_url,
             "DAPPLE_BROKER_URL": redis_url,
             "DAPPLE_DATA_DIR": str(folder / "data"),
             "DAPPLE_DATASET_ROOTS": str(folder),
-            "DAPPLE_METRICS_PORT": str(metrics_port),
+            "DAPPLE_METRICS_PORT": str(self.metrics_port),
         }
 
     def environment(self, name: str) -> Mapping[str, str]:
@@ -47,6 +47,8 @@ class Stack:
         del ours["DAPPLE_ARTIFACTS_URL"]  # no such store runs here: a folder is its stand-in
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {key: os.environ[key] for key in ("PYTHONPATH", "HOME", "OMP_NUM_THREADS") if key in os.environ}
+        if name == "sweeper":  # containers have addresses of their own
+            ours["DAPPLE_METRICS_PORT"] = str(self._sweeper_port)
         return {"PATH": path, **kept, **ours, "DAPPLE_HEARTBEAT_SECONDS": "1", "DAPPLE_THREADS": "1"}
 
     def command(self, name: str) -> list[str]:
@@ -84,7 +86,7 @@ class Stack:
 
 @pytest.fixture
 def stack(tmp_path: Path, postgres: PostgresServer, free_ports: list[int]) -> Stack:
-    return Stack(tmp_path, postgres.new(), "redis://127.0.0.1:6379/7", *free_ports)
+    return Stack(tmp_path, postgres.new(), "redis://127.0.0.1:6379/7", free_ports)
 
 
 @pytest.mark.timeout(240)
