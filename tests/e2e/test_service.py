@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.access_token import token_for
 from app.client import ApiError, Client
 from app.domain.errors import ArtifactNotReady
 from app.domain.job import JobState, Outcome
@@ -106,10 +107,12 @@ def test_a_job_gives_an_image_folder_that_loads(client: Client, job_id: str, tmp
 
 
 def test_the_archive_announces_its_digest_and_its_tag(service: Service, job_id: str, undisturbed: str):
-    answer = httpx.get(f"{service.url}/v1/jobs/{job_id}/archive")
+    token = token_for(service.url)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = httpx.get(f"{service.url}/v1/jobs/{job_id}/archive", headers=headers)
 
     assert answer.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(bytes.fromhex(undisturbed)).decode()}:"
-    again = httpx.get(f"{service.url}/v1/jobs/{job_id}/archive", headers={"If-None-Match": answer.headers["ETag"]})
+    again = httpx.get(f"{service.url}/v1/jobs/{job_id}/archive", headers=headers | {"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 
