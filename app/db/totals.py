@@ -1,4 +1,4 @@
-"""Counters that only grow: attempts and jobs by how they ended, whoever recorded it, the deleted ones included."""
+"""Counters that only grow: attempts and jobs by how they ended, in every process, the deleted ones included."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a job stands, as its event stream tells it: nobody who follows a job has to ask for it after each event."""
+"""How a job stands, as its event stream says: a follower need not ask for the job after each event."""
 
 from collections.abc import Mapping
 from contextlib import suppress

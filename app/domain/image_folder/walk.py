@@ -107,7 +107,7 @@ class _Walk:
             raise DatasetRejected(f"{readable(path)} is a symbolic link that leads out of the folders that may be read")
         if target is not None and os.path.isdir(target):  # noqa: PTH112 - a Path for each of a million links is slow
             self._links.append(_Link(folder, entry.name, path, target, depth + 1))
-        elif target is not None and os.path.isfile(target):  # noqa: PTH113
+        elif target is not None and os.path.isfile(target):  # noqa: PTH113 - the same
             self._listing.add(folder, entry.name, path, self._limits.kept)
         else:
             self._listing.left_out.add(BROKEN_LINKS if target is None else SPECIAL, path)
@@ -115,20 +115,20 @@ class _Walk:
     def _target(self, path: str) -> str | None:
         """The real path that a link leads to, None if nothing is there. The parents of targets are resolved once each."""
         try:
-            parent, name = os.path.split(os.path.join(os.path.dirname(path), os.readlink(path)))  # noqa: PTH115, PTH118, PTH120
+            parent, name = os.path.split(os.path.join(os.path.dirname(path), os.readlink(path)))  # noqa: PTH115, PTH118, PTH120 - the same
         except OSError:  # it went away meanwhile
             return None
         if name in ("", ".", ".."):
             return self._existing(path)
         if parent not in self._real_parents:
             self._real_parents[parent] = os.path.realpath(parent)
-        target = os.path.join(self._real_parents[parent], name)  # noqa: PTH118
-        return self._existing(target) if os.path.islink(target) or not os.path.exists(target) else target  # noqa: PTH110, PTH114
+        target = os.path.join(self._real_parents[parent], name)  # noqa: PTH118 - the same
+        return self._existing(target) if os.path.islink(target) or not os.path.exists(target) else target  # noqa: PTH110, PTH114 - the same
 
     def _existing(self, path: str) -> str | None:
         """The real path; also of what is missing, so that a link out of the dataset is refused whatever is there."""
         real = os.path.realpath(path)
-        if os.path.exists(real) or not any(_is_below(real, root) for root in self._roots):  # noqa: PTH110
+        if os.path.exists(real) or not any(_is_below(real, root) for root in self._roots):  # noqa: PTH110 - the same
             return real
         return None
 
@@ -155,7 +155,7 @@ class _Walk:
 
     def _identity(self, real: str, path: str) -> tuple[int, int]:
         try:
-            found = os.stat(real)  # noqa: PTH116
+            found = os.stat(real)  # noqa: PTH116 - the same
         except OSError as error:
             raise DatasetRejected(f"{readable(path) or real} cannot be listed: {error.strerror}") from error
         return found.st_dev, found.st_ino
