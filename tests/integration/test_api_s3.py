@@ -91,7 +91,7 @@ def test_a_store_that_is_away_is_named_and_takes_no_replica_down(bucket: Bucket,
 @pytest.fixture
 def served(app: FastAPI, job: str) -> Generator[str]:
     """The URL of the service as a process would serve it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
