@@ -152,10 +152,13 @@ class Slot:
         os.kill(first, signal.SIGSTOP)
         second = self._worker(second_name)
         self._until(lambda: self._wrote(job_id, "sweeper", "attempts expired") or self._ended(job_id), sweeping=True)
+        expired = self._wrote(job_id, "sweeper", "attempts expired")
+        if expired:  # the first may claim anew what nobody holds, so it sleeps until the other holds it
+            self._until(lambda: self._wrote(job_id, second_name, "attempts "))
         if self._draw.random() < 0.5:  # it wakes up beside the other, or when the other is done
             self._until(lambda: self._ended(job_id))
         os.kill(first, signal.SIGCONT)
-        if not (expired := self._wrote(job_id, "sweeper", "attempts expired")):
+        if not expired:
             os.kill(second, signal.SIGKILL)  # the first had ended before it was stopped: nothing is left to do
         for child in (first, second):
             self._until(lambda child=child: os.waitpid(child, os.WNOHANG) != (0, 0))
