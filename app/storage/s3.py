@@ -31,6 +31,8 @@ PAGE_KEYS = 250  # of a thousand, some servers take longer to delete than a requ
 CONNECT_SECONDS = 4
 REQUEST_SECONDS = 15
 RETRY_SECONDS = 6  # no try begins later than this after the first
+RETRY_PAUSE_SECONDS = 0.2  # the shortest: pauses are drawn
+RETRIES = round(RETRY_SECONDS / RETRY_PAUSE_SECONDS)  # so the time ends them; eight may be over in two seconds
 CHECK_SECONDS = 5
 PROBE = "probe"  # the object that checks look for, write and delete
 
@@ -47,9 +49,9 @@ class S3ArtifactStore:
     def __init__(self, settings: Settings, url: str) -> None:
         self._settings = settings
         self._bucket, self._prefix = urlsplit(url).netloc, urlsplit(url).path.strip("/")
-        self._store = self._connect(settings.s3_endpoint, REQUEST_SECONDS, retries=8)
+        self._store = self._connect(settings.s3_endpoint, REQUEST_SECONDS, retries=RETRIES)
         self._probed = self._connect(settings.s3_endpoint, CHECK_SECONDS, retries=0)
-        self._public = self._connect(settings.s3_public_endpoint or settings.s3_endpoint, REQUEST_SECONDS, retries=8)
+        self._public = self._connect(settings.s3_public_endpoint or settings.s3_endpoint, REQUEST_SECONDS, retries=RETRIES)
 
     def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
         """Store the file's bytes under `key`, replacing what was there; in parts if they are many. Raises StorageUnavailable.
@@ -148,7 +150,11 @@ class S3ArtifactStore:
             retry_config={
                 "max_retries": retries,
                 "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-                "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=2), "base": 2},
+                "backoff": {
+                    "init_backoff": timedelta(seconds=RETRY_PAUSE_SECONDS),
+                    "max_backoff": timedelta(seconds=2),
+                    "base": 2,
+                },
             },
         )
 
