@@ -37,7 +37,7 @@ SPEC = {
 }
 # Unguided: features of real images at a thousand timesteps would be a job of their own.
 ENDLESS = SPEC | {"ipc": 10, "sampling": {"steps": 1000}, "guidance": {"objective": "none"}}
-STEP_SECONDS = 1.0  # more than any step of these jobs takes
+STEP_SECONDS = 3.0  # more than any step of these jobs takes, also beside other work
 
 
 @pytest.fixture(
@@ -205,7 +205,7 @@ def test_a_job_that_waits_is_cancelled_at_once_and_others_go_on(client: Client):
 
     assert client.cancel(waiting.id).state is JobState.CANCELLED
 
-    assert time.monotonic() - asked < 1
+    assert time.monotonic() - asked < 3
     assert {client.get(job_id).state for job_id in busy} == {JobState.RUNNING}
     for job_id in busy:
         client.cancel(job_id)

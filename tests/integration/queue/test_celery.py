@@ -126,7 +126,7 @@ def test_a_silent_broker_delays_nobody(silent_url: str):
     started = time.monotonic()
     for _ in range(100):
         queue.wake(Queue.CPU)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 1
 
     queue.close()
 
