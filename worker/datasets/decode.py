@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 1 << 24
 MAX_SIDE = 1 << 15
 MODES = {1: "L", 3: "RGB"}
-UNKNOWN = f"not a {', '.join(FORMATS)} image"
+UNKNOWN = f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image (convert others to PNG)"
 
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

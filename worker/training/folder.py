@@ -56,7 +56,7 @@ def is_finished(folder: Path) -> bool:
 def refuse_escaped(classes: Sequence[str]) -> None:
     """Raises DatasetRejected for classes whose folders' names are not UTF-8: the backbone would know them by escapes."""
     if classes:
-        message = f"{len(classes)} class names are not UTF-8: {', '.join(classes[:5])}; rename these folders"
+        message = f"class names that are not UTF-8: {len(classes)} ({', '.join(classes[:5])}); rename these folders"
         raise DatasetRejected(f"{message}, for example with convmv")
 
 

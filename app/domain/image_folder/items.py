@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder.layout import TEST, AnnotatedFolder, Layout
+from app.domain.image_folder.masks import masks_beside
 from app.domain.image_folder.names import readable
 from app.domain.image_folder.tree import LeftOut, pieces_of
 
@@ -22,10 +23,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """Files of the chosen classes, sorted by name, and phrases on those whose class is not known."""
+    """Files of the chosen classes, sorted by name, and phrases on those whose class is not known or that may be no images."""
 
     items: tuple[Item, ...]
     left_out: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], bytes]) -> Items:
@@ -43,7 +45,9 @@ def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], byte
     left_out = LeftOut()
     if layout.annotated is not None:
         found += _annotated(layout, layout.annotated, read, left_out, wanted)
-    return Items(tuple(_unique(sorted(found, key=lambda item: item.name))), left_out.phrases())
+    items = tuple(_unique(sorted(found, key=lambda item: item.name)))
+    masks = masks_beside([item.name for item in items])
+    return Items(items, left_out.phrases(), () if masks is None else (masks,))
 
 
 def labels_in(text: str) -> Mapping[str, str]:

@@ -67,7 +67,7 @@ def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choic
         checked.bad,
         checked.class_digests,
         left_out=(*found.left_out, *layout.left_out),
-        doubts=layout.doubts,
+        doubts=(*layout.doubts, *found.doubts),
         unread=tuple(name for name in layout.classes if name not in label_of),
     )
     require_images(dataset, 1)
@@ -119,8 +119,9 @@ def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction
 def _reject_if_too_many(bad: Sequence[str], read: int, total: int, max_bad_fraction: float) -> None:
     if len(bad) > max_bad_fraction * total:
         first = "; ".join(bad[:NAMED_BAD_FILES]) + ("; …" if len(bad) > NAMED_BAD_FILES else "")
-        allowed = f"allowed: {max_bad_fraction:.1%} of {total:,}"
-        raise DatasetRejected(f"{len(bad)} of the first {read:,} images cannot be used ({allowed}): {first}")
+        allowed = f"{int(max_bad_fraction * total):,} of {total:,} may be left out, {max_bad_fraction:.1%}"
+        told = f"files that cannot be used: {len(bad):,} of the first {read:,} ({allowed}); repair or remove them: {first}"
+        raise DatasetRejected(told)
 
 
 def _reader(

@@ -29,7 +29,7 @@ def test_every_supported_format_is_read(form):
 
 @pytest.mark.parametrize("form", ["ICO", "TGA", "JPEG2000", "PCX"])
 def test_other_formats_are_refused_by_name(form):
-    with pytest.raises(Undecodable, match="not a PNG, JPEG"):
+    with pytest.raises(Undecodable, match=r"not a PNG, JPEG, .* or PPM image"):
         decoded(encoded(Image.new("RGB", (16, 16)), form))
 
 

@@ -87,8 +87,11 @@ def test_reading_stops_at_the_first_bad_file_above_what_is_allowed(flowers):
     for index in range(7):
         (flowers / "rose" / f"{index}.png").write_bytes(b"no image")
     seen = []
-    count = r"2 of the first 10 images cannot be used \(allowed: 5\.0% of 24\): rose/0\.png: .*; rose/1\.png: "
-    with pytest.raises(DatasetRejected, match=count):
+    told = (
+        r"files that cannot be used: 2 of the first 10 \(1 of 24 may be left out, 5\.0%\); repair or remove them: "
+        r"rose/0\.png: .*; rose/1\.png: "
+    )
+    with pytest.raises(DatasetRejected, match=told):
         loaded(flowers, max_bad_fraction=0.05, on_file=lambda done, total: seen.append(done))
     assert seen == list(range(1, 10))
 
@@ -221,7 +224,7 @@ def test_only_the_chosen_classes_are_read_and_judged(flowers):
     seen = []
     dataset = loaded(flowers, classes=("tulip", "rose"), on_file=lambda done, total: seen.append((done, total)))
     assert (dataset.classes, dataset.unread, len(seen)) == (("rose", "tulip"), ("daisy", "junk"), 16)
-    with pytest.raises(DatasetRejected, match="1 of the first 9 images cannot be used"):
+    with pytest.raises(DatasetRejected, match="files that cannot be used: 1 of the first 9 "):
         loaded(flowers)
 
 

@@ -47,5 +47,5 @@ def test_a_backbone_without_a_checkpoint_is_never_taken_for_unfinished(tmp_path:
 
 def test_class_names_that_are_not_utf8_are_refused_by_name() -> None:
     refuse_escaped([])
-    with pytest.raises(DatasetRejected, match=r"1 class names are not UTF-8: caf\\xe9; rename these folders"):
+    with pytest.raises(DatasetRejected, match=r"class names that are not UTF-8: 1 \(caf\\xe9\); rename these folders"):
         refuse_escaped(["caf\\xe9"])
