@@ -17,7 +17,7 @@ INSTALLED_AT = Path(__file__).parents[1]
 EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
 
 
-TaskSeconds = Annotated[float, Field(gt=0, le=30 * 86400, allow_inf_nan=False)]  # within what timers hold
+TaskSeconds = Annotated[float, Field(gt=0, le=30 * 86400)]  # within what timers hold
 
 
 class Settings(BaseSettings):
@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     """
 
     # What was given is no part of errors: it may be a URL with a password.
-    model_config = SettingsConfigDict(env_prefix="DAPPLE_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DAPPLE_", frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("dapple"))
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")

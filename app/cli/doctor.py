@@ -44,7 +44,9 @@ def _findings(*, verify: bool) -> Iterator[Finding]:
     try:
         settings = settings_from()
     except WrongSettings as error:
-        yield from (Finding("settings", Verdict.FAIL, f"{name}: {fault}", "correct it") for name, fault in error.faults)
+        yield from (
+            Finding("settings", Verdict.FAIL, f"{name}: {fault}", f"correct {name} or unset it") for name, fault in error.faults
+        )
         return
     yield from diagnose(settings, store_for)
     if verify:

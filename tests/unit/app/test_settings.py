@@ -49,6 +49,8 @@ def test_limits_are_given_for_every_kind_of_task_or_for_some(monkeypatch: pytest
     "changes",
     [
         {"lease_seconds": 0},
+        {"lease_seconds": "nan"},
+        {"patience_seconds": "inf"},
         {"log_level": "loud"},
         {"device": "tpu"},
         {"heartbeat_seconds": 30},
