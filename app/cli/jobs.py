@@ -10,7 +10,7 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 
 from app.cli.console import DEFAULT_URL, AsJson, ExitCode, JobId, Url, answers, complain, connect, messages, print_json
 from app.cli.progress import JobProgress
-from app.cli.render import backbone_table, job_summary, job_table, measurements, worker_table
+from app.cli.render import backbone_table, job_lines, job_summary, measurements, worker_table
 from app.client import Client
 from app.domain.job import JobState, Outcome
 from app.domain.views import JobDetail
@@ -35,7 +35,7 @@ def list_jobs(
     if as_json:
         print_json([job.model_dump(mode="json") for job in found])
     else:
-        answers.print(job_table(found) if found else "no jobs")
+        answers.print("\n".join(job_lines(found)) if found else "no jobs", soft_wrap=True)
 
 
 @jobs.command()

@@ -13,16 +13,18 @@ from app.domain.text import printable, printable_lines
 from app.domain.views import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
 
 GUIDED = "guided"
-NUMBERS = ("done", "ipc", "images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")
+NUMBERS = ("images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")
 
 
-def job_table(jobs: Iterable[JobSummary]) -> Table:
-    """One row per job."""
-    table = _table("job", "state", "phase", "done", "dataset", "ipc", "created")
+def job_lines(jobs: Sequence[JobSummary]) -> Iterator[str]:
+    """A heading, and one line per job with its dataset last: what is wider than the terminal wraps, and nothing is cut."""
+    rows = [("job", "state", "phase", "done", "ipc", "created", "dataset")]
     for job in jobs:
         done = f"{job.progress.fraction:.0%}"
-        _add(table, job.id, job.state, job.phase or "", done, job.dataset_uri, str(job.ipc), _local(job.created_at))
-    return table
+        rows.append((job.id, job.state, job.phase or "", done, str(job.ipc), _local(job.created_at), job.dataset_uri))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for *cells, last in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), printable(last)])
 
 
 def backbone_table(backbones: Iterable[BackboneView]) -> Table:

@@ -406,6 +406,20 @@ def test_names_reach_the_terminal_as_they_are_and_their_control_characters_as_es
     assert "file:///" in table
 
 
+def test_a_job_is_one_line_with_its_whole_id_and_dataset_however_narrow_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [listed("01M8C08QXWA1RFN9AJHK6XEXWZ", "failed") | {"dataset_uri": f"file:///{'long/' * 30}"}, listed("J1", "queued")]
+
+    assert run(Service(says({"items": rows})), "jobs", "list") == 0
+
+    heading, first, second = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (heading[0], heading[-1]) == ("job", "dataset")
+    assert (first[:2], first[-1]) == (["01M8C08QXWA1RFN9AJHK6XEXWZ", "failed"], rows[0]["dataset_uri"])
+    assert (second[:2], second[-1]) == (["J1", "queued"], rows[1]["dataset_uri"])
+
+
 def test_an_error_reaches_the_terminal_with_its_control_characters_as_escapes(capsys: pytest.CaptureFixture[str]):
     complain(HOSTILE)
     assert capsys.readouterr().err == f"dapple: {ESCAPED.replace('udce9', 'xe9')}\n".replace(r"\\", "\\")
