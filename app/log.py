@@ -3,12 +3,16 @@
 Ids are bound once per task or request with `structlog.contextvars.bound_contextvars` and appear on every line within.
 """
 
+import io
 import logging
 import sys
 from types import TracebackType
+from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from app.domain.text import printable_lines
 
 ACCEPT_PAUSE_SECONDS = 10.0
 STARTING_FAILED = "SystemExit: dapple: "  # app.starting raises it
@@ -94,5 +98,17 @@ def _take_over(logger: logging.Logger) -> None:
 def _rendering() -> list[Processor]:
     drop_internals = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if sys.stderr.isatty():
-        return [drop_internals, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [drop_internals, _escaped, structlog.dev.ConsoleRenderer(exception_formatter=_escaped_traceback)]
     return [drop_internals, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _escaped(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """The line for a terminal: names and messages from outside without control characters."""
+    return {name: printable_lines(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _escaped_traceback(out: TextIO, found: ExcInfo) -> None:
+    """The same of an error's traceback, which ends with its message."""
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, found)
+    out.write(printable_lines(written.getvalue()))

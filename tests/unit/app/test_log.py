@@ -32,6 +32,19 @@ def test_an_error_is_written_with_its_trace(capsys: pytest.CaptureFixture[str]) 
     assert "ZeroDivisionError" in json.loads(capsys.readouterr().err)["exception"]
 
 
+def test_names_and_messages_reach_a_terminal_with_their_control_characters_as_escapes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    configure("info")
+    hostile = "red\x1b[2J\x9b1m\r"
+    structlog.get_logger("ours").error(hostile, name=hostile, exc_info=ValueError(hostile))
+    logging.getLogger("theirs").error("no %s", hostile)
+    written = capsys.readouterr().err
+    assert not [sequence for sequence in ("\x1b[2J", "\x9b", "\r") if sequence in written]
+    assert written.count(r"red\x1b[2J\x9b1m\r") == 4
+
+
 def test_what_the_server_writes_has_the_same_form_unless_it_was_silenced(capsys: pytest.CaptureFixture[str]) -> None:
     access, server = logging.getLogger("uvicorn.access"), logging.getLogger("uvicorn")
     access.propagate, server.handlers = False, [logging.StreamHandler()]
