@@ -42,6 +42,10 @@ class ArtifactStore(Protocol):
         """The open file where the store is a folder on this machine, else None. Raises what `open` raises."""
         ...
 
+    def size_bytes(self, key: str) -> int:
+        """How long the stored bytes are now. Raises what `open` raises."""
+        ...
+
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str | None:
         """Where anybody may read the bytes for `seconds`, by this method; None where the store is a folder."""
         ...

@@ -70,6 +70,11 @@ class LocalArtifactStore:
                 raise ArtifactNotReady(f"nothing is stored under {key}") from error
             raise
 
+    def size_bytes(self, key: str) -> int:
+        """How long the file is. Raises what `open` raises."""
+        with self.file(key) as stream:
+            return os.fstat(stream.fileno()).st_size
+
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> None:
         """There is none: `file` has the bytes."""
         check_key(key)

@@ -81,14 +81,20 @@ class S3ArtifactStore:
 
         Reading raises StorageUnavailable.
         """
-        check_key(key)
-        reader = _ObjectReader(partial(self._range, key), self._size_bytes(key))
+        reader = _ObjectReader(partial(self._range, key), self.size_bytes(key))
         with io.BufferedReader(reader, PART_BYTES) as stream:
             yield stream
 
     def file(self, key: str) -> None:
         """There is no file."""
         check_key(key)
+
+    def size_bytes(self, key: str) -> int:
+        """How long the object is. Raises ArtifactNotReady if there is none, StorageUnavailable."""
+        check_key(key)
+        # GET and not HEAD: only its answer tells a missing bucket from a missing key. The body is not read.
+        with self._explained(f"cannot read {key}", key):
+            return obstore.get(self._store, key).meta["size"]
 
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str:
         """Where anybody may read the object for `seconds`, by this method; whether there is one is not asked."""
@@ -163,11 +169,6 @@ class S3ArtifactStore:
         # The other answers of `list` need a library that is not installed, so their types are unknown.
         pages = obstore.list(self._store, folder or None, chunk_size=PAGE_KEYS)  # pyright: ignore[reportUnknownMemberType]
         yield from ([found["path"] for found in page] for page in pages)
-
-    def _size_bytes(self, key: str) -> int:
-        # GET and not HEAD: only its answer tells a missing bucket from a missing key. The body is not read.
-        with self._explained(f"cannot read {key}", key):
-            return obstore.get(self._store, key).meta["size"]
 
     def _range(self, key: str, start: int, length: int) -> bytes:
         with self._explained(f"cannot read {key}", key):

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.client import ApiError, Client
+from app.client import Client
 from app.main import create_app
 from tests.services.s3 import Bucket, free_port
 from tests.unit.app.stored import succeeded
@@ -117,12 +117,22 @@ def test_the_client_follows_verifies_and_resumes(served: str, job: str, tmp_path
         assert client.preview(job_id) == PNG
 
 
-def test_a_result_that_vanished_from_the_store_is_told_as_what_the_store_says(
-    app: FastAPI, served: str, job: str, tmp_path: Path
+@pytest.mark.parametrize("content", [None, ZIP[:-1], ZIP + b"x"], ids=["gone", "short", "long"])
+def test_a_damaged_result_is_told_and_its_url_is_not_given(
+    app: FastAPI, client: TestClient, job: str, tmp_path: Path, content: bytes | None
 ) -> None:
-    app.state.resources.store.delete_prefix("jobs/any/")
-    with Client(served, retry_delays=(0,)) as client, pytest.raises(ApiError, match=r"object store at 127\.0\.0\.1.*NoSuchKey"):
-        client.download(job.rpartition("/")[2], tmp_path / "out.zip")
+    store, key = app.state.resources.store, "jobs/any/dapple-any.zip"
+    store.delete([key])
+    if content is not None:
+        (tmp_path / "other").write_bytes(content)
+        store.put(key, tmp_path / "other", "application/zip")
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, f"{job}/archive")
+        assert (answer.status_code, "location" in answer.headers) == (500, False)
+    problem = client.get(f"{job}/archive").json()
+    assert problem["type"] == "urn:dapple:problem:artifact-damaged"
+    assert "submit its spec again" in problem["detail"]
+    assert client.get(f"{job}/preview.png").status_code == 302
 
 
 def test_curl_saves_the_archive_under_its_name(served: str, job: str, tmp_path: Path) -> None:

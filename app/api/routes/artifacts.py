@@ -2,6 +2,8 @@
 
 import base64
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import IO, Annotated, Any, Literal, TypeVar
 
@@ -153,27 +155,31 @@ def _content(
     part: range | None = None,
     filename: str | None = None,
 ) -> Response:
-    """The bytes, or where they are. A file is opened here: it stays whole where the job is deleted while it is sent."""
+    """The bytes, or where they are, if they have the published size.
+
+    A file is opened here: it stays whole where the job is deleted while it is sent.
+    """
     url = resources.store.url(artifact.key, resources.settings.presigned_seconds, _read_method(request))
     if url is not None:
+        with _damage_told(resources, job_id, artifact.key):
+            _check_size(artifact, resources.store.size_bytes(artifact.key))
         return RedirectResponse(url, status_code=302, headers=headers | {"Cache-Control": "no-store"})
-    file = _opened(resources, job_id, artifact)
+    with _damage_told(resources, job_id, artifact.key):
+        file = _whole_file(resources, artifact)
     if filename is not None:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     headers["Last-Modified"] = formatdate(os.fstat(file.fileno()).st_mtime, usegmt=True)
     return OpenFileResponse(file, artifact.size_bytes, part, media_type=artifact.media_type, headers=headers)
 
 
-def _opened(resources: Resources, job_id: str, artifact: Artifact) -> IO[bytes]:
-    """The file of a published output, which has the published size.
-
-    Raises ArtifactDamaged if there is no such file, JobNotFound if the job was deleted since.
-    """
+@contextmanager
+def _damage_told(resources: Resources, job_id: str, key: str) -> Generator[None]:
+    """Raises ArtifactDamaged where a published output is not as it was stored, JobNotFound if the job was deleted since."""
     try:
-        return _whole_file(resources, artifact)
+        yield
     except (ArtifactNotReady, ArtifactDamaged) as error:
         _job(resources, job_id)
-        log.error("artifact.damaged", job_id=job_id, key=artifact.key, reason=str(error))  # noqa: TRY400 - no bug of ours
+        log.error("artifact.damaged", job_id=job_id, key=key, reason=str(error))  # noqa: TRY400 - no bug of ours
         raise ArtifactDamaged(f"{error}; delete the job and submit its spec again: equal specs give equal bytes") from error
 
 
@@ -181,11 +187,17 @@ def _whole_file(resources: Resources, artifact: Artifact) -> IO[bytes]:
     file = resources.store.file(artifact.key)
     if file is None:
         raise StorageUnavailable(f"the store has neither a file nor a URL for {artifact.key}")
-    size_bytes = os.fstat(file.fileno()).st_size
-    if size_bytes != artifact.size_bytes:
+    try:
+        _check_size(artifact, os.fstat(file.fileno()).st_size)
+    except ArtifactDamaged:
         file.close()
-        raise ArtifactDamaged(f"{artifact.key} has {size_bytes} bytes instead of {artifact.size_bytes}")
+        raise
     return file
+
+
+def _check_size(artifact: Artifact, size_bytes: int) -> None:
+    if size_bytes != artifact.size_bytes:
+        raise ArtifactDamaged(f"{artifact.key} has {size_bytes} bytes instead of {artifact.size_bytes}")
 
 
 def _read_method(request: Request) -> Literal["GET", "HEAD"]:

@@ -85,6 +85,7 @@ def test_no_key_leads_elsewhere(store: ArtifactStore, source: Path, key: str) ->
         lambda: store.put(key, source, "text/plain"),
         lambda: store.file(key),
         lambda: store.url(key, 60),
+        lambda: store.size_bytes(key),
         lambda: store.delete([key]),
         lambda: content(store, key),
     ):
@@ -95,6 +96,13 @@ def test_no_key_leads_elsewhere(store: ArtifactStore, source: Path, key: str) ->
 def test_what_is_not_there_is_not_ready(store: ArtifactStore) -> None:
     with pytest.raises(ArtifactNotReady), store.open("k"):
         pass
+    with pytest.raises(ArtifactNotReady):
+        store.size_bytes("k")
+
+
+def test_the_size_is_that_of_the_stored_bytes(store: ArtifactStore, source: Path) -> None:
+    store.put("k", source, "text/plain")
+    assert store.size_bytes("k") == source.stat().st_size
 
 
 def test_keys_are_listed_by_prefix_and_sorted(store: ArtifactStore, source: Path) -> None:

@@ -42,7 +42,7 @@ def test_names_and_messages_reach_a_terminal_with_their_control_characters_as_es
     logging.getLogger("theirs").error("no %s", hostile)
     written = capsys.readouterr().err
     assert not [sequence for sequence in ("\x1b[2J", "\x9b", "\r") if sequence in written]
-    assert written.count(r"red\x1b[2J\x9b1m\r") == 4
+    assert written.count(r"red\x1b[2J\x9b1m\x0d") == 4
 
 
 def test_what_the_server_writes_has_the_same_form_unless_it_was_silenced(capsys: pytest.CaptureFixture[str]) -> None:
