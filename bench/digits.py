@@ -1,4 +1,4 @@
-"""Does the distilled set train a better classifier than real images? All arms on digits, several seeds, one table.
+"""Does the distilled set train a better classifier than real images? All arms on one dataset, several seeds, one table.
 
 Every arm is trained with the same protocol and the same training seeds, and tested on the held-out images. To choose a
 setting use `--validation`, which holds out a quarter of the *training* split instead and leaves the test images alone.
@@ -35,11 +35,11 @@ CPU = torch.device("cpu")
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    body = {"dataset_uri": "sklearn://digits", "ipc": options.ipc, "kernel_bandwidth": "median", "backbone": options.backbone}
+    body = {"dataset_uri": options.dataset_uri, "ipc": options.ipc, "backbone": options.backbone}
     evaluation = Evaluation(training_seeds=options.training_seeds, arms=tuple(options.arms))
     spec = DistillationSpec.model_validate(_override(body, options.set) | {"evaluation": evaluation})
     backbone = BackboneRegistry(Settings().backbone_roots, CPU).get(spec.backbone)
-    dataset = _dataset(backbone, validation=options.validation)
+    dataset = _dataset(spec.dataset_uri, backbone, validation=options.validation)
     started = time.monotonic()
     accuracies: dict[str, list[float]] = {arm: [] for arm in evaluation.arms}
     for seed in range(options.first_seed, options.first_seed + options.generation_seeds):
@@ -72,10 +72,10 @@ def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset,
     return [(sampled.columns["images"], labels)] * evaluation_of(spec).training_seeds
 
 
-def _dataset(backbone: Backbone, *, validation: bool) -> Dataset:
+def _dataset(uri: str, backbone: Backbone, *, validation: bool) -> Dataset:
     dataset = load(
-        parse("sklearn://digits"),
-        roots=(),
+        parse(uri),
+        roots=Settings().dataset_roots,
         image_size=backbone.image_size,
         channels=backbone.channels,
         holdout_fraction=0.25,
@@ -114,6 +114,7 @@ def _override(body: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-digits", description=__doc__)
+    parser.add_argument("--dataset-uri", default="sklearn://digits")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--backbone", default="embedded/digits")
     parser.add_argument("--generation-seeds", type=int, default=3)
