@@ -8,6 +8,7 @@ from pathlib import Path
 from app.domain.dataset_uri import BUNDLED, FIELD, DatasetUri, parse, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
 from app.domain.image_folder import LimitReached, Limits, arrange, listing_of, refuse_untrained, walk
+from app.domain.image_folder.zip_member import NEITHER
 from app.services.folder_memory import FolderMemory
 from app.services.look_pool import LookPool
 from app.services.zip_names import zip_names
@@ -70,7 +71,7 @@ def _names_in_file(path: Path) -> list[str]:
     path.stat()
     if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
         return zip_names(path)
-    raise DatasetRejected("neither a folder nor a zip file")
+    raise DatasetRejected(NEITHER)
 
 
 _memory = FolderMemory(_look)

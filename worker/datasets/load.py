@@ -6,6 +6,7 @@ from pathlib import Path
 from app.domain.dataset_uri import DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
 from app.domain.image_folder import Listing, listing_of, walk
+from app.domain.image_folder.zip_member import NEITHER
 from worker.datasets.base import Dataset, relabelled
 from worker.datasets.decode import MAX_PIXELS, Pixels
 from worker.datasets.readers import digits, image_folder
@@ -15,6 +16,9 @@ from worker.datasets.readers.folder import FolderFiles
 from worker.datasets.readers.image_folder import Choice, OnFile
 
 MAX_BAD_FRACTION = 0.01
+OLD_CODE_PAGE = (
+    "names that are no UTF-8 are read as code page 437 ({}): make the zip again with names in UTF-8 if letters are wrong"
+)
 
 
 def load(
@@ -64,5 +68,8 @@ def opened(path: Path, roots: Sequence[Path]) -> tuple[Files, Listing]:
         return FolderFiles(path, roots), walk(path, roots)
     if path.is_file() and is_zip(path):
         archive = ZipFiles(path)
-        return archive, listing_of(archive.paths)
-    raise DatasetRejected(f"{path} is neither a folder nor a zip" if path.exists() else f"{path} does not exist")
+        listing = listing_of(archive.paths)
+        if archive.guessed:
+            listing.doubts[OLD_CODE_PAGE.format(archive.guessed[0])] = None
+        return archive, listing
+    raise DatasetRejected(f"{path} is {NEITHER}" if path.exists() else f"{path} does not exist")

@@ -65,7 +65,31 @@ def test_names_in_unmarked_utf_8_are_read_as_such(flowers):
         for path in flowers.rglob("*.png"):
             out.write(path, path.relative_to(flowers).as_posix().replace("rose", "r__e"))
     target.write_bytes(target.read_bytes().replace(b"r__e", "r\u00e9e".encode()))
-    assert loaded(target).classes == ("daisy", "r\u00e9e", "tulip")
+    dataset = loaded(target)
+    assert (dataset.classes, dataset.doubts) == (("daisy", "r\u00e9e", "tulip"), ())
+
+
+def test_names_in_an_old_code_page_are_told(flowers):
+    target = flowers.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as out:
+        for path in flowers.rglob("*.png"):
+            out.write(path, path.relative_to(flowers).as_posix().replace("rose", "r__e"))
+    target.write_bytes(target.read_bytes().replace(b"r__e", b"r\xfc\xfce"))
+    (doubt,) = loaded(target).doubts
+    assert "code page 437 (r\u207f\u207fe/" in doubt
+    assert "UTF-8" in doubt
+
+
+def test_an_empty_or_truncated_zip_is_refused_in_words(tmp_path):
+    empty = tmp_path / "empty.zip"
+    with zipfile.ZipFile(empty, "w"):
+        pass
+    with pytest.raises(DatasetRejected, match="no class folders with images"):
+        loaded(empty)
+    cut = zip_of(tmp_path / "cut.zip", "rose/1.png")
+    cut.write_bytes(cut.read_bytes()[:-30])
+    with pytest.raises(DatasetRejected, match="neither a folder nor a whole zip file; copy or download it again"):
+        loaded(cut)
 
 
 def test_a_symbolic_link_is_rejected_by_name(tmp_path):
