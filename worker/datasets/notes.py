@@ -12,7 +12,7 @@ NAMED = 3
 
 
 def dataset_warnings(dataset: Dataset, spec: DistillationSpec | None = None) -> list[JobWarning]:
-    """What was left out, which of several readings was chosen, and the classes that an evaluation cannot test."""
+    """What was left out, which of several readings was chosen, and what an evaluation cannot test."""
     damaged = (
         [f"files that cannot be used: {len(dataset.bad_files):,} ({_some(dataset.bad_files, '; ')})"]
         if dataset.bad_files
@@ -30,6 +30,9 @@ def dataset_warnings(dataset: Dataset, spec: DistillationSpec | None = None) -> 
 
 
 def _untested(dataset: Dataset) -> list[JobWarning]:
+    if len(dataset.classes) == 1:
+        told = "the dataset has one class, which every classifier names right: the accuracies say nothing"
+        return [JobWarning(WarningCode.EVALUATION_INCOMPLETE, told)]
     counts = np.bincount(dataset.test.labels, minlength=len(dataset.classes))
     names = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
     if not names:

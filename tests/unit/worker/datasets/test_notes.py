@@ -36,3 +36,10 @@ def test_classes_without_test_images_matter_to_an_evaluation_alone():
     (warning,) = dataset_warnings(lacking, tiny.spec(evaluation={}))
     assert (warning.code, "1 of 2 classes (cat)" in warning.message) == (WarningCode.EVALUATION_INCOMPLETE, True)
     assert dataset_warnings(lacking, tiny.spec()) == dataset_warnings(lacking) == []
+
+
+def test_the_evaluation_of_a_single_class_is_told_to_say_nothing():
+    single = replace(WHOLE, classes=("cat",), train=split(0, 0), test=split(0))
+    (warning,) = dataset_warnings(single, tiny.spec(evaluation={}))
+    assert (warning.code, "one class" in warning.message) == (WarningCode.EVALUATION_INCOMPLETE, True)
+    assert dataset_warnings(single, tiny.spec()) == []
