@@ -24,7 +24,7 @@ def job_lines(jobs: Sequence[JobSummary]) -> Iterator[str]:
         rows.append((job.id, job.state, job.phase or "", done, str(job.ipc), _local(job.created_at), job.dataset_uri))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for *cells, last in rows:
-        yield "  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), printable(last)])
+        yield printable("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), last]))
 
 
 def backbone_table(backbones: Iterable[BackboneView]) -> Table:
