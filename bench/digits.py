@@ -19,7 +19,7 @@ from app.domain.dataset_uri import parse
 from app.domain.spec import Arm, DistillationSpec, Evaluation
 from app.settings import Settings
 from worker.backbones.base import Backbone
-from worker.backbones.registry import BackboneRegistry
+from worker.backbones.registry import BackboneRegistry, device_named
 from worker.datasets.base import Dataset, divide
 from worker.datasets.load import load
 from worker.datasets.split import held_out
@@ -29,8 +29,6 @@ from worker.sampling.targets import Preparing, targets_for
 from worker.stages.evaluate import TrainingSet, evaluation_of, real_sets, score
 from worker.stages.sample import without_guidance
 
-CPU = torch.device("cpu")
-
 
 def main() -> None:
     options = _options()
@@ -38,7 +36,7 @@ def main() -> None:
     body = {"dataset_uri": options.dataset_uri, "ipc": options.ipc, "backbone": options.backbone}
     evaluation = Evaluation(training_seeds=options.training_seeds, arms=tuple(options.arms))
     spec = DistillationSpec.model_validate(_override(body, options.set) | {"evaluation": evaluation})
-    backbone = BackboneRegistry(Settings().backbone_roots, CPU).get(spec.backbone)
+    backbone = BackboneRegistry(Settings().backbone_roots, device_named(options.device)).get(spec.backbone)
     dataset = _dataset(spec.dataset_uri, backbone, validation=options.validation)
     started = time.monotonic()
     accuracies: dict[str, list[float]] = {arm: [] for arm in evaluation.arms}
@@ -59,7 +57,7 @@ def main() -> None:
 
 def _accuracies(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[float]:
     sets = _training_sets(spec, backbone, dataset, arm)
-    return [one.last for one in score(dataset, sets, protocol=PROTOCOLS["small"], seed=spec.seed, device=CPU)]
+    return [one.last for one in score(dataset, sets, protocol=PROTOCOLS["small"], seed=spec.seed, device=backbone.device)]
 
 
 def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[TrainingSet]:
@@ -123,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", type=Arm, default=list(Arm))
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the spec, e.g. guidance.scale=0.8")
     parser.add_argument("--validation", action="store_true", help="choose settings on a part of the training split")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write {arm: {mean, sd, n}} here")
     return parser.parse_args()
