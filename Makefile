@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench faults clean
+.PHONY: help setup demo test test-fast check format bench digests faults clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: bench-digits  ## Run the benchmark on the bundled digits
 
 bench-%: $(INSTALLED)  ## Run bench/NAME.py, as in make bench-digits ARGS="--json result.json"
 	$(BIN)/python -m bench.$* $(ARGS)
+
+digests: $(INSTALLED)  ## Print the SHA-256 of ten small archives and of the OpenAPI document, to compare two revisions
+	@$(BIN)/python -m tests.digests
 
 faults: $(INSTALLED)  ## Run 1,000 jobs under 200 faults on services of their own; ends with one line of JSON
 	@$(BIN)/python -m tests.faults $(ARGS)
