@@ -139,7 +139,7 @@ def _runner(database: Database, workers: str) -> Supervisor:
             tasks.expire_worker(session, workers)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
-    command = [sys.executable, "-P", "-m", "worker.embedded"]
+    command = [sys.executable, "-P", "-m", "worker.service.embedded_worker"]
     return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{workers}{number}"}, recover)
 
 

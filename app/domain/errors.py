@@ -1,4 +1,4 @@
-"""One tree of errors. HTTP's answers to them are in app/api/errors.py, what a worker does in worker/failure_policy.py."""
+"""The tree of errors. `app/api/errors.py` maps it to HTTP; `worker/service/failure_policy.py` decides about retries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

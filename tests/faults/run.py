@@ -19,7 +19,7 @@ from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running
 from tests.faults.schedule import schedule
 from tests.waiting import wait_until
-from worker.orphans import sweep_orphans
+from worker.service.orphaned_artifacts import sweep_orphans
 
 MOST_UNFINISHED = 60  # faults wait for jobs when more are open, so that they strike work and not a heap
 SHORT = {

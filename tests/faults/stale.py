@@ -34,8 +34,8 @@ from tests.faults.processes import Supervisor, free_ports
 from tests.faults.servers import DATABASE, Postgres
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import Runner
-from worker.stages.base import Bench, Done, Publication, Work
+from worker.service.task_runner import TaskRunner
+from worker.stages.base import WorkerContext, StageResult, Publication, TaskContext
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1, max_attempts=10)
 LEASE_SECONDS, HEARTBEAT_SECONDS, PROGRESS_SECONDS = 0.6, 0.1, 0.05
@@ -230,11 +230,11 @@ def _run_one(url: str, settings: Settings, name: str) -> None:
     database = Database(url)
     device = torch.device("cpu")
     cache = DiskCache(settings.cache_dir, settings.cache_bytes)
-    bench = Bench(settings, LocalArtifactStore(settings.artifacts_dir), BackboneRegistry((), device), device, cache)
+    bench = WorkerContext(settings, LocalArtifactStore(settings.artifacts_dir), BackboneRegistry((), device), device, cache)
 
     begun = threading.Event()
 
-    def publish(work: Work, bench: Bench) -> Done:
+    def publish(work: TaskContext, bench: WorkerContext) -> StageResult:
         begun.set()
         for step in range(STEPS):
             work.tick(step, STEPS)
@@ -242,10 +242,10 @@ def _run_one(url: str, settings: Settings, name: str) -> None:
         file = work.scratch / "author"
         file.write_text(name)
         stored = bench.store.put(work.lease.output_prefix + file.name, file, "text/plain")
-        return Done({"key": stored.key}, publication=Publication(stored, stored, {}))
+        return StageResult({"key": stored.key}, publication=Publication(stored, stored, {}))
 
     stages = dict.fromkeys(TaskKind, publish)
-    runner = Runner(database, bench, PollingQueue(), name=name, stopping=threading.Event(), stages=stages)
+    runner = TaskRunner(database, bench, PollingQueue(), name=name, stopping=threading.Event(), stages=stages)
     deadline = time.monotonic() + WAIT_SECONDS
     answered = True
     while not begun.is_set() and time.monotonic() < deadline:

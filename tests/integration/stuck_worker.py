@@ -10,25 +10,25 @@ from app.domain.job import TaskKind
 from app.log import configure
 from app.queue.polling import PollingQueue
 from app.settings import Settings
-from worker.process import Process
-from worker.stages.base import Bench, Done, Work
+from worker.service.worker_process import WorkerProcess
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 
 SECONDS = 600
 
 
-def hang(_work: Work, _bench: Bench) -> Done:
+def hang(_work: TaskContext, _bench: WorkerContext) -> StageResult:
     if how == "interpreter":
         ctypes.PyDLL(None).sleep(SECONDS)  # unlike CDLL it keeps the interpreter's lock: no other thread runs meanwhile
     if how == "diskless":
         tempfile.tempdir = "/not/there"
     time.sleep(SECONDS)
-    return Done({})
+    return StageResult({})
 
 
 how, name = sys.argv[1:]
 settings = Settings()
 configure(settings.log_level, worker=name)
-with Process(
+with WorkerProcess(
     settings, Database(settings.sqlalchemy_url), PollingQueue(), name=name, stages=dict.fromkeys(TaskKind, hang)
 ) as process:
     process.drain()

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.test_api_jobs import submit
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.sweep_telemetry import SweepTelemetry
-from worker.telemetry import Telemetry
+from worker.service.sweeper_metrics import SweeperMetrics
+from worker.service.worker_metrics import WorkerMetrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 SELECTOR = re.compile(r"\b(dapple_[a-z_]+)(?:\{([^}]*)\})?")
@@ -36,8 +36,8 @@ def scraped(text: str) -> Iterator[Sample]:
 def samples(client: TestClient, tmp_path: Path) -> list[Sample]:
     """What an API, a worker without a task yet, and a sweeper tell."""
     submit(client)
-    telemetry = Telemetry(BackboneRegistry((), torch.device("cpu")), DiskCache(tmp_path / "cache", 1))
-    registries: list[CollectorRegistry] = [telemetry.registry, SweepTelemetry().registry]
+    telemetry = WorkerMetrics(BackboneRegistry((), torch.device("cpu")), DiskCache(tmp_path / "cache", 1))
+    registries: list[CollectorRegistry] = [telemetry.registry, SweeperMetrics().registry]
     texts = [client.get("/metrics").text, *(generate_latest(registry).decode() for registry in registries)]
     return [sample for text in texts for sample in scraped(text)]
 

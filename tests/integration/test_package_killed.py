@@ -23,8 +23,8 @@ from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import RecordingQueue, claimed, job_of, new_database, submitted
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import STAGES, Runner
-from worker.stages.base import Bench, Done, Work
+from worker.service.task_runner import STAGES, TaskRunner
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 from worker.stages.package import package
 
 ROUNDS = 10
@@ -43,7 +43,7 @@ class Strike:
     at: int
 
 
-def struck(strike: Strike | None, work: Work, bench: Bench) -> Done:
+def struck(strike: Strike | None, work: TaskContext, bench: WorkerContext) -> StageResult:
     """The real stage, in a process that sends itself the signal."""
 
     def tick(done: int, total: int) -> None:
@@ -118,8 +118,8 @@ class Packing:
         """What a worker process does: it runs tasks until there is none, and ends in order at SIGTERM."""
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
-        bench = Bench(self.settings, self.store, BackboneRegistry((), CPU), CPU, DiskCache(self.settings.cache_dir, 1 << 20))
-        runner = Runner(
+        bench = WorkerContext(self.settings, self.store, BackboneRegistry((), CPU), CPU, DiskCache(self.settings.cache_dir, 1 << 20))
+        runner = TaskRunner(
             self.database(),
             bench,
             RecordingQueue(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.db import tasks, workers
 from app.domain.job import Failure, FailureKind, Outcome
 from tests.unit.app.stored import new_database, states_of, submitted
-from worker.process import STUCK_EXIT_CODE
+from worker.service.worker_process import STUCK_EXIT_CODE
 
 LIMITS = {"DAPPLE_STALL_SECONDS": "1", "DAPPLE_LEASE_SECONDS": "2", "DAPPLE_HEARTBEAT_SECONDS": "0.5"}
 

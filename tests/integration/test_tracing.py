@@ -22,11 +22,11 @@ from app.services.resources import Resources
 from app.settings import Settings
 from app.tracing import Untraced, checked, tracing_of
 from tests.integration.test_api_jobs import BODY
-from tests.unit.worker.test_runner import Stages
+from tests.unit.worker.service.test_task_runner import Stages
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.runner import Runner
-from worker.stages.base import Bench
+from worker.service.task_runner import TaskRunner
+from worker.stages.base import WorkerContext
 
 INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -78,8 +78,8 @@ def posted(settings: Settings, headers: dict[str, str] | None = None) -> None:
 def worked_off(settings: Settings, resources: Resources, stages: Stages) -> None:
     """Every task run by a traced worker, which has ended and sent its spans."""
     device, tracing = torch.device("cpu"), tracing_of("dapple-worker")
-    bench = Bench(settings, resources.store, BackboneRegistry((), device), device, DiskCache(settings.cache_dir, 1))
-    runner = Runner(
+    bench = WorkerContext(settings, resources.store, BackboneRegistry((), device), device, DiskCache(settings.cache_dir, 1))
+    runner = TaskRunner(
         resources.database,
         bench,
         PollingQueue(),

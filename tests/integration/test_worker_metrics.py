@@ -9,15 +9,15 @@ from structlog.testing import capture_logs
 from app.settings import Settings
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.exposition import serve
-from worker.telemetry import Telemetry
+from worker.service.metrics_endpoint import serve
+from worker.service.worker_metrics import WorkerMetrics
 
 
 @pytest.fixture
-def telemetry(tmp_path: Path) -> Telemetry:
+def telemetry(tmp_path: Path) -> WorkerMetrics:
     backbones = BackboneRegistry(Settings().backbone_roots, torch.device("cpu"))
     backbones.get("embedded/digits")
-    return Telemetry(backbones, DiskCache(tmp_path, 1))
+    return WorkerMetrics(backbones, DiskCache(tmp_path, 1))
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_worker_serves_its_numbers(telemetry: Telemetry, port: int) -> None:
+def test_a_worker_serves_its_numbers(telemetry: WorkerMetrics, port: int) -> None:
     serve(telemetry.registry, Settings(metrics_port=port))
     lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
     assert "dapple_backbone_loads_total 1.0" in lines
@@ -35,7 +35,7 @@ def test_a_worker_serves_its_numbers(telemetry: Telemetry, port: int) -> None:
     assert float(resident.split()[1]) > 1e6
 
 
-def test_a_port_that_is_taken_costs_the_numbers_only(telemetry: Telemetry) -> None:
+def test_a_port_that_is_taken_costs_the_numbers_only(telemetry: WorkerMetrics) -> None:
     with socket.socket() as listener, capture_logs() as logs:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -22,7 +22,7 @@ Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerContext:
     """What a worker process keeps between tasks."""
 
     settings: Settings
@@ -34,7 +34,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Work:
+class TaskContext:
     """One task to run.
 
     `earlier` holds the finished tasks of the kinds before it; `scratch` is an empty folder that vanishes afterwards;
@@ -64,7 +64,7 @@ class Work:
         """Those of the tasks before this one, in the order of the graph, each once."""
         return tuple(dict.fromkeys(one for tasks in self.earlier.values() for task in tasks for one in task.warnings))
 
-    def backbone(self, bench: Bench) -> Backbone:
+    def backbone(self, bench: WorkerContext) -> Backbone:
         """The job's backbone. Raises InvalidSpec if it is no longer the one that `prepare` saw."""
         backbone = bench.backbones.get(self.spec.backbone)
         if self.earlier.get(TaskKind.PREPARE) and backbone.revision != self.prepared["backbone_revision"]:
@@ -82,7 +82,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """A stage's result: a JSON-able output, the tasks that follow, and for the last stage what is published.
 
     `samples` counts the images that were sampled. `warnings` are added to the job's, each once.

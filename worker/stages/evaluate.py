@@ -17,7 +17,7 @@ from worker.evaluation.baselines import kmeans_real, random_real
 from worker.evaluation.protocols import PROTOCOLS, TrainingProtocol
 from worker.evaluation.train import Score, train_and_test
 from worker.seeds import seed_of
-from worker.stages.base import Bench, Done, Tick, Work
+from worker.stages.base import WorkerContext, StageResult, Tick, TaskContext
 from worker.stages.prepare import dataset_of
 from worker.stages.samples import parts_of
 
@@ -25,14 +25,14 @@ TrainingSet = tuple[np.ndarray, np.ndarray]  # images [n, h, w, c] uint8 and lab
 T = TypeVar("T")
 
 
-def evaluate_arm(work: Work, bench: Bench) -> Done:
+def evaluate_arm(work: TaskContext, bench: WorkerContext) -> StageResult:
     """The arm's test accuracies, one per training seed."""
     arm = Arm(work.input["arm"])
     dataset = dataset_of(work, bench)
     sets = training_sets(arm, work, bench, dataset)
     protocol = PROTOCOLS[evaluation_of(work.spec).protocol]
     scores = score(dataset, sets, protocol=protocol, seed=work.spec.seed, device=bench.device, tick=work.tick)
-    return Done(
+    return StageResult(
         {
             "arm": arm,
             "last": [one.last for one in scores],
@@ -42,14 +42,14 @@ def evaluate_arm(work: Work, bench: Bench) -> Done:
     )
 
 
-def training_sets(arm: Arm, work: Work, bench: Bench, dataset: Dataset) -> list[TrainingSet]:
+def training_sets(arm: Arm, work: TaskContext, bench: WorkerContext, dataset: Dataset) -> list[TrainingSet]:
     """What each training seed trains on: a sampled arm has one set for all, real images are drawn anew for each."""
     if arm.is_sampled:
         return [sampled_set(arm, work, bench)] * evaluation_of(work.spec).training_seeds
     return real_sets(arm, work.spec, dataset)
 
 
-def sampled_set(arm: Arm, work: Work, bench: Bench) -> TrainingSet:
+def sampled_set(arm: Arm, work: TaskContext, bench: WorkerContext) -> TrainingSet:
     """All images of a sampled arm. Raises SamplesDamaged."""
     planned = work.lease.task.progress.total
     parts = list(parts_of(work, bench, arm, lambda: work.tick(0, planned)))

@@ -18,13 +18,13 @@ from worker.archive.write import PREVIEW, ArchiveContents, write
 from worker.evaluation.guidance_report import fraction_without_gradient, guidance_vanished, median_distances
 from worker.evaluation.report import ArmResult, summarise
 from worker.evaluation.set_report import low_coverage, set_metrics
-from worker.stages.base import Bench, Done, Publication, Work, output_of
+from worker.stages.base import WorkerContext, StageResult, Publication, TaskContext, output_of
 from worker.stages.samples import Columns, outputs_of, parts_of
 
 PACKAGES = (DISTRIBUTION, "torch", "diffusers", "transformers", "numpy", "scikit-learn", "pillow")
 
 
-def package(work: Work, bench: Bench) -> Done:
+def package(work: TaskContext, bench: WorkerContext) -> StageResult:
     """Write, store and publish. The archive holds nothing that differs between two runs of the same spec.
 
     Samples are read task by task and written image by image: memory does not grow with their number. Each tells `tick`, which
@@ -59,13 +59,13 @@ def package(work: Work, bench: Bench) -> Done:
         preview=bench.store.put(work.lease.output_prefix + picture.name, picture, "image/png", progress.still),
         metrics=metrics_of(work, report) | {"warnings": [asdict(one) for one in (*work.warnings, *own)]},
     )
-    return Done({"archive": published.archive.key}, publication=published, warnings=own)
+    return StageResult({"archive": published.archive.key}, publication=published, warnings=own)
 
 
 class _Progress:
     """Counts the images, each once when it is encoded and once when it is written."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: TaskContext) -> None:
         self._work = work
         self._done = 0
 
@@ -91,19 +91,19 @@ def spooled(parts: Iterable[Columns], images: PngSpool, on_image: Callable[[], N
     return {name: np.concatenate(values) for name, values in columns.items()}
 
 
-def own_warnings(work: Work) -> list[JobWarning]:
+def own_warnings(work: TaskContext) -> list[JobWarning]:
     """What can be said of the set as a whole only."""
     vanished = guidance_vanished(work.spec, outputs_of(work, Arm.GUIDED))
     low = low_coverage(class_metrics_of(work), work.spec.ipc)
     return [one for one in (vanished, low) if one is not None]
 
 
-def class_metrics_of(work: Work) -> list[Mapping[str, Any]]:
+def class_metrics_of(work: TaskContext) -> list[Mapping[str, Any]]:
     """The set metrics of each class of the guided arm; an earlier version's tasks lack them."""
     return [one for output in outputs_of(work, Arm.GUIDED) for one in output.get("set_metrics", ())]
 
 
-def report_of(work: Work) -> dict[str, Any] | None:
+def report_of(work: TaskContext) -> dict[str, Any] | None:
     """The evaluation's table, or None if the spec asked for none."""
     if work.spec.evaluation is None:
         return None
@@ -112,7 +112,7 @@ def report_of(work: Work) -> dict[str, Any] | None:
     return summarise(work.spec.evaluation.protocol, results)
 
 
-def metrics_of(work: Work, report: dict[str, Any] | None) -> dict[str, Any]:
+def metrics_of(work: TaskContext, report: dict[str, Any] | None) -> dict[str, Any]:
     """All numbers of the job: evaluation, set metrics on thumbnails, guidance strength per step, seconds per phase."""
     guided = outputs_of(work, Arm.GUIDED)
     return {
@@ -167,7 +167,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def provenance(work: Work) -> dict[str, Any]:
+def provenance(work: TaskContext) -> dict[str, Any]:
     """What the bytes depend on beside the spec: backbone, data, versions, kind of device, and how it was used."""
     return {
         "backbone": {"name": work.spec.backbone, "revision": work.prepared["backbone_revision"]},

@@ -20,11 +20,11 @@ from worker.datasets.cache import Source
 from worker.datasets.load import select
 from worker.datasets.notes import dataset_warnings
 from worker.sampling.footprint import class_bytes
-from worker.stages.base import Bench, Done, Work
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 from worker.stages.resolution import resolution_warnings
 
 
-def prepare(work: Work, bench: Bench) -> Done:
+def prepare(work: TaskContext, bench: WorkerContext) -> StageResult:
     """Raises InvalidSpec naming the field, DatasetRejected naming the file or class."""
     backbone = work.backbone(bench)
     _check_spec(work.spec, backbone)
@@ -53,7 +53,7 @@ def prepare(work: Work, bench: Bench) -> Done:
         *resolution_warnings(source(work, bench), backbone, lambda: work.tick(images, images)),
         *cache_warnings(needed, bench.settings.cache_bytes),
     ]
-    return Done(output, then=later_tasks(work.spec, dataset.classes), warnings=warnings)
+    return StageResult(output, then=later_tasks(work.spec, dataset.classes), warnings=warnings)
 
 
 def cache_warnings(needed: Sequence[int], cache_bytes: int) -> list[JobWarning]:
@@ -73,7 +73,7 @@ def gib(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.3g} GiB"
 
 
-def source(work: Work, bench: Bench) -> Source:
+def source(work: TaskContext, bench: WorkerContext) -> Source:
     """What the job reads, at the size its backbone works on."""
     backbone = work.backbone(bench)
     return Source(
@@ -88,7 +88,7 @@ def source(work: Work, bench: Bench) -> Source:
     )
 
 
-def dataset_of(work: Work, bench: Bench) -> Dataset:
+def dataset_of(work: TaskContext, bench: WorkerContext) -> Dataset:
     """The classes of the job's dataset, unchanged since `prepare`. Raises DatasetRejected if it changed."""
     planned = work.lease.task.progress.total
     digest = work.prepared["dataset_digest"]

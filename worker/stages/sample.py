@@ -12,14 +12,14 @@ from worker.evaluation.pattern_coverage import pattern_coverage
 from worker.sampling.classes import in_smaller_batches, sample_targets
 from worker.sampling.direction import Target
 from worker.sampling.targets import Preparing, targets_for
-from worker.stages.base import Bench, Done, Work
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 from worker.stages.prepare import dataset_of
 from worker.stages.samples import stored_as
 
 MEDIA_TYPE = "application/x-npz"
 
 
-def sample_classes(work: Work, bench: Bench) -> Done:
+def sample_classes(work: TaskContext, bench: WorkerContext) -> StageResult:
     """The task's classes as one artifact: images with label, index, seed, rank and distance. Raises DeviceOutOfMemory."""
     backbone = work.backbone(bench)
     dataset = dataset_of(work, bench)
@@ -44,7 +44,7 @@ def sample_classes(work: Work, bench: Bench) -> Done:
     labels = np.repeat([positions[name] for name in names], spec.ipc)
     np.savez(path, allow_pickle=False, **sampled.columns, label=labels)
     artifact = bench.store.put(work.lease.output_prefix + path.name, path, MEDIA_TYPE)
-    return Done(
+    return StageResult(
         {
             "arm": work.input["arm"],
             **stored_as(artifact),
@@ -70,7 +70,7 @@ def measured(classes: Iterable[tuple[Tensor, Target]]) -> list[dict[str, Any]]:
     ]
 
 
-def computed(bench: Bench) -> dict[str, Any]:
+def computed(bench: WorkerContext) -> dict[str, Any]:
     """What a worker's images depend on beside the job: its kind of device, and how that is used."""
     return {"device": bench.device.type, **bench.settings.model_dump(include={"threads", "dtype", "compile", "batch_size"})}
 

@@ -13,7 +13,7 @@ from app.domain.artifact import Artifact
 from app.domain.errors import ArtifactDamaged, ArtifactNotReady, SamplesDamaged
 from app.domain.job import TaskKind
 from app.domain.spec import Arm
-from worker.stages.base import Bench, Work, output_of
+from worker.stages.base import WorkerContext, TaskContext, output_of
 
 CHUNK_BYTES = 1 << 20
 UNREADABLE = (zipfile.BadZipFile, EOFError, KeyError, ValueError)  # what numpy raises for a file that is not as it was
@@ -22,7 +22,7 @@ Columns = Mapping[str, np.ndarray]
 Tick = Callable[[], None]
 
 
-def outputs_of(work: Work, arm: Arm) -> list[Mapping[str, Any]]:
+def outputs_of(work: TaskContext, arm: Arm) -> list[Mapping[str, Any]]:
     """Those of the arm's sample tasks, in the order of the classes."""
     return [output for task in work.earlier[TaskKind.SAMPLE] if (output := output_of(task))["arm"] == arm]
 
@@ -32,7 +32,7 @@ def stored_as(artifact: Artifact) -> dict[str, Any]:
     return {"key": artifact.key, "sha256": artifact.sha256}
 
 
-def parts_of(work: Work, bench: Bench, arm: Arm, tick: Tick) -> Iterator[Columns]:
+def parts_of(work: TaskContext, bench: WorkerContext, arm: Arm, tick: Tick) -> Iterator[Columns]:
     """The columns of each of the arm's sample tasks, in the order of the classes; one task's are in memory.
 
     `tick` is called after each part of a file. Raises SamplesDamaged, having looked at every file, if some of them are
@@ -49,7 +49,7 @@ def parts_of(work: Work, bench: Bench, arm: Arm, tick: Tick) -> Iterator[Columns
         raise SamplesDamaged(damaged)
 
 
-def _read(bench: Bench, output: Mapping[str, Any], copy: Path, tick: Tick) -> Columns | None:
+def _read(bench: WorkerContext, output: Mapping[str, Any], copy: Path, tick: Tick) -> Columns | None:
     """None if the file is missing or damaged. Raises StorageUnavailable."""
     try:
         sha256 = _fetch(bench, output["key"], copy, tick)
@@ -71,7 +71,7 @@ def _next_chunk(stream: IO[bytes], key: str) -> bytes:
         raise
 
 
-def _fetch(bench: Bench, key: str, copy: Path, tick: Tick) -> str:
+def _fetch(bench: WorkerContext, key: str, copy: Path, tick: Tick) -> str:
     """The SHA-256 of what was copied. Raises ArtifactDamaged, ArtifactNotReady, StorageUnavailable."""
     digest = hashlib.sha256()
     with bench.store.open(key) as stream, copy.open("wb") as file:

@@ -8,7 +8,7 @@ from app.db.rows import from_artifact
 from app.db.session import Database
 from app.domain.ports import ArtifactStore
 from tests.unit.app.stored import prepared, submitted, succeeded
-from worker.orphans import OWNER, PAGE_KEYS, sweep_orphans
+from worker.service.orphaned_artifacts import OWNER, PAGE_KEYS, sweep_orphans
 
 
 def put(store: ArtifactStore, source: Path, *keys: str) -> None:

@@ -15,10 +15,10 @@ from app.storage.local import LocalArtifactStore
 from tests.unit.worker import tiny
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.stages.base import Bench, Done, Work
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 from worker.training.model import save
 
-Stage = Callable[[Work, Bench], Done]
+Stage = Callable[[TaskContext, WorkerContext], StageResult]
 
 
 @pytest.fixture
@@ -27,19 +27,19 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def bench(settings: Settings) -> Bench:
+def bench(settings: Settings) -> WorkerContext:
     """Knows the backbone `tiny`: digits of 8 x 8 pixels, three blocks."""
     save(settings.data_dir / "backbones" / "tiny", tiny.transformer(), [str(label) for label in range(10)])
     device = torch.device("cpu")
     backbones = BackboneRegistry(settings.backbone_roots, device)
     cache = DiskCache(settings.cache_dir, settings.cache_bytes)
-    return Bench(settings, LocalArtifactStore(settings.artifacts_dir), backbones, device, cache)
+    return WorkerContext(settings, LocalArtifactStore(settings.artifacts_dir), backbones, device, cache)
 
 
 class JobAtHand:
     """Runs stages of one job without a database, and keeps what they gave."""
 
-    def __init__(self, job_id: str, bench: Bench, spec: DistillationSpec, scratch: Path) -> None:
+    def __init__(self, job_id: str, bench: WorkerContext, spec: DistillationSpec, scratch: Path) -> None:
         self.id = job_id
         self.bench = bench
         self.spec = spec
@@ -47,10 +47,10 @@ class JobAtHand:
         self.finished: dict[TaskKind, list[Task]] = {kind: [] for kind in TaskKind}
         self._scratch = scratch
 
-    def work(self, kind: TaskKind, **task_input: Any) -> Work:
-        return Work(Lease(self._task(kind, task_input, None), self.spec, token=1), self.finished, self._scratch, self._tick)
+    def work(self, kind: TaskKind, **task_input: Any) -> TaskContext:
+        return TaskContext(Lease(self._task(kind, task_input, None), self.spec, token=1), self.finished, self._scratch, self._tick)
 
-    def run(self, stage: Stage, kind: TaskKind, **task_input: Any) -> Done:
+    def run(self, stage: Stage, kind: TaskKind, **task_input: Any) -> StageResult:
         done = stage(self.work(kind, **task_input), self.bench)
         self.finished[kind].append(self._task(kind, task_input, done.output))
         return done
@@ -68,7 +68,7 @@ NewJob = Callable[..., JobAtHand]
 
 
 @pytest.fixture
-def job(bench: Bench, tmp_path: Path) -> NewJob:
+def job(bench: WorkerContext, tmp_path: Path) -> NewJob:
     """job(**fields) is a job on the digits with the tiny backbone and two steps, with these fields of the spec changed."""
 
     ids = (f"job{number}" for number in itertools.count())

@@ -28,22 +28,22 @@ from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from app.tracing import Tracing, Untraced
-from worker.failure_policy import UNRECORDED, classify_failure
-from worker.lease import Holder, ShuttingDown
-from worker.scratch import scratch_folder
-from worker.stages.base import Bench, Done, Work
+from worker.service.failure_policy import UNRECORDED, classify_failure
+from worker.service.lease_heartbeat import LeaseHeartbeat, ShuttingDown
+from worker.service.scratch_folders import scratch_folder
+from worker.service.worker_metrics import WorkerMetrics
+from worker.stages.base import WorkerContext, StageResult, TaskContext
 from worker.stages.evaluate import evaluate_arm
 from worker.stages.package import package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
-from worker.telemetry import Telemetry
 
 LOST = "lost"  # how an attempt ends whose lease was given to another worker meanwhile
 FAILURES = (Outcome.FAILED, LOST)
 
 log = structlog.get_logger()
 
-Stage = Callable[[Work, Bench], Done]
+Stage = Callable[[TaskContext, WorkerContext], StageResult]
 GiveUp = Callable[[Session, str], int]  # ends the leases of workers whose names start so
 
 FINISH_AGAIN_SECONDS = 0.5
@@ -57,7 +57,7 @@ STAGES: Mapping[TaskKind, Stage] = {
 }
 
 
-class Runner:
+class TaskRunner:
     """Runs one task at a time in this process. `stages` may be replaced to run other work under the same leases.
 
     `on_stuck` is called, in another thread, once a stage that shows no progress was recorded as failed: it must end the
@@ -67,7 +67,7 @@ class Runner:
     def __init__(
         self,
         database: Database,
-        bench: Bench,
+        bench: WorkerContext,
         queue: TaskQueue,
         *,
         name: str,
@@ -75,7 +75,7 @@ class Runner:
         stopping: threading.Event,
         stages: Mapping[TaskKind, Stage] = STAGES,
         on_stuck: Callable[[], None] = lambda: None,
-        telemetry: Telemetry | None = None,
+        telemetry: WorkerMetrics | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._database = database
@@ -86,7 +86,7 @@ class Runner:
         self._stopping = stopping
         self._stages = stages
         self._on_stuck = on_stuck
-        self.telemetry = telemetry or Telemetry(bench.backbones, bench.cache)
+        self.telemetry = telemetry or WorkerMetrics(bench.backbones, bench.cache)
         self._tracing = tracing or Untraced()
         self._give_up: GiveUp | None = None  # what to do about a task that this worker may still hold
         self._store_answered_at = -math.inf
@@ -189,10 +189,10 @@ class Runner:
             self._datasets.remove(dataset_uri)
         self._datasets.append(dataset_uri)
 
-    def _run_stage(self, lease: Lease) -> Done:
+    def _run_stage(self, lease: Lease) -> StageResult:
         with (
             scratch_folder(self._settings.scratch_dir) as scratch,
-            Holder(
+            LeaseHeartbeat(
                 self._database,
                 lease,
                 self._settings,
@@ -202,7 +202,7 @@ class Runner:
             ) as holder,
         ):
             tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
-            work = Work(lease, self._earlier(lease.task), scratch, tick)
+            work = TaskContext(lease, self._earlier(lease.task), scratch, tick)
             return self._stages[lease.task.kind](work, self._bench)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:
@@ -210,12 +210,12 @@ class Runner:
         with self._database.reading() as session:
             return {kind: tasks.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
 
-    def _finish(self, lease: Lease, done: Done, *, seconds: float) -> None:
+    def _finish(self, lease: Lease, done: StageResult, *, seconds: float) -> None:
         ready = self._publish_patiently(lease, replace(done, output={**done.output, "seconds": seconds}))
         for queue, count in Counter(task.kind.queue for task in ready).items():
             self._queue.wake(queue, count)
 
-    def _publish_patiently(self, lease: Lease, done: Done) -> Sequence[Task]:
+    def _publish_patiently(self, lease: Lease, done: StageResult) -> Sequence[Task]:
         """The tasks that became ready. While the lease may last, a database that restarts does not cost what was made.
 
         Raises LeaseLost, also where a try before was committed and only the answer to it was lost.
@@ -230,7 +230,7 @@ class Runner:
                 log.warning("task.not_finished_yet", reason=error.reason)
             time.sleep(FINISH_AGAIN_SECONDS)
 
-    def _publish(self, lease: Lease, done: Done) -> Sequence[Task]:
+    def _publish(self, lease: Lease, done: StageResult) -> Sequence[Task]:
         with self._database.transaction() as session:
             if done.publication is None:
                 return tasks.finish(session, lease, done.output, then=done.then, warnings=done.warnings)

@@ -1,6 +1,6 @@
 import pytest
 
-from worker.main import configuration
+from worker.service.celery_worker import configuration
 
 
 def test_celery_is_told_in_words_that_there_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:

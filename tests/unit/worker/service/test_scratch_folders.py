@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker.scratch import remove_abandoned, scratch_folder
+from worker.service.scratch_folders import remove_abandoned, scratch_folder
 
 
 def test_a_scratch_folder_is_empty_and_vanishes(tmp_path: Path):
@@ -33,7 +33,7 @@ def test_without_a_root_there_is_nothing_to_remove(tmp_path: Path):
 def test_a_folder_that_another_process_holds_is_left_alone_until_it_is_killed(tmp_path: Path):
     holder = f"""
 from pathlib import Path
-from worker.scratch import scratch_folder
+from worker.service.scratch_folders import scratch_folder
 with scratch_folder(Path({str(tmp_path)!r})) as folder:
     print(folder, flush=True)
     input()

@@ -6,10 +6,10 @@ import torch
 from app.domain.errors import StorageUnavailable
 from app.domain.job import TaskKind
 from tests.unit.app.stored import submitted
-from tests.unit.worker.test_runner import SAMPLE, Service
+from tests.unit.worker.service.test_task_runner import SAMPLE, Service
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.telemetry import Telemetry
+from worker.service.worker_metrics import WorkerMetrics
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def telemetry(cache):
-    return Telemetry(BackboneRegistry((), torch.device("cpu")), cache)
+    return WorkerMetrics(BackboneRegistry((), torch.device("cpu")), cache)
 
 
 def value(telemetry, name, **labels):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from app.domain.errors import DatasetRejected, InvalidSpec, PermanentError
 from app.storage.backbones import find
-from worker import cli
-from worker.cli import train
+from worker import train_command
+from worker.train_command import train
 from worker.training.checkpoint import CHECKPOINT
 
 
@@ -95,7 +95,7 @@ def test_a_signal_stops_between_two_steps_and_the_same_command_goes_on(
 ) -> None:
     train_briefly(tmp_path / "whole", steps=4)
     with monkeypatch.context() as patched, pytest.raises(typer.Exit) as ended:
-        patched.setattr(cli, "train_model", interrupted(number))
+        patched.setattr(train_command, "train_model", interrupted(number))
         train_briefly(tmp_path / "cut", steps=4)
     cut = tmp_path / "cut" / "backbones" / "tiny"
     assert ended.value.exit_code == 128 + number
@@ -107,7 +107,7 @@ def test_a_signal_stops_between_two_steps_and_the_same_command_goes_on(
 
 def interrupted(number: signal.Signals):
     """The training, during whose second step the process gets a signal."""
-    original = cli.train_model
+    original = train_command.train_model
 
     def train_interrupted(*arguments, observer, **options):
         def on_step(step: int, loss: float) -> None:
@@ -115,7 +115,7 @@ def interrupted(number: signal.Signals):
                 signal.raise_signal(number)
             observer.on_step(step, loss)
 
-        return original(*arguments, observer=cli.replace(observer, on_step=on_step), **options)
+        return original(*arguments, observer=train_command.replace(observer, on_step=on_step), **options)
 
     return train_interrupted
 
@@ -124,7 +124,7 @@ def test_an_unfinished_run_is_refused_with_other_settings_before_the_images_are_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_unfinished(tmp_path, monkeypatch)
-    monkeypatch.setattr(cli, "load", None)
+    monkeypatch.setattr(train_command, "load", None)
     with pytest.raises(PermanentError, match=r"batch_size was 4, now 5; learning_rate was 0\.001, now 0\.5"):
         train_briefly(tmp_path, batch_size=5, learning_rate=0.5)
 
@@ -146,7 +146,7 @@ def leave_unfinished(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(PermanentError, match="No space left on device; mend that and repeat"):
-        patched.setattr(cli, "save", full)
+        patched.setattr(train_command, "save", full)
         train_briefly(data_dir)
     assert (data_dir / "backbones" / "tiny" / CHECKPOINT).exists()
 

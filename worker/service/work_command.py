@@ -8,7 +8,7 @@ import typer
 from app.domain.job import Queue
 from app.log import configure
 from app.settings import settings_from
-from worker.main import app
+from worker.service.celery_worker import app
 
 
 def work(

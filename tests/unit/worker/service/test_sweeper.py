@@ -14,8 +14,8 @@ from app.settings import Settings
 from tests.unit.app.stored import SPEC, RecordingQueue, claimed, job_of, prepared, states_of, submitted
 from tests.unit.worker.waiting import PATIENCE_SECONDS, without_table
 from tests.waiting import wait_until
-from worker.sweep_telemetry import SweepTelemetry
-from worker.sweeper import Sweeper
+from worker.service.sweeper import Sweeper
+from worker.service.sweeper_metrics import SweeperMetrics
 
 LAPSED = -1.0
 
@@ -30,7 +30,7 @@ def announce(database: Database, name: str) -> None:
 
 
 @contextmanager
-def sweeping(database: Database, settings: Settings, telemetry: SweepTelemetry | None = None) -> Generator[None]:
+def sweeping(database: Database, settings: Settings, telemetry: SweeperMetrics | None = None) -> Generator[None]:
     stopping = threading.Event()
     often = settings.model_copy(update={"lease_seconds": 0.03})
     thread = threading.Thread(target=Sweeper(often, database, RecordingQueue(), telemetry).sweep_until, args=(stopping,))
@@ -59,7 +59,7 @@ def test_a_sweeper_that_lives_keeps_a_file_fresh_for_a_health_check(database, se
 def test_rounds_and_what_they_ended_are_counted(database, settings):
     submitted(database)
     claimed(database, "dead", lease_seconds=LAPSED)
-    telemetry = SweepTelemetry()
+    telemetry = SweeperMetrics()
 
     def value(name: str, labels: dict[str, str] | None = None) -> float:
         found = telemetry.registry.get_sample_value(name, labels)
@@ -181,7 +181,7 @@ def test_what_stays_unclaimed_is_not_told_at_every_round_but_what_is_new_is(data
 
 
 def test_what_stays_unclaimed_is_told_again_after_a_while(database, settings, monkeypatch):
-    monkeypatch.setattr("worker.sweeper.WAKE_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("worker.service.sweeper.WAKE_AGAIN_SECONDS", 0.0)
     queue = RecordingQueue()
     submitted(database)
     sweeper = Sweeper(settings, database, queue)
@@ -191,7 +191,7 @@ def test_what_stays_unclaimed_is_told_again_after_a_while(database, settings, mo
 
 
 def test_workers_that_ended_without_a_word_are_forgotten(database, settings, monkeypatch):
-    monkeypatch.setattr("worker.sweeper.FORGET_SECONDS", -1.0)
+    monkeypatch.setattr("worker.service.sweeper.FORGET_SECONDS", -1.0)
     announce(database, "dead")
     sweeper(database, settings).sweep()
     with database.reading() as session:

@@ -12,10 +12,10 @@ from app.queue.choice import queue_for
 from app.settings import Settings
 from app.starting import ending_in_words
 from app.storage.choice import store_for
-from worker.orphans import sweep_orphans_until
-from worker.process import Process
-from worker.sweep_telemetry import SweepTelemetry
-from worker.sweeper import Sweeper
+from worker.service.orphaned_artifacts import sweep_orphans_until
+from worker.service.sweeper import Sweeper
+from worker.service.sweeper_metrics import SweeperMetrics
+from worker.service.worker_process import WorkerProcess
 
 
 @ending_in_words()
@@ -24,11 +24,11 @@ def main() -> None:
     settings = Settings()
     configure(settings.log_level, worker=worker_name())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
-    with Process(settings, database, queue, name=worker_name()) as process:
+    with WorkerProcess(settings, database, queue, name=worker_name()) as process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: process.stopping.set())
         tidy = partial(sweep_orphans_until, settings=settings, database=database, store=store_for(settings))
-        sweeper = Sweeper(settings, database, queue, SweepTelemetry(process.registry))
+        sweeper = Sweeper(settings, database, queue, SweeperMetrics(process.registry))
         for target in (_stop_with_parent, sweeper.sweep_until, tidy):
             threading.Thread(target=target, args=(process.stopping,), daemon=True).start()
         while not process.stopping.is_set():

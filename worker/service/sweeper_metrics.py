@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
-class SweepTelemetry:
+class SweeperMetrics:
     """The numbers of one sweeper."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:

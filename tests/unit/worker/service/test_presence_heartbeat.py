@@ -5,7 +5,7 @@ from app.domain.job import Queue
 from app.domain.worker import About
 from tests.unit.worker.waiting import without_table
 from tests.waiting import wait_until
-from worker.announcement import Announcement
+from worker.service.presence_heartbeat import PresenceHeartbeat
 
 BEAT_SECONDS = 0.02
 
@@ -20,14 +20,14 @@ def listed(database) -> list[tuple[str, ...]]:
 
 
 def test_a_worker_is_announced_while_it_runs_and_no_longer(database):
-    with Announcement(database, "w", about, heartbeat_seconds=60):
+    with PresenceHeartbeat(database, "w", about, heartbeat_seconds=60):
         wait_until(lambda: listed(database) == [()])
     assert listed(database) == []
 
 
 def test_each_beat_tells_what_the_worker_holds_by_then(database):
     held: list[str] = []
-    with Announcement(database, "w", lambda: about(*held), heartbeat_seconds=BEAT_SECONDS):
+    with PresenceHeartbeat(database, "w", lambda: about(*held), heartbeat_seconds=BEAT_SECONDS):
         wait_until(lambda: listed(database) == [()])
         held.append("embedded/digits")
         wait_until(lambda: listed(database) == [("embedded/digits",)])
@@ -35,13 +35,13 @@ def test_each_beat_tells_what_the_worker_holds_by_then(database):
 
 def test_the_first_beat_comes_at_once(database):
     beats = threading.Semaphore(0)
-    with Announcement(database, "w", about, heartbeat_seconds=60, on_beat=beats.release):
+    with PresenceHeartbeat(database, "w", about, heartbeat_seconds=60, on_beat=beats.release):
         assert beats.acquire(timeout=20)
 
 
 def test_announcing_goes_on_after_the_database_was_away(database, settings):
     beats = threading.Semaphore(0)
-    with Announcement(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=beats.release):
+    with PresenceHeartbeat(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=beats.release):
         with without_table(settings.data_dir, "workers"):
             for _ in range(3):
                 assert beats.acquire(timeout=20)
@@ -55,6 +55,6 @@ def test_announcing_goes_on_after_a_beat_that_failed(database):
         beats.release()
         raise OverflowError("timeout value is too large")
 
-    with Announcement(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=fail):
+    with PresenceHeartbeat(database, "w", about, heartbeat_seconds=BEAT_SECONDS, on_beat=fail):
         for _ in range(3):
             assert beats.acquire(timeout=20)

@@ -32,23 +32,23 @@ from tests.unit.worker.waiting import PATIENCE_SECONDS
 from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.failure_policy import UNRECORDED, classify_failure
-from worker.runner import FINISH_AGAIN_SECONDS, STAGES, Runner
-from worker.stages.base import Bench, Done, Publication, Work, output_of
+from worker.service.failure_policy import UNRECORDED, classify_failure
+from worker.service.task_runner import FINISH_AGAIN_SECONDS, STAGES, TaskRunner
+from worker.stages.base import WorkerContext, StageResult, Publication, TaskContext, output_of
 
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
 PLAN = [NewTask(SAMPLE, 0, {}, 5), NewTask(SAMPLE, 1, {}, 5), NewTask(EVALUATE, 0, {}, 5), NewTask(PACKAGE, 0, {})]
-Twist = Callable[[Work], None]
+Twist = Callable[[TaskContext], None]
 
 
 class Stages:
     """Stages that do nothing but store a file, after a twist that a test may give to the tries of one kind."""
 
     def __init__(self) -> None:
-        self.seen: list[Work] = []
+        self.seen: list[TaskContext] = []
         self.twists: dict[TaskKind, list[Twist]] = {kind: [] for kind in TaskKind}
 
-    def run(self, work: Work, bench: Bench) -> Done:
+    def run(self, work: TaskContext, bench: WorkerContext) -> StageResult:
         self.seen.append(work)
         kind, file = work.lease.task.kind, work.scratch / "file"
         file.write_text(f"{kind} {work.lease.task.ordinal}")
@@ -57,8 +57,8 @@ class Stages:
             self.twists[kind].pop(0)(work)
         output = {"key": stored.key}
         if kind is PACKAGE:
-            return Done(output, publication=Publication(stored, stored, {"accuracy": 97}))
-        return Done(output, then=PLAN if kind is PREPARE else ())
+            return StageResult(output, publication=Publication(stored, stored, {"accuracy": 97}))
+        return StageResult(output, then=PLAN if kind is PREPARE else ())
 
 
 class Service:
@@ -72,15 +72,15 @@ class Service:
         self.stopping = threading.Event()
         device = torch.device("cpu")
         cache = DiskCache(settings.cache_dir, settings.cache_bytes)
-        bench = Bench(settings, self.store, BackboneRegistry((), device), device, cache)
+        bench = WorkerContext(settings, self.store, BackboneRegistry((), device), device, cache)
         self.runner = self._runner(bench, "runner", self.stages)
         self.other_stages = Stages()
         self.other = self._runner(bench, "other", self.other_stages)
         self.bench = bench
 
-    def _runner(self, bench: Bench, name: str, stages: Stages) -> Runner:
+    def _runner(self, bench: WorkerContext, name: str, stages: Stages) -> TaskRunner:
         every = dict.fromkeys(TaskKind, stages.run)
-        return Runner(self.database, bench, self.queue, name=name, stopping=self.stopping, stages=every)
+        return TaskRunner(self.database, bench, self.queue, name=name, stopping=self.stopping, stages=every)
 
     def drain(self):
         while self.runner.run_one():
@@ -107,7 +107,7 @@ class Service:
 
 
 def raising(error: Exception) -> Twist:
-    def twist(_work: Work) -> None:
+    def twist(_work: TaskContext) -> None:
         raise error
 
     return twist
@@ -232,7 +232,7 @@ def test_a_failed_attempt_leaves_no_artifact(service):
 def test_the_next_worker_is_woken_though_the_store_is_away(service, settings):
     submitted(service.database)
 
-    def take_the_store_away(work: Work) -> None:
+    def take_the_store_away(work: TaskContext) -> None:
         folder = settings.artifacts_dir / work.lease.output_prefix
         shutil.rmtree(folder)
         folder.touch()  # what is no folder cannot be emptied
@@ -253,7 +253,7 @@ def test_a_second_attempt_writes_under_keys_of_its_own_and_keeps_them(service):
 
 
 def cancel_during(service, job_id, *, and_tick):
-    def twist(work: Work) -> None:
+    def twist(work: TaskContext) -> None:
         service.write(jobs.request_cancel, job_id)
         if and_tick:
             work.tick(1, 5)
@@ -328,7 +328,7 @@ def test_an_outage_of_the_store_costs_one_try_however_long_it_is(service, settin
     job_id = submitted(service.database)
     away = settings.data_dir / "away"
 
-    def take_the_store_away(_work: Work) -> None:
+    def take_the_store_away(_work: TaskContext) -> None:
         settings.artifacts_dir.rename(away)
         settings.artifacts_dir.touch()
         raise StorageUnavailable("for as long as it lasts")
@@ -353,7 +353,7 @@ def rename(database: Database, before: str, after: str) -> None:
 def test_a_task_whose_end_got_no_answer_is_not_left_to_its_lease(service):
     job_id = submitted(service.database)
 
-    def fail_without_a_database(_work: Work) -> None:
+    def fail_without_a_database(_work: TaskContext) -> None:
         rename(service.database, "attempts", "away")
         raise TransientError("for as long as it lasts")
 
@@ -368,7 +368,7 @@ def test_a_task_whose_end_got_no_answer_is_not_left_to_its_lease(service):
 def test_what_was_made_outlives_a_restart_of_the_database(service):
     job_id = submitted(service.database)
 
-    def take_the_database_away(_work: Work) -> None:
+    def take_the_database_away(_work: TaskContext) -> None:
         rename(service.database, "events", "away")
         threading.Timer(FINISH_AGAIN_SECONDS, rename, (service.database, "away", "events")).start()
 
@@ -382,7 +382,7 @@ def test_what_was_made_outlives_a_restart_of_the_database(service):
 def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
     job_id = submitted(service.database)
 
-    def lose_it(work: Work) -> None:
+    def lose_it(work: TaskContext) -> None:
         service.take_lease_away(work)
         assert service.other.run_one()
         if ending == "tick":
@@ -404,7 +404,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
 def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(service):
     job_id = submitted(service.database, SPEC.model_copy(update={"max_attempts": 1}))
 
-    def shut_down(work: Work) -> None:
+    def shut_down(work: TaskContext) -> None:
         service.stopping.set()
         work.tick(1, 5)
 
@@ -422,7 +422,7 @@ def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(
 def test_damaged_samples_are_made_again_and_the_job_succeeds(service):
     job_id = submitted(service.database)
 
-    def find_damage(work: Work) -> None:
+    def find_damage(work: TaskContext) -> None:
         raise SamplesDamaged([output_of(work.earlier[SAMPLE][1])["key"]])
 
     service.twist(EVALUATE, find_damage)
@@ -490,7 +490,7 @@ def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
 
 
 def waiting_for(event: threading.Event) -> Twist:
-    def twist(_work: Work) -> None:
+    def twist(_work: TaskContext) -> None:
         assert event.wait(PATIENCE_SECONDS)
 
     return twist
@@ -502,7 +502,7 @@ def test_a_stuck_stage_is_recorded_as_a_timeout_its_task_tried_elsewhere_and_its
     job_id = submitted(database)
     stuck = threading.Event()
     stages = dict.fromkeys(TaskKind, service.stages.run)
-    runner = Runner(
+    runner = TaskRunner(
         database, service.bench, service.queue, name="gpu-7", stopping=service.stopping, stages=stages, on_stuck=stuck.set
     )
     service.twist(PREPARE, waiting_for(stuck))
@@ -539,11 +539,11 @@ def test_a_process_whose_stage_is_stuck_ends_though_the_database_is_away(databas
     submitted(database)
     stuck = threading.Event()
     stages = dict.fromkeys(TaskKind, service.stages.run)
-    runner = Runner(
+    runner = TaskRunner(
         database, service.bench, service.queue, name="w", stopping=service.stopping, stages=stages, on_stuck=stuck.set
     )
 
-    def hang(_work: Work) -> None:
+    def hang(_work: TaskContext) -> None:
         rename(database, "attempts", "away")
         assert stuck.wait(PATIENCE_SECONDS)
         rename(database, "away", "attempts")

@@ -15,7 +15,7 @@ from app.domain.worker import About
 log = structlog.get_logger()
 
 
-class Announcement:
+class PresenceHeartbeat:
     """Announces the worker at every heartbeat while the block runs, and takes it back in the end.
 
     `about` is asked each time; `on_beat` is called after each, whether or not the database was there.

@@ -26,14 +26,14 @@ from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
 from app.storage.choice import store_for
 from app.tracing import tracing_of
-from worker.announcement import Announcement
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.disk_cache import DiskCache
-from worker.exposition import serve
-from worker.runner import STAGES, Runner, Stage
-from worker.scratch import remove_abandoned
-from worker.stages.base import Bench
-from worker.telemetry import Telemetry
+from worker.service.metrics_endpoint import serve
+from worker.service.presence_heartbeat import PresenceHeartbeat
+from worker.service.scratch_folders import remove_abandoned
+from worker.service.task_runner import STAGES, TaskRunner, Stage
+from worker.service.worker_metrics import WorkerMetrics
+from worker.stages.base import WorkerContext
 
 STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
 STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
@@ -41,7 +41,7 @@ STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
 log = structlog.get_logger()
 
 
-class Process:
+class WorkerProcess:
     """Models, data and a runner of one process, announced in the database while the block runs.
 
     Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain` return. `on_idle_beat` is
@@ -64,11 +64,11 @@ class Process:
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.stopping = threading.Event()
-        self._bench = bench_for(settings)
+        self._bench = worker_context(settings)
         self._queues = queues
         self._tracing = tracing_of("dapple-worker")
-        self._telemetry = Telemetry(self._bench.backbones, self._bench.cache)
-        self._runner = Runner(
+        self._telemetry = WorkerMetrics(self._bench.backbones, self._bench.cache)
+        self._runner = TaskRunner(
             database,
             self._bench,
             queue,
@@ -84,7 +84,7 @@ class Process:
         self._name = name
         self._on_idle_beat = on_idle_beat
         self._draining = threading.Lock()
-        self._announcement = Announcement(
+        self._announcement = PresenceHeartbeat(
             database, name, self._about, heartbeat_seconds=settings.heartbeat_seconds, on_beat=self._beat
         )
         log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._bench.device), threads=settings.threads)
@@ -155,7 +155,7 @@ def unique_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def bench_for(settings: Settings) -> Bench:
+def worker_context(settings: Settings) -> WorkerContext:
     """What a process keeps between tasks; what killed processes left on this machine is removed."""
     device = device_named(settings.device)
     if device.type == "cuda":
@@ -168,4 +168,4 @@ def bench_for(settings: Settings) -> Bench:
         compiled=settings.compile,
         memory_bytes=settings.backbone_memory_bytes,
     )
-    return Bench(settings, store_for(settings), backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
+    return WorkerContext(settings, store_for(settings), backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))

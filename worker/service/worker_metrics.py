@@ -17,7 +17,7 @@ STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
 Tick = Callable[[int, int], None]
 
 
-class Telemetry:
+class WorkerMetrics:
     """The numbers of one worker process, in a registry of its own."""
 
     def __init__(self, backbones: BackboneRegistry, cache: DiskCache) -> None:

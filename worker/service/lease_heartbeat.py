@@ -26,7 +26,7 @@ class ShuttingDown(DappleError):
     """This process was asked to stop; the task goes back unharmed."""
 
 
-class Holder:
+class LeaseHeartbeat:
     """Keeps a lease alive from a thread while the block runs.
 
     The stage calls `tick` at every step: it writes progress a few times a second, and it raises Cancelled, LeaseLost or

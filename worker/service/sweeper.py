@@ -23,9 +23,9 @@ from app.log import configure
 from app.queue.choice import queue_for
 from app.settings import Settings, settings_from
 from app.storage.choice import store_for
-from worker.exposition import serve
-from worker.orphans import sweep_orphans, sweep_orphans_until
-from worker.sweep_telemetry import SweepTelemetry
+from worker.service.metrics_endpoint import serve
+from worker.service.orphaned_artifacts import sweep_orphans, sweep_orphans_until
+from worker.service.sweeper_metrics import SweeperMetrics
 
 LONGEST_PAUSE_SECONDS = 2.0
 WAKE_AGAIN_SECONDS = 5.0  # for tasks that nobody has claimed meanwhile
@@ -46,7 +46,7 @@ def sweep(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
-    telemetry = SweepTelemetry()
+    telemetry = SweeperMetrics()
     sweeper, store = Sweeper(settings, database, queue, telemetry), store_for(settings)
     if once:
         sweeper.sweep()
@@ -64,7 +64,7 @@ class Sweeper:
     """Looks at the database in rounds and does what is due."""
 
     def __init__(
-        self, settings: Settings, database: Database, queue: TaskQueue, telemetry: SweepTelemetry | None = None
+        self, settings: Settings, database: Database, queue: TaskQueue, telemetry: SweeperMetrics | None = None
     ) -> None:
         self._settings = settings
         self._database = database
@@ -72,7 +72,7 @@ class Sweeper:
         self._unclaimed: Mapping[Queue, int] = {}  # in the last round
         self._woken_at = dict.fromkeys(Queue, -math.inf)
         self._forgot_at = self._folded_at = -math.inf
-        self._telemetry = telemetry or SweepTelemetry()
+        self._telemetry = telemetry or SweeperMetrics()
 
     def sweep_until(self, stopping: threading.Event) -> None:
         """Sweep a few times per lease until `stopping` is set; a database that is away is tried again."""

@@ -12,7 +12,7 @@ from app.domain.job import JobState, TaskKind
 from tests.unit.app.stored import claimed, job_of, submitted
 from tests.unit.worker.waiting import without_table
 from tests.waiting import wait_until
-from worker.lease import LOOK_SECONDS, Holder, ShuttingDown
+from worker.service.lease_heartbeat import LOOK_SECONDS, LeaseHeartbeat, ShuttingDown
 
 ALWAYS, NEVER = 1e-6, 1e6
 
@@ -30,7 +30,7 @@ def hold(database, lease, settings):
     def new(stopping=None, on_stuck=lambda _error: None, **changed):
         quiet = {"lease_seconds": 60.0, "heartbeat_seconds": NEVER, "progress_seconds": NEVER}
         changed = settings.model_copy(update=quiet | changed)
-        return Holder(database, lease, changed, stopping or threading.Event(), worker="w", on_stuck=on_stuck)
+        return LeaseHeartbeat(database, lease, changed, stopping or threading.Event(), worker="w", on_stuck=on_stuck)
 
     return new
 
