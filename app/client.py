@@ -20,7 +20,7 @@ from app.access_token import address_for, is_loopback, token_for
 from app.domain.errors import ArtifactNotReady, DappleError
 from app.domain.following import JobStatus
 from app.domain.job import JobState, Outcome, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.views import (
     ArchiveView,
     AttemptPage,

@@ -26,7 +26,7 @@ from app.db import jobs, tasks
 from app.db.session import Database
 from app.db.tables import TaskRow
 from app.domain.job import JobState, Lease, Phase, TaskKind, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.worker import Claimant
 
 READY = (10, 1_000, 10_000, 100_000)

@@ -16,17 +16,20 @@ import numpy as np
 import torch
 
 from app.domain.dataset_uri import parse
-from app.domain.spec import Arm, DistillationSpec, Evaluation
+from app.domain.spec.evaluation import Arm, Evaluation
+from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from worker.backbones.base import Backbone
 from worker.backbones.registry import BackboneRegistry, device_named
 from worker.datasets.base import Dataset, divide
 from worker.datasets.load import load
 from worker.datasets.split import held_out
+from worker.evaluation.arms import TrainingSet, real_sets, score
 from worker.evaluation.protocols import PROTOCOLS
-from worker.sampling.classes import sample_targets
-from worker.sampling.targets import Preparing, targets_for
-from worker.stages.evaluate import TrainingSet, evaluation_of, real_sets, score
+from worker.references.targets import Reading, targets_for
+from worker.sampling.class_set import sample_class_set
+from worker.stages.evaluate import evaluation_of
+from worker.stages.job_plans import class_images, class_set_plan, reference_plan
 from worker.stages.sample import without_guidance
 
 
@@ -61,21 +64,23 @@ def _accuracies(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, ar
 
 
 def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset, arm: Arm) -> list[TrainingSet]:
+    training_seeds = evaluation_of(spec).training_seeds
     if not arm.is_sampled:
-        return real_sets(arm, spec, dataset)
+        return real_sets(arm, dataset, ipc=spec.ipc, training_seeds=training_seeds, seed=spec.seed)
     asked = spec if arm is Arm.GUIDED else without_guidance(spec)
-    targets = targets_for(asked, backbone, dataset, dataset.classes, Preparing())
-    sampled = sample_targets(asked, backbone, targets, batch=len(targets) * spec.ipc)
+    classes = class_images(asked, backbone, dataset, dataset.classes)
+    targets = targets_for(reference_plan(asked, backbone), backbone, classes, ipc=spec.ipc, reading=Reading())
+    sampled = sample_class_set(class_set_plan(asked, backbone), backbone, targets, batch=len(targets) * spec.ipc)
     labels = np.repeat(np.arange(len(dataset.classes)), spec.ipc)
-    return [(sampled.columns["images"], labels)] * evaluation_of(spec).training_seeds
+    return [(sampled.columns["images"], labels)] * training_seeds
 
 
 def _dataset(uri: str, backbone: Backbone, *, validation: bool) -> Dataset:
     dataset = load(
         parse(uri),
         roots=Settings().dataset_roots,
-        image_size=backbone.image_size,
-        channels=backbone.channels,
+        image_size=backbone.info.image_size,
+        channels=backbone.info.channels,
         holdout_fraction=0.25,
     )
     if not validation:

@@ -22,16 +22,21 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from torch import Tensor
 
-from app.domain.spec import DistillationSpec
+from app.domain.backbone import BackboneInfo, Family
+from app.domain.spec.bandwidth import KernelChoice
+from app.domain.spec.guidance import Guidance
+from app.domain.spec.reference import Reference
+from app.domain.spec.sampling import Sampling, Scheduler
 from worker.backbones.dit import DiTBackbone
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset, Split
 from worker.disk_cache import DiskCache
-from worker.sampling.direction import Target
-from worker.sampling.guide import Guide, tap_of
-from worker.sampling.kernel_direction import KernelDirection
-from worker.sampling.sampler import initial_noise, sample
-from worker.sampling.targets import Preparing, targets_for
+from worker.guidance.guidance import GuidanceTerm
+from worker.guidance.kernel_guidance import KernelGuidance
+from worker.references.base import ReferencePlan, TapPoint, Target
+from worker.references.feature_map import FeatureMap
+from worker.references.targets import Reading, class_images_of, targets_for
+from worker.sampling.loop import initial_noise, sample
 from worker.seeds import generator
 
 TAP = 8
@@ -44,6 +49,8 @@ REFERENCES = 64
 NAIVE_IMAGES = 1_000
 NAIVE_BATCH = 100
 ROUNDS = 3
+GUIDANCE = Guidance(scale=0.1)
+REFERENCE = Reference(count=REFERENCES, probes=True)
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "linear", "clip_sample": False}
 
 
@@ -60,7 +67,7 @@ class Shape:
 SHAPES = {"mid": Shape(16, 4, 64, (8,)), "dit-xl-2": Shape(32, 16, 72, (128, 256, 512, 512))}
 
 
-class EveryOther(Guide):
+class EveryOther(GuidanceTerm):
     """Guides every other step, so that each has an unguided one beside it."""
 
     def active(self, step: int, steps: int) -> bool:
@@ -71,46 +78,36 @@ class Bench:
     """One backbone, one cache, and what is done with them."""
 
     def __init__(self, options: argparse.Namespace, cache: Path) -> None:
-        self.steps = options.steps
+        self.sampling = Sampling(scheduler=Scheduler.DDIM, steps=options.steps, cfg_scale=CFG_SCALE)
         self.transformer, self.vae, self.backbone = backbone(options)
         self.cache = DiskCache(cache, limit_bytes=1 << 40)
+        self.tap = TapPoint((TAP,), FeatureMap(GUIDANCE.features, GUIDANCE.projection))
         self._targets: dict[tuple[int, int], Sequence[Target]] = {}
-
-    def spec(self, ipc: int, *, guided: bool) -> DistillationSpec:
-        body = {
-            "dataset_uri": "sklearn://digits",
-            "ipc": ipc,
-            "kernel_bandwidth": "median",
-            "guidance": {"objective": "mmd" if guided else "none", "tap": TAP, "scale": 0.1},
-            "sampling": {"scheduler": "ddim", "steps": self.steps, "cfg_scale": CFG_SCALE},
-            "reference": {"count": REFERENCES, "probes": True},
-        }
-        return DistillationSpec.model_validate(body)
 
     def prepare(self, images: int, ipc: int) -> float:
         """Seconds until so many real images are ready to guide."""
         began = time.perf_counter()
-        data = dataset(self.backbone.image_size, images)
-        preparing = Preparing(self.cache, batch=256)
-        self._targets[images, ipc] = targets_for(self.spec(ipc, guided=True), self.backbone, data, ["0"], preparing)
+        data = dataset(self.backbone.info.image_size, images)
+        plan = ReferencePlan(REFERENCE, self.tap, tuple(self.backbone.stepper(self.sampling).timesteps))
+        classes = [class_images_of(data, "0", 0, self.backbone)]
+        self._targets[images, ipc] = targets_for(plan, self.backbone, classes, ipc=ipc, reading=Reading(self.cache, batch=256))
         self._wait()
         return time.perf_counter() - began
 
     def steps_of(self, images: int | None, ipc: int, *, first: int = 0) -> list[float]:
         """Seconds of each step of sampling a class; with real images, they guide every other one, from the first."""
-        spec = self.spec(ipc, guided=images is not None)
-        guide = None
+        guidance = None
         if images is not None:
-            direction = KernelDirection(spec, tap_of(spec, self.backbone), self._targets[images, ipc])
-            guide = EveryOther(direction, spec.guidance)
+            direction = KernelGuidance(GUIDANCE, KernelChoice(), self.tap, self._targets[images, ipc])
+            guidance = EveryOther(direction, GUIDANCE)
         conditions = self.backbone.conditions([0] * ipc)
         ends = [time.perf_counter()]
 
-        def on_step(_done: int, _steps: int) -> None:
+        def report(_done: int, _steps: int) -> None:
             self._wait()
             ends.append(time.perf_counter())
 
-        sample(self.backbone, conditions, generators(ipc, first), spec.sampling, guide=guide, on_step=on_step)
+        sample(self.backbone, conditions, generators(ipc, first), self.sampling, guidance=guidance, report=report)
         return [end - start for start, end in pairwise(ends)]
 
     def step(self, images: int | None, ipc: int, *, first: int = 0) -> float:
@@ -121,7 +118,7 @@ class Bench:
         """Guided step / the unguided one after it, of each two of a run, as the machine's speed drifts; which of them probe."""
         steps = self.steps_of(images, ipc)
         (target,) = self._targets[images, ipc]
-        timesteps = self.backbone.scheduler(self.spec(ipc, guided=True).sampling).timesteps
+        timesteps = self.backbone.stepper(self.sampling).timesteps
         probing = [target.reference.probe_at(t) is not None for t in timesteps[::2]]
         return [guided / unguided for guided, unguided in zip(steps[::2], steps[1::2], strict=True)], probing
 
@@ -133,12 +130,12 @@ class Bench:
         x = initial_noise(self.backbone, generators(ipc)).requires_grad_()
         real = torch.randn((NAIVE_IMAGES, *self.backbone.latent_shape), generator=generator("naive")).to(x)
         eps = torch.randn(real.shape, generator=generator("naive-noise")).to(real)
-        t = self.backbone.scheduler(self.spec(ipc, guided=True).sampling).timesteps[0]
+        t = self.backbone.stepper(self.sampling).timesteps[0]
         began = time.perf_counter()
         with torch.no_grad():
             noised = self.backbone.add_noise(real, eps, t)
             features = [self._naive_features(part, t, leave_at_tap=leave_at_tap) for part in noised.split(NAIVE_BATCH)]
-            self._naive_features(x, t, label=self.backbone.label_count)
+            self._naive_features(x, t, label=self.backbone.info.label_count)
         distance = torch.cdist(self._naive_features(x, t), torch.cat(features)).mean(1).sum()
         torch.autograd.grad(distance, x)
         self._wait()
@@ -162,7 +159,7 @@ class Bench:
         # The pipeline hands on the transformer's dtype; the VAE stays in float32, as ours does.
         hook = self.vae.post_quant_conv.register_forward_pre_hook(lambda _m, given: (given[0].to(self.vae.dtype),))
         began = time.perf_counter()
-        pipeline([0] * count, CFG_SCALE, generators(count), self.steps, output_type="np")
+        pipeline([0] * count, CFG_SCALE, generators(count), self.sampling.steps, output_type="np")
         self._wait()
         seconds = time.perf_counter() - began
         hook.remove()
@@ -172,7 +169,7 @@ class Bench:
         """Seconds of the same with guidance off."""
         began = time.perf_counter()
         conditions = self.backbone.conditions([0] * count)
-        sampled = sample(self.backbone, conditions, generators(count), self.spec(count, guided=False).sampling)
+        sampled = sample(self.backbone, conditions, generators(count), self.sampling)
         self.backbone.decode(sampled.latents).float().cpu().numpy()
         self._wait()
         return time.perf_counter() - began
@@ -207,14 +204,16 @@ def backbone(options: argparse.Namespace) -> tuple[DiTTransformer2DModel, Autoen
         )
     device = device_named(options.device)
     transformer.to(device, getattr(torch, options.dtype)).eval()
-    one = DiTBackbone(
+    info = BackboneInfo(
         name=options.model,
-        revision="random",
-        transformer=transformer,
-        vae=vae.to(device).eval(),
-        scheduler_config=SCHEDULE,
-        labels={str(label): label for label in range(1000)},
+        family=Family.DIT,
+        block_names=tuple(f"transformer_blocks.{number}" for number in range(BLOCKS)),
+        image_size=shape.latent_size * 2 ** (levels - 1),
+        channels=3,
+        label_count=1000,
+        learned_variance=True,
     )
+    one = DiTBackbone(info, revision="random", transformer=transformer, vae=vae.to(device).eval(), scheduler_config=SCHEDULE)
     return transformer, vae, one
 
 

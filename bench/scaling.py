@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app.domain.job import TaskKind
 from app.domain.plan import later_tasks
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Folders kept between jobs under a key that says what is in them; many processes make and read them at once."""
+"""Folders kept between jobs under a key that says what is in them; many processes make and read
+them at once.
+"""
 
 import hashlib
 import os
@@ -14,6 +16,8 @@ from typing import TypeVar
 import structlog
 from filelock import FileLock, Timeout
 
+from worker.progress import Heartbeat
+
 POLL_SECONDS = 0.1  # between two tries of a lock that another process holds
 BEAT_SECONDS = 1.0  # between two signs of life of who holds one
 LIFELESS_SECONDS = 10.0  # without one, a holder is no longer waited for
@@ -23,7 +27,6 @@ STRIPES = 256  # as many lock files and no more: keys share them by hash
 DAMAGE = (OSError, EOFError, KeyError, ValueError)  # what reading an entry raises that is not as it was made
 
 Make = Callable[[Path], None]
-Tick = Callable[[], None]
 Opened = TypeVar("Opened")
 
 log = structlog.get_logger()
@@ -32,13 +35,15 @@ log = structlog.get_logger()
 class DiskCache:
     """Entries are folders below `root`, each made once, whole or not at all, and never changed.
 
-    Keys with the same text before a `-` are one scan: entries that jobs need one after another, in the same order each time.
-    Of a scan larger than the cache, the least recently used entries are those needed next; so an entry is not evicted for a
-    newer one of its scan until nobody has used it for KEPT_SECONDS. The newer one then goes as soon as it has been opened.
+    Keys with the same text before a `-` are one scan: entries that jobs need one after another, in
+    the same order each time. Of a scan larger than the cache, the least recently used entries are
+    those needed next; so an entry is not evicted for a newer one of its scan until nobody has used
+    it for KEPT_SECONDS. The newer one then goes as soon as it has been opened.
 
-    Every method may raise OSError, for a full disk or a folder that cannot be written: callers then do without. After each
-    new entry the least recently used ones go until all together have at most `limit_bytes`; the new one stays even if it
-    alone has more. `hits` and `misses` count what this process found and what it made.
+    Every method may raise OSError, for a full disk or a folder that cannot be written: callers then
+    do without. After each new entry the least recently used ones go until all together have at most
+    `limit_bytes`; the new one stays even if it alone has more. `hits` and `misses` count what this
+    process found and what it made.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
@@ -50,17 +55,22 @@ class DiskCache:
         self.hits = 0
         self.misses = 0
 
-    def get(self, key: str, make: Make, tick: Tick) -> Path:
-        """The folder of the entry, as `read` finds it. Another process may evict it before it is opened; `read` is safe."""
-        return self.read(key, make, lambda folder: folder, tick)
+    def get(self, key: str, make: Make, heartbeat: Heartbeat) -> Path:
+        """The folder of the entry, as `read` finds it.
 
-    def read(self, key: str, make: Make, opened: Callable[[Path], Opened], tick: Tick) -> Opened:
-        """What `opened(folder)` gives for the entry; `make(folder)` fills an empty folder if there is none yet.
+        Another process may evict it before it is opened; `read` is safe.
+        """
+        return self.read(key, make, lambda folder: folder, heartbeat)
 
-        One process makes an entry; the others wait, call `tick` meanwhile, which may raise, and find it. A maker that is
-        killed leaves nothing that counts. `opened` raises one of DAMAGE for an entry that is damaged or was evicted
-        under its hands: such an entry is dropped and made again. Files that it opened or mapped outlive an eviction.
-        `make` must not use this cache: two keys may share one lock.
+    def read(self, key: str, make: Make, opened: Callable[[Path], Opened], heartbeat: Heartbeat) -> Opened:
+        """What `opened(folder)` gives for the entry; `make(folder)` fills an empty folder if there
+        is none yet.
+
+        One process makes an entry; the others wait, call `heartbeat` meanwhile, which may raise,
+        and find it. A maker that is killed leaves nothing that counts. `opened` raises one of
+        DAMAGE for an entry that is damaged or was evicted under its hands: such an entry is dropped
+        and made again. Files that it opened or mapped outlive an eviction. `make` must not use this
+        cache: two keys may share one lock.
         """
         entry = self._path(key)
         if entry.is_dir():
@@ -68,7 +78,7 @@ class DiskCache:
                 found = _use(entry, opened)
                 self.hits += 1
                 return found
-        with self._locked(key, tick):
+        with self._locked(key, heartbeat):
             found, was_made = self._under_lock(entry, make, opened)
         if was_made:
             self.misses += 1
@@ -78,7 +88,9 @@ class DiskCache:
         return found
 
     def _under_lock(self, entry: Path, make: Make, opened: Callable[[Path], Opened]) -> tuple[Opened, bool]:
-        """The opened entry, and whether it had to be made; opened under its lock, so that nobody can evict it before."""
+        """The opened entry, and whether it had to be made; opened under its lock, so that nobody
+        can evict it before.
+        """
         if entry.is_dir():
             try:
                 return _use(entry, opened), False
@@ -111,10 +123,12 @@ class DiskCache:
             log.warning("cache.untidy", reason=str(error))
 
     def _make_room(self, newest: Path) -> None:
-        """Drop the least recently used entries until the rest is within the limit, but for `newest` and those under a lock.
+        """Drop the least recently used entries until the rest is within the limit, but for `newest`
+        and those under a lock.
 
-        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself. If even they are too many, as
-        when the limit was lowered, the most recently used of them go: the others are those that the next scan needs first.
+        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself. If
+        even they are too many, as when the limit was lowered, the most recently used of them go:
+        the others are those that the next scan needs first.
         """
         used_at = _by_last_use(self._entries)
         kept = _kept_of_scan(used_at, newest)
@@ -152,10 +166,12 @@ class DiskCache:
         return True
 
     @contextmanager
-    def _locked(self, key: str, tick: Tick) -> Generator[None]:
-        """Holds the key's lock, which dies with its process; calls `tick` while another has it.
+    def _locked(self, key: str, heartbeat: Heartbeat) -> Generator[None]:
+        """Holds the key's lock, which dies with its process; calls `heartbeat` while another has
+        it.
 
-        Raises TimeoutError, an OSError, if the other shows no life: it was stopped, and its lock with it.
+        Raises TimeoutError, an OSError, if the other shows no life: it was stopped, and its lock
+        with it.
         """
         self._locks.mkdir(parents=True, exist_ok=True)
         self._beats.mkdir(exist_ok=True)
@@ -163,7 +179,7 @@ class DiskCache:
         beats = self._beats / self._lock_path(key).name  # a file of its own: who tries the lock touches that one
         seen, seen_at = 0, time.monotonic()
         while not _acquired(lock):
-            tick()
+            heartbeat()
             if (beat := _touched_at(beats)) != seen:
                 seen, seen_at = beat, time.monotonic()
             elif time.monotonic() - seen_at >= LIFELESS_SECONDS:
@@ -228,7 +244,9 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def _by_last_use(entries: Path) -> dict[Path, float]:
-    """When each entry was used, in seconds since the epoch, the least recently used first; those that vanish are left out."""
+    """When each entry was used, in seconds since the epoch, the least recently used first; those
+    that vanish are left out.
+    """
     used_at: dict[Path, float] = {}
     for entry in entries.iterdir():
         with suppress(FileNotFoundError):
@@ -237,7 +255,9 @@ def _by_last_use(entries: Path) -> dict[Path, float]:
 
 
 def _kept_of_scan(used_at: Mapping[Path, float], newest: Path) -> list[Path]:
-    """The other entries of the newest one's scan that were used within KEPT_SECONDS, the most recently used first."""
+    """The other entries of the newest one's scan that were used within KEPT_SECONDS, the most
+    recently used first.
+    """
     scan, dash, _ = newest.name.partition("-")
     since = time.time() - KEPT_SECONDS
     kept = [

@@ -1,4 +1,6 @@
-"""One generator per random choice, never the global one: a name decides the numbers, not the order of calls."""
+"""One generator per random choice, never the global one: a name decides the numbers, not the order
+of calls.
+"""
 
 import hashlib
 
@@ -12,5 +14,7 @@ def seed_of(*parts: int | str) -> int:
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator for one choice: noise is drawn on the CPU so that it does not depend on the device."""
+    """A CPU generator for one choice: noise is drawn on the CPU so that it does not depend on the
+    device.
+    """
     return torch.Generator().manual_seed(seed_of(*parts))

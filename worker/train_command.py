@@ -1,4 +1,6 @@
-"""Commands that need the mathematics; they join `dapple` through the entry-point group `dapple.commands`."""
+"""Commands that need the mathematics; they join `dapple` through the entry-point group
+`dapple.commands`.
+"""
 
 import shlex
 import sys
@@ -13,12 +15,12 @@ import typer
 from rich.console import Console
 
 from app.domain.dataset_uri import DatasetUri, parse, uri_of
-from app.domain.spec import HOLDOUT_FRACTION
+from app.domain.spec.evaluation import HOLDOUT_FRACTION
 from app.settings import settings_from
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset
+from worker.datasets.dataset_warnings import dataset_warnings
 from worker.datasets.load import load
-from worker.datasets.notes import dataset_warnings
 from worker.datasets.survey import survey
 from worker.datasets.tensors import to_tensor
 from worker.training.card import write_card
@@ -74,8 +76,9 @@ def train(
 ) -> None:
     """Train a small class-conditional diffusion backbone on your own images (up to 64 pixels).
 
-    The test split, or the quarter of the images that stands in for it, is never seen. Interrupt it at any time: the same
-    command goes on where it stopped. The folder training/ of the backbone shows samples and the loss meanwhile.
+    The test split, or the quarter of the images that stands in for it, is never seen. Interrupt it
+    at any time: the same command goes on where it stopped. The folder training/ of the backbone
+    shows samples and the loss meanwhile.
     """
     settings = settings_from() if data_dir is None else settings_from(data_dir=data_dir)
     where = device_named(device)
@@ -98,7 +101,10 @@ def train(
 
 
 def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
-    """The architecture for the images at `uri`, said aloud. Raises for names and sizes that would fail later."""
+    """The architecture for the images at `uri`, said aloud.
+
+    Raises for names and sizes that would fail later.
+    """
     found = survey(uri, ANYWHERE)
     refuse_escaped(found.escaped)
     chosen = architecture_for(found, wishes)
@@ -112,7 +118,9 @@ def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
 def _threads(
     architecture: Architecture, config: TrainingConfig, unfinished: Mapping[str, Any] | None, device: torch.device
 ) -> int:
-    """As before in an unfinished run, else what a trial finds fastest; 1 where the trial would take longer than it saves."""
+    """As before in an unfinished run, else what a trial finds fastest; 1 where the trial would take
+    longer than it saves.
+    """
     if unfinished is not None:
         return unfinished.get("threads", 1)
     if device.type != "cpu" or config.steps < MEASURED_STEPS:
@@ -131,12 +139,15 @@ def _read(uri: DatasetUri, architecture: Architecture) -> Dataset:
             image_size=architecture.image_size,
             channels=architecture.channels,
             holdout_fraction=HOLDOUT_FRACTION,
-            on_file=lambda done, total: update(done, total, ""),
+            report=lambda done, total: update(done, total, ""),
         )
 
 
 def _run(dataset: Dataset, architecture: Architecture, config: TrainingConfig, *, folder: Path, device: torch.device) -> None:
-    """Train and write the backbone. Raises typer.Exit after a signal, with everything in the checkpoint."""
+    """Train and write the backbone.
+
+    Raises typer.Exit after a signal, with everything in the checkpoint.
+    """
     started = time.monotonic()
     with noted_interrupts() as interrupts:
         try:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from app.domain.errors import FieldProblem
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.views import FieldError
 
 MOST_FAULTS = 20

@@ -18,8 +18,9 @@ from app.cli.progress import JobProgress
 from app.client import Client
 from app.domain.errors import DappleError
 from app.domain.job import JobState
-from app.domain.kernel import MEDIAN
-from app.domain.spec import DistillationSpec, Evaluation
+from app.domain.spec.bandwidth import MEDIAN
+from app.domain.spec.evaluation import Evaluation
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.views import JobDetail
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10, kernel_bandwidth=MEDIAN, evaluation=Evaluation())

@@ -13,8 +13,10 @@ from app.cli.jobs import conclude, fetch_archive, follow
 from app.client import ApiError, Client
 from app.domain.dataset_uri import uri_of
 from app.domain.job import JobState
-from app.domain.kernel import Kernel
-from app.domain.spec import DEFAULT_BACKBONE, Objective, ScaleMode, Scheduler
+from app.domain.spec.bandwidth import Kernel
+from app.domain.spec.guidance import Objective, ScaleMode
+from app.domain.spec.job_spec import DEFAULT_BACKBONE
+from app.domain.spec.sampling import Scheduler
 from app.domain.views import JobView
 
 FIELDS = {

@@ -14,7 +14,7 @@ from app.db.tables import IdempotencyRow, JobRow, TaskRow
 from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
 from app.domain.job import Failure, Job, JobState, JobWarning, ListedJob, TaskKind, TaskState, check_transition
 from app.domain.progress import PhaseTally
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 LISTED = (
     JobRow.id,

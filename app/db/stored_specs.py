@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.db.tables import JobRow
 from app.domain.errors import DappleError
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 UNKNOWN_HERE = ("extra_forbidden", "enum", "literal_error")  # a field or a value that this version does not know
 

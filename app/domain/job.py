@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.artifact import Artifact
 from app.domain.errors import IllegalTransition
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.text import printable_lines
 
 

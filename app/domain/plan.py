@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from app.domain.job import NewTask, TaskKind
-from app.domain.spec import Arm, DistillationSpec, Evaluation
+from app.domain.spec.evaluation import Arm, Evaluation
+from app.domain.spec.job_spec import DistillationSpec
 
 IMAGES_PER_SAMPLE_TASK = 32
 UNITS_PER_PACKED_IMAGE = 2  # encoded, then written

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.backbone import Family
 from app.domain.job import FailureKind, JobState, Outcome, Phase, Queue, TaskKind, TaskState, WarningCode
-from app.domain.model import Family
-from app.domain.spec import DEFAULT_BACKBONE, DistillationSpec, Scheduler
+from app.domain.spec.job_spec import DEFAULT_BACKBONE, DistillationSpec
+from app.domain.spec.sampling import Scheduler
 
 JOB_ID = "01JD8W3V7QY1W7T9Z0H4K2M5N6"
 MOMENT = "2026-01-31T12:00:00.25Z"

@@ -9,7 +9,7 @@ from app.db.rows import to_job
 from app.domain.errors import IdempotencyKeyReused
 from app.domain.job import Job, TaskState
 from app.domain.plan import first_task
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.services import validation
 from app.services.resources import Resources
 

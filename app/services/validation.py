@@ -2,9 +2,9 @@
 
 from itertools import islice
 
+from app.domain.compatibility import MOST_NAMED, class_problems, missing_classes, model_problems
 from app.domain.errors import BackboneRejected, FieldProblem, InvalidSpec
-from app.domain.fit import MOST_NAMED, class_problems, missing_classes, model_problems
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.services.dataset_classes import class_names
 from app.settings import Settings
 from app.storage import backbones
@@ -29,7 +29,7 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
     if dataset is not None:
         problems += islice(missing_classes(spec, dataset), MOST_NAMED)
     if backbone is not None:
-        problems += model_problems(spec, backbone)
-        problems += islice(class_problems(spec, dataset or (), backbone), MOST_NAMED)
+        problems += model_problems(spec, backbone.info)
+        problems += islice(class_problems(spec, dataset or (), backbone.info), MOST_NAMED)
     if problems:
         raise InvalidSpec(problems)

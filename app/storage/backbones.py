@@ -9,8 +9,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+from app.domain.backbone import Family
 from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
-from app.domain.model import Family
 from app.storage.folder import BackboneFolder
 from app.storage.odd_entries import leads_nowhere, oddity
 from app.storage.pipelines import read

@@ -1,58 +1,41 @@
-"""A backbone as its folder describes it."""
+"""The folder of a backbone: its facts, and the files that are loaded."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.domain.backbone import BackboneInfo
 from app.domain.errors import BackboneUnavailable
-from app.domain.labels import Labels
-from app.domain.model import Family
 from app.storage.regular_files import sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFolder:
-    """A diffusion model in diffusers' format.
+    """A diffusion model in the folder format of diffusers.
 
-    `taps` are the blocks that can be tapped, in order of depth. `classes` are in the order of their labels; `labels` also knows
-    the aliases that the folder gives them, and `label_count` counts those without a name as well; a model that takes words has
-    none. `wordnet`: the labels are ImageNet-1K's. `learned_variance`: the model predicts the variance of DDPM's steps.
-    `files` are those that are loaded and no others, by the path below the folder under which a library looks for them: weights
-    of another variant lie elsewhere. `weights_bytes` is the size of the weights among them.
+    `files` are the files that are loaded and no others, by the path below the folder at which a library looks for them; the
+    weights of another variant may lie elsewhere. `weights_bytes` is the size of the weights among them.
     """
 
-    name: str
+    info: BackboneInfo
     path: Path
-    family: Family
-    taps: tuple[str, ...]
-    classes: tuple[str, ...] = ()
-    labels: Labels = field(default_factory=lambda: Labels(()), repr=False)
-    label_count: int = 0
-    wordnet: bool = False
-    learned_variance: bool = False
-    image_size: int
-    channels: int
     weights_bytes: int
     files: Mapping[str, Path] = field(repr=False)
 
     @property
-    def prompted(self) -> bool:
-        return self.family.prompted
-
-    @property
-    def flow(self) -> bool:
-        return self.family.flow
+    def name(self) -> str:
+        return self.info.name
 
     def files_of(self, part: str) -> Mapping[str, Path]:
-        """The loaded files of a sub-folder, by name."""
+        """The loaded files of a sub-folder, by their names in it."""
         start = f"{part}/"
         return {name.removeprefix(start): path for name, path in self.files.items() if name.startswith(start)}
 
     def revision(self) -> str:
-        """SHA-256 over the name and the SHA-256 of every file that is loaded, in order: it follows their content alone.
+        """SHA-256 over the names and the contents of all loaded files, in order. File times have no influence.
 
-        Raises BackboneUnavailable naming one that is missing or changes now.
+        Raises BackboneUnavailable naming a file that is missing or that changes meanwhile.
         """
         digest = hashlib.sha256()
         for name, path in sorted(self.files.items()):

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.domain.backbone import BackboneInfo, Family
 from app.domain.imagenet import synsets
 from app.domain.labels import Labels
-from app.domain.model import Family
-from app.domain.taps import MID
+from app.domain.spec.taps import MID
 from app.storage.folder import BackboneFolder
 from app.storage.model_configs import SD3, Denoiser, DiT, TextEncoder, Transformer, UNet, Vae
 from app.storage.noise_schedules import FlowSchedule, NoiseSchedule
@@ -57,17 +57,18 @@ def _dit(reader: PartReader, *, has_vae: bool) -> BackboneFolder:
     image_size, channels = _image_shape(reader, "transformer", config) if has_vae else _pixels(reader, config)
     labels, wordnet = _labels(reader, config.num_embeds_ada_norm)
     return BackboneFolder(
-        name=reader.name,
+        info=BackboneInfo(
+            name=reader.name,
+            family=Family.DIT,
+            block_names=tuple(_transformer_blocks(config)),
+            labels=labels,
+            label_count=config.num_embeds_ada_norm,
+            wordnet=wordnet,
+            learned_variance=config.out_channels == 2 * config.in_channels,
+            image_size=image_size,
+            channels=channels,
+        ),
         path=reader.path,
-        family=Family.DIT,
-        taps=tuple(_transformer_blocks(config)),
-        classes=labels.shown,
-        labels=labels,
-        label_count=config.num_embeds_ada_norm,
-        wordnet=wordnet,
-        learned_variance=config.out_channels == 2 * config.in_channels,
-        image_size=image_size,
-        channels=channels,
         weights_bytes=reader.weights_bytes,
         files=reader.files,
     )
@@ -86,12 +87,14 @@ def _stable_diffusion(reader: PartReader) -> BackboneFolder:
         raise reader.refusal("unet", CONFIG, fault=fault)
     image_size, channels = _image_shape(reader, "unet", config)
     return BackboneFolder(
-        name=reader.name,
+        info=BackboneInfo(
+            name=reader.name,
+            family=Family.STABLE_DIFFUSION,
+            block_names=tuple(_down_and_mid_blocks(config)),
+            image_size=image_size,
+            channels=channels,
+        ),
         path=reader.path,
-        family=Family.STABLE_DIFFUSION,
-        taps=tuple(_down_and_mid_blocks(config)),
-        image_size=image_size,
-        channels=channels,
         weights_bytes=reader.weights_bytes,
         files=reader.files,
     )
@@ -108,12 +111,14 @@ def _stable_diffusion_3(reader: PartReader) -> BackboneFolder:
     _check_widths(reader, config, encoders, third)
     image_size, channels = _image_shape(reader, "transformer", config)
     return BackboneFolder(
-        name=reader.name,
+        info=BackboneInfo(
+            name=reader.name,
+            family=Family.STABLE_DIFFUSION_3,
+            block_names=tuple(_transformer_blocks(config)),
+            image_size=image_size,
+            channels=channels,
+        ),
         path=reader.path,
-        family=Family.STABLE_DIFFUSION_3,
-        taps=tuple(_transformer_blocks(config)),
-        image_size=image_size,
-        channels=channels,
         weights_bytes=reader.weights_bytes,
         files=reader.files,
     )

@@ -25,7 +25,7 @@ from app.db import jobs, tasks
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import NewTask, TaskKind, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.log import configure
 from app.queue.polling import PollingQueue
 from app.settings import Settings
@@ -35,7 +35,8 @@ from tests.faults.servers import DATABASE, Postgres
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.service.task_runner import TaskRunner
-from worker.stages.base import WorkerContext, StageResult, Publication, TaskContext
+from worker.stages.context import Publication, StageResult, TaskContext, WorkerContext
+from worker.stages.outputs import PackageOutput
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1, max_attempts=10)
 LEASE_SECONDS, HEARTBEAT_SECONDS, PROGRESS_SECONDS = 0.6, 0.1, 0.05
@@ -230,22 +231,22 @@ def _run_one(url: str, settings: Settings, name: str) -> None:
     database = Database(url)
     device = torch.device("cpu")
     cache = DiskCache(settings.cache_dir, settings.cache_bytes)
-    bench = WorkerContext(settings, LocalArtifactStore(settings.artifacts_dir), BackboneRegistry((), device), device, cache)
+    worker = WorkerContext(settings, LocalArtifactStore(settings.artifacts_dir), BackboneRegistry((), device), device, cache)
 
     begun = threading.Event()
 
-    def publish(work: TaskContext, bench: WorkerContext) -> StageResult:
+    def publish(task: TaskContext, worker: WorkerContext) -> StageResult:
         begun.set()
         for step in range(STEPS):
-            work.tick(step, STEPS)
+            task.report(step, STEPS)
             time.sleep(STEP_SECONDS)
-        file = work.scratch / "author"
+        file = task.scratch / "author"
         file.write_text(name)
-        stored = bench.store.put(work.lease.output_prefix + file.name, file, "text/plain")
-        return StageResult({"key": stored.key}, publication=Publication(stored, stored, {}))
+        stored = worker.store.put(task.lease.output_prefix + file.name, file, "text/plain")
+        return StageResult(PackageOutput(archive=stored.key), publication=Publication(stored, stored, {}))
 
     stages = dict.fromkeys(TaskKind, publish)
-    runner = TaskRunner(database, bench, PollingQueue(), name=name, stopping=threading.Event(), stages=stages)
+    runner = TaskRunner(database, worker, PollingQueue(), name=name, stopping=threading.Event(), stages=stages)
     deadline = time.monotonic() + WAIT_SECONDS
     answered = True
     while not begun.is_set() and time.monotonic() < deadline:

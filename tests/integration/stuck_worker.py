@@ -11,18 +11,19 @@ from app.log import configure
 from app.queue.polling import PollingQueue
 from app.settings import Settings
 from worker.service.worker_process import WorkerProcess
-from worker.stages.base import WorkerContext, StageResult, TaskContext
+from worker.stages.context import StageResult, TaskContext, WorkerContext
+from worker.stages.outputs import StageOutput
 
 SECONDS = 600
 
 
-def hang(_work: TaskContext, _bench: WorkerContext) -> StageResult:
+def hang(_task: TaskContext, _worker: WorkerContext) -> StageResult:
     if how == "interpreter":
         ctypes.PyDLL(None).sleep(SECONDS)  # unlike CDLL it keeps the interpreter's lock: no other thread runs meanwhile
     if how == "diskless":
         tempfile.tempdir = "/not/there"
     time.sleep(SECONDS)
-    return StageResult({})
+    return StageResult(StageOutput())
 
 
 how, name = sys.argv[1:]

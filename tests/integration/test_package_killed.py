@@ -17,14 +17,15 @@ from app.db.session import Database
 from app.domain.artifact import Artifact
 from app.domain.job import JobState, Outcome, TaskKind
 from app.domain.plan import later_tasks
-from app.domain.spec import Arm, DistillationSpec
+from app.domain.spec.evaluation import Arm
+from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import RecordingQueue, claimed, job_of, new_database, submitted
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.service.task_runner import STAGES, TaskRunner
-from worker.stages.base import WorkerContext, StageResult, TaskContext
+from worker.stages.context import StageResult, TaskContext, WorkerContext
 from worker.stages.package import package
 
 ROUNDS = 10
@@ -43,15 +44,15 @@ class Strike:
     at: int
 
 
-def struck(strike: Strike | None, work: TaskContext, bench: WorkerContext) -> StageResult:
+def struck(strike: Strike | None, task: TaskContext, worker: WorkerContext) -> StageResult:
     """The real stage, in a process that sends itself the signal."""
 
-    def tick(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if strike is not None and done >= strike.at:
             os.kill(os.getpid(), strike.number)
-        work.tick(done, total)
+        task.report(done, total)
 
-    return package(replace(work, tick=tick), bench)
+    return package(replace(task, report=report), worker)
 
 
 class Packing:
@@ -118,10 +119,12 @@ class Packing:
         """What a worker process does: it runs tasks until there is none, and ends in order at SIGTERM."""
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
-        bench = WorkerContext(self.settings, self.store, BackboneRegistry((), CPU), CPU, DiskCache(self.settings.cache_dir, 1 << 20))
+        worker = WorkerContext(
+            self.settings, self.store, BackboneRegistry((), CPU), CPU, DiskCache(self.settings.cache_dir, 1 << 20)
+        )
         runner = TaskRunner(
             self.database(),
-            bench,
+            worker,
             RecordingQueue(),
             name=name,
             stopping=stopping,

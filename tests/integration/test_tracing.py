@@ -26,7 +26,7 @@ from tests.unit.worker.service.test_task_runner import Stages
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.service.task_runner import TaskRunner
-from worker.stages.base import WorkerContext
+from worker.stages.context import WorkerContext
 
 INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -78,10 +78,10 @@ def posted(settings: Settings, headers: dict[str, str] | None = None) -> None:
 def worked_off(settings: Settings, resources: Resources, stages: Stages) -> None:
     """Every task run by a traced worker, which has ended and sent its spans."""
     device, tracing = torch.device("cpu"), tracing_of("dapple-worker")
-    bench = WorkerContext(settings, resources.store, BackboneRegistry((), device), device, DiskCache(settings.cache_dir, 1))
+    worker = WorkerContext(settings, resources.store, BackboneRegistry((), device), device, DiskCache(settings.cache_dir, 1))
     runner = TaskRunner(
         resources.database,
-        bench,
+        worker,
         PollingQueue(),
         name="w",
         stopping=threading.Event(),

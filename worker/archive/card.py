@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.domain.spec import Distance, DistillationSpec, Objective
+from app.domain.spec.guidance import Distance, Objective
+from app.domain.spec.job_spec import DistillationSpec
 from worker.archive.contents import ArchiveContents
 from worker.archive.drawn_as import section
 from worker.archive.markdown import code, plain
@@ -61,7 +62,9 @@ LIMITS = """\
 
 
 def card(contents: ArchiveContents, classes: Sequence[str]) -> str:
-    """The README, with the YAML header that dataset hubs read; `classes` in the order of their labels."""
+    """The README, with the YAML header that dataset hubs read; `classes` in the order of their
+    labels.
+    """
     parts = [_header(contents), _what(contents, classes), *_warnings(contents.warnings), _report(contents.summary)]
     return "\n".join([*parts, *filter(None, [section(classes, contents.drawn_as)]), LOADING, LIMITS])
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from worker.archive.drawn_as import DrawnAs
 from worker.archive.spool import PngSpool
 
@@ -16,12 +16,13 @@ from worker.archive.spool import PngSpool
 class ArchiveContents:
     """A distilled set of n images and where it comes from; `labels` are positions in `classes`.
 
-    `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks` order them within their
-    class (0 first: a prefix by rank is a good smaller set). `distances` are further columns [n] by name. `summary` is the
-    evaluation's report, `provenance` whatever else made the set: backbone and revision, dataset digest, scheduler, versions,
-    kind of device. `warnings` are what a user should know beside the images. `drawn_as` is what the backbone was asked for, for
-    each class; it may be left out.
-    Nothing here may differ between two runs of one spec: no times, no job id.
+    `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks`
+    order them within their class (0 first: a prefix by rank is a good smaller set). `distances` are
+    further columns [n] by name. `summary` is the evaluation's report, `provenance` whatever else
+    made the set: backbone and revision, dataset digest, scheduler, versions, kind of device.
+    `warnings` are what a user should know beside the images. `drawn_as` is what the backbone was
+    asked for, for each class; it may be left out. Nothing here may differ between two runs of one
+    spec: no times, no job id.
     """
 
     spec: DistillationSpec

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.conditions import condition_of
-from app.domain.labels import Labels, folded
-from app.domain.model import Model
-from app.domain.spec import DistillationSpec
+from app.domain.backbone import BackboneInfo
+from app.domain.class_conditioning import condition_of
+from app.domain.labels import folded
+from app.domain.spec.job_spec import DistillationSpec
 from worker.archive.markdown import code
 
 MOST_ROWS = 100
@@ -15,7 +15,9 @@ MOST_ROWS = 100
 
 @dataclass(frozen=True)
 class DrawnAs:
-    """A label's number with its name, if the backbone has one for it; or, for a backbone that takes words, the prompt."""
+    """A label's number with its name, if the backbone has one for it; or, for a backbone that takes
+    words, the prompt.
+    """
 
     label: int | None = None
     words: str | None = None
@@ -32,10 +34,10 @@ class DrawnAs:
         return {"prompt": self.prompt} if self.prompt is not None else {"label": self.label, "words": self.words}
 
 
-def drawn_as(classes: Sequence[str], spec: DistillationSpec, model: Model) -> tuple[DrawnAs, ...]:
+def drawn_as(classes: Sequence[str], spec: DistillationSpec, info: BackboneInfo) -> tuple[DrawnAs, ...]:
     """For each class, in order. Raises InvalidSpec as `condition_of`."""
-    names = Labels.of(model.labels).shown
-    return tuple(_of_condition(condition_of(name, spec, model), names) for name in classes)
+    names = info.labels.shown
+    return tuple(_of_condition(condition_of(name, spec, info), names) for name in classes)
 
 
 def _of_condition(condition: int | str, names: Sequence[str]) -> DrawnAs:

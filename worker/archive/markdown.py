@@ -8,7 +8,9 @@ _MARKS = re.compile(r"[\\`*_{}\[\]<>#|~&!$^=]|(?<=:)//|(?<=www)\.|@")
 
 
 def plain(text: str) -> str:
-    """Text within a paragraph or a table cell: no mark of it is taken for emphasis, a link, an image, HTML or a new cell."""
+    """Text within a paragraph or a table cell: no mark of it is taken for emphasis, a link, an
+    image, HTML or a new cell.
+    """
     return _MARKS.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), printable(text))
 
 

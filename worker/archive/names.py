@@ -10,10 +10,12 @@ RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("c
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """One distinct folder name per class, as close to its name as is safe; distinct also where case does not count.
+    """One distinct folder name per class, as close to its name as is safe; distinct also where case
+    does not count.
 
-    Letters and digits of any script, `-`, `.`, `_` and spaces stay; a leading dot or underscore goes, because loaders skip
-    such folders; a name that Windows reserves, with or without an extension, gets `_`; a second class of one name `_2`.
+    Letters and digits of any script, `-`, `.`, `_` and spaces stay; a leading dot or underscore
+    goes, because loaders skip such folders; a name that Windows reserves, with or without an
+    extension, gets `_`; a second class of one name `_2`.
     """
     taken: set[str] = set()
     names = []

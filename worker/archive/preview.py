@@ -1,6 +1,6 @@
 """A labelled grid of the images, for people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from worker.archive.spool import to_pil
+from worker.progress import Heartbeat, no_heartbeat
 
 MIN_CELL = 48
 MAX_CELL = 96
@@ -34,13 +35,13 @@ def grid(
     labels: Integer[np.ndarray, " n"],
     ranks: Integer[np.ndarray, " n"],
     classes: Sequence[str],
-    tick: Callable[[], None] = lambda: None,
+    heartbeat: Heartbeat = no_heartbeat,
 ) -> Image.Image:
     """One row per class, its images from left to right by rank.
 
-    Of more than MAX_ROWS classes those at even distances, of more than MAX_COLUMNS images the first; a line below says so.
-    Small images are enlarged by a whole number without smoothing, large ones shrunk. Only images that are shown are read,
-    with a `tick` after each.
+    Of more than MAX_ROWS classes those at even distances, of more than MAX_COLUMNS images the
+    first; a line below says so. Small images are enlarged by a whole number without smoothing,
+    large ones shrunk. Only images that are shown are read, with a `heartbeat` after each.
     """
     shown = np.unique(np.linspace(0, len(classes) - 1, min(len(classes), MAX_ROWS)).round().astype(int)).tolist()
     rows = [_by_rank(labels, ranks, label)[:MAX_COLUMNS] for label in shown]
@@ -60,7 +61,7 @@ def grid(
         draw.text((GAP, top + cell // 2), name, fill="black", font=font, anchor="lm")
         for x, index in enumerate(row):
             sheet.paste(_thumbnail(images[index], cell), (margin + x * step, top))
-            tick()
+            heartbeat()
     draw.text((GAP, sheet.height - GAP), left_out, fill="black", font=font, anchor="ls")
     return sheet
 

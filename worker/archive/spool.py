@@ -23,10 +23,11 @@ class StoredPng:
 
 
 class PngSpool:
-    """Images of one size as PNG files, one behind another in a file on disk: no more than one is in memory.
+    """Images of one size as PNG files, one behind another in a file on disk: no more than one is in
+    memory.
 
-    An archive names the hash of every image before the first of them, in an order of its own, while images come in the
-    order in which they were sampled, one task's at a time.
+    An archive names the hash of every image before the first of them, in an order of its own, while
+    images come in the order in which they were sampled, one task's at a time.
     """
 
     def __init__(self, stream: IO[bytes], stored: Sequence[StoredPng] = (), image_shape: tuple[int, ...] | None = None) -> None:
@@ -35,7 +36,10 @@ class PngSpool:
         self._image_shape = image_shape
 
     def append(self, pixels: Pixels) -> None:
-        """Add an image, after all others. Raises ValueError for one of another size, OSError where the disk is full."""
+        """Add an image, after all others.
+
+        Raises ValueError for one of another size, OSError where the disk is full.
+        """
         if self._image_shape not in (None, pixels.shape):
             raise ValueError(f"an image of {pixels.shape} among images of {self._image_shape}")
         self._image_shape = pixels.shape

@@ -19,9 +19,10 @@ from worker.archive.drawn_as import captions
 from worker.archive.names import folder_names
 from worker.archive.preview import grid
 from worker.archive.spool import png_bytes
+from worker.progress import Heartbeat, no_heartbeat
 
 FORMAT = 1
-PARTS_PER_TICK = 1000  # of JSON text, each a name or a value
+PARTS_PER_HEARTBEAT = 1000  # of JSON text, each a name or a value
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 PREVIEW = "preview.png"
 METADATA = "train/metadata.parquet"
@@ -32,20 +33,22 @@ def write(
     contents: ArchiveContents,
     *,
     on_image: Callable[[], None] = lambda: None,
-    tick: Callable[[], None] = lambda: None,
+    heartbeat: Heartbeat = no_heartbeat,
 ) -> None:
-    """Writes the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet, train/<class>/*.png.
+    """Writes the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet,
+    train/<class>/*.png.
 
-    The metadata lie in train/ beside the class folders because the Hugging Face `imagefolder` loader looks for them in the
-    folder of the split, takes labels from them once they are there, and reads `file_name` relative to them. Labels are
-    renumbered in the order of the folder names, so that this loader, torchvision's ImageFolder and the metadata agree.
+    The metadata lie in train/ beside the class folders because the Hugging Face `imagefolder`
+    loader looks for them in the folder of the split, takes labels from them once they are there,
+    and reads `file_name` relative to them. Labels are renumbered in the order of the folder names,
+    so that this loader, torchvision's ImageFolder and the metadata agree.
 
-    One image is in memory at a time. `on_image` is called after each that is written, `tick` often while the files that
-    describe them are made; both may raise to stop.
+    One image is in memory at a time. `on_image` is called after each that is written, `heartbeat`
+    often while the files that describe them are made; both may raise to stop.
     """
     ordered = _in_order(contents)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in _texts(ordered, tick).items():
+        for name, content in _texts(ordered, heartbeat).items():
             archive.writestr(_entry(name), content)
         for row, name in enumerate(ordered.file_names):
             archive.writestr(_entry(f"train/{name}"), ordered.contents.images.content(row))
@@ -87,13 +90,13 @@ def _file_names(contents: ArchiveContents, folders: Sequence[str]) -> tuple[str,
     return tuple(f"{folders[label]}/{folders[label]}_{index:0{digits}d}.png" for label, index in pairs)
 
 
-def _texts(ordered: _Ordered, tick: Callable[[], None]) -> dict[str, bytes]:
+def _texts(ordered: _Ordered, heartbeat: Callable[[], None]) -> dict[str, bytes]:
     """All files but the images of the set; the manifest names these too."""
     contents = ordered.contents
-    picture = grid(contents.images, contents.labels, contents.ranks, captions(contents.classes, contents.drawn_as), tick)
+    picture = grid(contents.images, contents.labels, contents.ranks, captions(contents.classes, contents.drawn_as), heartbeat)
     files = {PREVIEW: png_bytes(picture), METADATA: _parquet(ordered)}
     readme = {"README.md": card(contents, contents.classes).encode()}
-    return readme | {"manifest.json": _json(_manifest(ordered, readme | files), tick)} | files
+    return readme | {"manifest.json": _json(_manifest(ordered, readme | files), heartbeat)} | files
 
 
 def _manifest(ordered: _Ordered, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -149,7 +152,9 @@ def _parquet(ordered: _Ordered) -> bytes:
 
 
 def _loader_hints(contents: ArchiveContents, schema: pa.Schema) -> dict[str, str]:
-    """What makes the Hugging Face loader show `label` with its class names instead of a bare number."""
+    """What makes the Hugging Face loader show `label` with its class names instead of a bare
+    number.
+    """
     features: dict[str, Any] = {field.name: {"dtype": _dtype(field.type), "_type": "Value"} for field in schema}
     features["label"] = {"names": list(contents.classes), "_type": "ClassLabel"}
     return {"huggingface": json.dumps({"info": {"features": features}})}
@@ -159,13 +164,13 @@ def _dtype(kind: pa.DataType) -> str:
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
 
 
-def _json(value: Any, tick: Callable[[], None]) -> bytes:
+def _json(value: Any, heartbeat: Callable[[], None]) -> bytes:
     """Of many images this takes seconds."""
     text = io.StringIO()
     for number, part in enumerate(json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=True).iterencode(value)):
         text.write(part)
-        if number % PARTS_PER_TICK == 0:
-            tick()
+        if number % PARTS_PER_HEARTBEAT == 0:
+            heartbeat()
     return (text.getvalue() + "\n").encode()
 
 

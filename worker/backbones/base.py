@@ -1,23 +1,29 @@
-"""What sampling and guidance ask of a diffusion model."""
+"""The contract of a diffusion backbone: what sampling and guidance ask of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from app.domain.conditions import Condition
-from app.domain.spec import Sampling
+from app.domain.backbone import BackboneInfo
+from app.domain.class_conditioning import Condition
+from app.domain.spec.sampling import Sampling
+from worker.backbones.stepper import Stepper
 
-Timestep = Shaped[Tensor, ""]  # one of a scheduler's: int64 for noise prediction, float32 for flow matching
+Timestep = Shaped[Tensor, ""]  # int64 for noise prediction, float32 for flow matching
 Hidden = tuple[Float[Tensor, "n _ _"], ...]  # [n, tokens, channels], one per tapped block, in order of depth
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What n images shall show, as the model takes it: tensors whose first axis is n, and those that stand for nothing."""
+    """The conditions of n images as the model takes them, and the null conditions of
+    classifier-free guidance.
+
+    Both are tensors whose first axis is n.
+    """
 
     given: tuple[Tensor, ...]
     null: tuple[Tensor, ...]
@@ -26,21 +32,31 @@ class Conditions:
         return len(self.given[0])
 
     def __getitem__(self, rows: slice) -> "Conditions":
-        return Conditions(tuple(one[rows] for one in self.given), tuple(one[rows] for one in self.null))
+        return Conditions(tuple(each[rows] for each in self.given), tuple(each[rows] for each in self.null))
 
     def repeat(self, count: int) -> "Conditions":
         """Each row `count` times, one after another."""
         return Conditions(
-            tuple(one.repeat_interleave(count, 0) for one in self.given),
-            tuple(one.repeat_interleave(count, 0) for one in self.null),
+            tuple(each.repeat_interleave(count, 0) for each in self.given),
+            tuple(each.repeat_interleave(count, 0) for each in self.null),
+        )
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Conditions"]) -> "Conditions":
+        """The rows of all parts, in order."""
+        return cls(
+            tuple(torch.cat(column) for column in zip(*(part.given for part in parts), strict=True)),
+            tuple(torch.cat(column) for column in zip(*(part.null for part in parts), strict=True)),
         )
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """One pass: what the scheduler's step takes (noise, velocity, or noise and variance), and the tapped hidden states.
+    """The result of one pass.
 
-    The hidden states are those of the conditional half.
+    `prediction` is what the step of the scheduler takes: noise, velocity, or noise and variance.
+    `hidden` are the tapped hidden states; under classifier-free guidance those of the conditional
+    half.
     """
 
     prediction: Float[Tensor, "n c2 h w"]
@@ -49,37 +65,27 @@ class Denoised:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A pretrained, frozen diffusion model behind one small contract. Its quirks end in the adapter.
+    """A pretrained, frozen diffusion model. Everything particular to a model ends in its adapter.
 
-    `taps` are the names of the blocks that can be tapped, in the order in which they run; a tap is a number, 1 = the first.
-    Latents are `latent_dtype`: float32 at least, whatever `dtype` the model computes in. A model with `prompted` takes words
-    for conditions, any other the number of a label; `labels` is empty for the former.
+    `revision` identifies the loaded files. The model computes in `dtype`; latents have
+    `latent_dtype`, float32 or wider. Blocks are numbered from 1, in the order of
+    `info.block_names`.
     """
 
-    name: str
+    info: BackboneInfo
     revision: str
-    latent_shape: tuple[int, int, int]
-    latent_dtype: torch.dtype
-    dtype: torch.dtype
-    compiled: bool
-    image_size: int
-    channels: int
-    taps: tuple[str, ...]
-    labels: Mapping[str, int]
-    label_count: int
-    wordnet: bool
-    prompted: bool
-    flow: bool
-    learned_variance: bool
     device: torch.device
+    dtype: torch.dtype
+    latent_dtype: torch.dtype
+    latent_shape: tuple[int, int, int]
+    compiled: bool
 
-    def scheduler(self, sampling: Sampling) -> Any:
-        """A fresh diffusers scheduler on the model's own noise schedule, its timesteps set.
+    def stepper(self, sampling: Sampling) -> Stepper:
+        """A new reverse process on the noise schedule of the model.
 
-        It starts from x_T ~ N(0, I), the model takes x_t as it is, and `step` takes what `denoise` predicts, whether or not it
-        has use for a learned variance. Raises InvalidSpec naming `sampling.scheduler` if the model cannot be sampled so,
-        `sampling.variance` if a learned one is wanted that there is not, `sampling.steps` if the schedule has not as many
-        different timesteps.
+        Raises InvalidSpec naming `sampling.scheduler` if the model cannot be sampled with it,
+        `sampling.variance` if the job asks for a learned variance that the model does not predict,
+        `sampling.steps` if the schedule has fewer timesteps.
         """
         ...
 
@@ -98,15 +104,18 @@ class Backbone(Protocol):
     def predicted_x0(
         self, x_t: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c2 h w"], t: Timestep
     ) -> Float[Tensor, "n c h w"]:
-        """x_0 if the prediction is right; clamped where the model's noise schedule clips it."""
+        """x_0 according to the prediction, clamped where the noise schedule of the model clips it."""
         ...
 
-    def posterior_std(self, t: Timestep, earlier: Timestep | None) -> float:
-        """Standard deviation of x at the `earlier` timestep given x_t and x_0; zero where that is x_0 itself (None)."""
+    def posterior_std(self, t: Timestep, t_prev: Timestep | None) -> float:
+        """Standard deviation of x at `t_prev` given x_t and x_0.
+
+        It is 0 where `t_prev` is None, which means x_0.
+        """
         ...
 
     def conditions(self, given: Sequence[Condition], negative: str | None = None) -> Conditions:
-        """One row for each of `given`. `negative`: the words that stand for nothing, in a model that takes words."""
+        """One row per condition. `negative` is the null prompt of a prompted model."""
         ...
 
     def denoise(
@@ -115,15 +124,26 @@ class Backbone(Protocol):
         t: Timestep,
         conditions: Conditions,
         cfg_scale: float,
-        taps: Sequence[int],
+        block_numbers: Sequence[int],
     ) -> Denoised:
-        """The model's prediction at x_t under classifier-free guidance, and phi(x_t, t, c) from the same pass.
+        """The prediction at x_t under classifier-free guidance, with the hidden states phi(x_t, t,
+        c) of the same pass.
 
-        Where x_t requires a gradient, autograd reaches it through the hidden states and only through them: nothing past the
-        last tap is recorded.
+        If x_t requires a gradient, autograd reaches it through the hidden states only. Nothing
+        after the last tapped block is recorded.
         """
         ...
 
-    def hidden(self, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, taps: Sequence[int]) -> Hidden:
-        """phi(x_t, t, c): the hidden states after the tapped blocks; nothing past the last of them is computed."""
+    def hidden(
+        self, x_t: Float[Tensor, "n c h w"], t: Timestep, conditions: Conditions, block_numbers: Sequence[int]
+    ) -> Hidden:
+        """phi(x_t, t, c): the hidden states after these blocks.
+
+        Nothing after the last of them is computed.
+        """
         ...
+
+
+def timestep_zero(backbone: Backbone) -> Timestep:
+    """The timestep of images without noise."""
+    return torch.zeros((), dtype=torch.float32 if backbone.info.flow else torch.int64)

@@ -22,10 +22,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class BackboneRegistry:
-    """Loads what lies under the configured roots. Models stay until their files change or others need the memory.
+    """Loads what lies under the configured roots.
 
-    The least recently used go first. `memory_bytes` is what they may take together, by default half of the device's; one that
-    is larger still loads, alone.
+    Models stay until their files change or others need the memory.
+
+    The least recently used go first. `memory_bytes` is what they may take together, by default half
+    of the device's; one that is larger still loads, alone.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class BackboneRegistry:
         return sum(one.memory_bytes for one in tuple(self._resident.values()))
 
     def get(self, name: str) -> Backbone:
-        """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a folder that cannot be used (now)."""
+        """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a folder
+        that cannot be used (now).
+        """
         folder = find(self._roots, name)
         revision = folder.revision()
         resident = self._resident.pop(name, None)
@@ -69,7 +73,7 @@ class BackboneRegistry:
         return resident
 
     def _load(self, folder: BackboneFolder, revision: str) -> DiffusionBackbone:
-        loaded = ADAPTERS[folder.family].load(folder, self._device, dtype=self._dtype)
+        loaded = ADAPTERS[folder.info.family].load(folder, self._device, dtype=self._dtype)
         if loaded.revision != revision:  # `load` asks for it last
             raise BackboneUnavailable(f"backbone {folder.name}: {folder.path}: its files changed while they were loaded")
         self.loads += 1
@@ -83,7 +87,10 @@ class BackboneRegistry:
 
 
 def device_named(name: str) -> torch.device:
-    """The device for "auto" (the first GPU if there is one), "cpu", "cuda" or "cuda:1". Raises PermanentError without it."""
+    """The device for "auto" (the first GPU if there is one), "cpu", "cuda" or "cuda:1".
+
+    Raises PermanentError without it.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -93,7 +100,9 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The dtype for "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it, float32 elsewhere."""
+    """The dtype for "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it,
+    float32 elsewhere.
+    """
     if name != "auto":
         return DTYPES[name]
     return torch.bfloat16 if device.type == "cuda" and _has_bfloat16(device) else torch.float32

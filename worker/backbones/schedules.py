@@ -1,23 +1,24 @@
-"""Noise schedules apart from the models: variance-preserving diffusion and flow matching.
+"""Noise schedules, apart from the models: variance-preserving diffusion and flow matching.
 
-Both are x_t = alpha_t x_0 + sigma_t eps; they differ in alpha and sigma, in what the model predicts, and in their schedulers.
+Both are x_t = alpha_t x_0 + sigma_t eps. They differ in alpha and sigma, in what the model
+predicts, and in their schedulers.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import wraps
 from typing import Any
 
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from app.domain.errors import InvalidSpec
-from app.domain.spec import Sampling, Scheduler, Variance
-from worker.backbones.base import Timestep
+from app.domain.spec.sampling import Sampling, Scheduler, Variance
+from worker.backbones.stepper import Stepper
 
-Config = Mapping[str, Any]  # of scheduler_config.json
+Config = Mapping[str, Any]  # the content of scheduler_config.json
+Timestep = Shaped[Tensor, ""]
 
 SCHEDULERS = {
     Scheduler.DDPM: DDPMScheduler,
@@ -30,13 +31,11 @@ SOLVER_FIELDS = ("algorithm_type", "solver_type", "solver_order", "final_sigmas_
 
 
 class Schedule(ABC):
-    """alpha and sigma of a trained model, and the schedulers that can run it backwards."""
-
-    flow: bool
+    """alpha and sigma of a trained model, and the schedulers that can run its reverse process."""
 
     @abstractmethod
-    def scheduler(self, sampling: Sampling) -> Any:
-        """As in `Backbone`. Its timesteps are on the CPU: a step on a GPU then waits for nothing."""
+    def stepper(self, sampling: Sampling) -> Stepper:
+        """As in `Backbone`."""
 
     @abstractmethod
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
@@ -49,42 +48,45 @@ class Schedule(ABC):
         """As in `Backbone`."""
 
     def add_noise(self, x0: Float[Tensor, "n c h w"], eps: Float[Tensor, "n c h w"], t: Timestep) -> Float[Tensor, "n c h w"]:
-        """alpha_t x_0 + sigma_t eps (Ho et al., arXiv 2006.11239, eq. 4; Liu et al., arXiv 2209.03003, section 2.1)."""
+        """alpha_t x_0 + sigma_t eps (Ho et al., arXiv 2006.11239, eq. 4; Liu et al., arXiv
+        2209.03003, section 2.1).
+        """
         alpha, sigma = self.alpha_sigma(t)
         return alpha * x0 + sigma * eps
 
-    def posterior_std(self, t: Timestep, earlier: Timestep | None) -> float:
-        """Root of sigma_s^2 (1 - (alpha_t / alpha_s)^2 (sigma_s / sigma_t)^2), s the earlier one; zero where that is x_0.
+    def posterior_std(self, t: Timestep, t_prev: Timestep | None) -> float:
+        """Root of sigma_s^2 (1 - (alpha_t / alpha_s)^2 (sigma_s / sigma_t)^2) with s = `t_prev`; 0
+        where that is x_0 (None).
 
-        The variance of q(x_s | x_t, x_0) (Kingma et al., arXiv 2107.00630, appendix A); Ho et al., eq. 7, is its
-        variance-preserving case.
+        This is the variance of q(x_s | x_t, x_0) (Kingma et al., arXiv 2107.00630, appendix A). Ho
+        et al., eq. 7, is its variance-preserving case.
         """
-        if earlier is None:
+        if t_prev is None:
             return 0.0
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.alpha_sigma(t), self.alpha_sigma(earlier)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.alpha_sigma(t), self.alpha_sigma(t_prev)
         return sigma_s * math.sqrt(max(0.0, 1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2))
 
 
 class VariancePreserving(Schedule):
-    """alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t) (Ho et al.), for models of the noise or of v, and perhaps of variance.
+    """alpha_t = sqrt(abar_t), sigma_t = sqrt(1 - abar_t) (Ho et al.), for models that predict noise
+    or v.
 
-    `latents`: x is no image, so its values have no limits but those that the configuration itself names. Raises ValueError
-    for a configuration that diffusers does not know, or a prediction other than these.
+    `learned_variance`: the model also predicts a variance. `latents`: x is not an image, so its
+    values are clipped only if the configuration says so. Raises ValueError for a configuration that
+    diffusers does not know, or for another prediction.
     """
-
-    flow = False
 
     def __init__(self, config: Config, *, learned_variance: bool = False, latents: bool = False) -> None:
         config = _without_its_solver(config)
         if latents:
-            config = {"clip_sample": False} | config  # diffusers' own default is that of pixels
+            config = {"clip_sample": False} | config  # the default of diffusers is for pixels
         schedule = DDPMScheduler.from_config(dict(config))
         if schedule.config.prediction_type not in PREDICTIONS:
             raise ValueError(f"prediction_type {schedule.config.prediction_type!r} is none of {', '.join(PREDICTIONS)}")
         self._config = dict(config)
         if config.get("variance_type") in LEARNED:
-            del self._config["variance_type"]  # whether a variance is learned is seen from the model
-        if schedule.config.beta_schedule == "sigmoid":  # only diffusers' DDPM knows it
+            del self._config["variance_type"]  # the model itself shows whether it predicts a variance
+        if schedule.config.beta_schedule == "sigmoid":  # in diffusers only DDPM knows it
             betas = DDPMScheduler.from_config(self._config | {"rescale_betas_zero_snr": False}).betas.tolist()
             self._config |= {"beta_schedule": "linear", "trained_betas": betas}
         self._learned_variance = learned_variance
@@ -92,18 +94,15 @@ class VariancePreserving(Schedule):
         self._alphas_cumprod: list[float] = schedule.alphas_cumprod.tolist()
         self._x0_limit = schedule.config.clip_sample_range if schedule.config.clip_sample else math.inf
 
-    def scheduler(self, sampling: Sampling) -> Any:
+    def stepper(self, sampling: Sampling) -> Stepper:
         name = sampling.scheduler or Scheduler.DDPM
         if name not in SCHEDULERS:
             raise InvalidSpec.of("sampling.scheduler", f"{name} is for flow matching; choose {', '.join(SCHEDULERS)}")
-        if self._learns_variance(name, sampling.variance):
-            scheduler = DDPMScheduler.from_config(self._config | {"variance_type": "learned_range"})
-        else:
-            scheduler = SCHEDULERS[name].from_config(self._config)
-            if self._learned_variance:
-                _cut_variance(scheduler)
+        takes_variance = self._takes_variance(name, sampling.variance)
+        config = self._config | {"variance_type": "learned_range"} if takes_variance else self._config
+        scheduler = SCHEDULERS[name].from_config(config)
         _set_timesteps(scheduler, name, sampling.steps)
-        return scheduler
+        return Stepper(scheduler, takes_variance=takes_variance)
 
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
         alpha_cumprod = self._alphas_cumprod[int(t)]
@@ -112,16 +111,17 @@ class VariancePreserving(Schedule):
     def predicted_x0(
         self, x_t: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c2 h w"], t: Timestep
     ) -> Float[Tensor, "n c h w"]:
-        """(x_t - sigma_t eps) / alpha_t (Ho et al., eq. 15), or alpha_t x_t - sigma_t v (Salimans and Ho, 2202.00512, app. D).
+        """(x_t - sigma_t eps) / alpha_t (Ho et al., eq. 15), or alpha_t x_t - sigma_t v (Salimans
+        and Ho, 2202.00512, app. D).
 
-        A learned variance behind the prediction is left out.
+        A learned variance behind the prediction is ignored.
         """
         alpha, sigma = self.alpha_sigma(t)
         predicted = prediction[:, : x_t.shape[1]]
         x0 = (x_t - sigma * predicted) / alpha if self._of_noise else alpha * x_t - sigma * predicted
         return x0.clamp(-self._x0_limit, self._x0_limit)
 
-    def _learns_variance(self, name: Scheduler, wanted: Variance | None) -> bool:
+    def _takes_variance(self, name: Scheduler, wanted: Variance | None) -> bool:
         if wanted is Variance.LEARNED and name is not Scheduler.DDPM:
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
         if wanted is Variance.LEARNED and not self._learned_variance:
@@ -130,13 +130,12 @@ class VariancePreserving(Schedule):
 
 
 class FlowMatching(Schedule):
-    """alpha_t = 1 - sigma_t, sigma_t = t / T: the straight path of rectified flow (Liu et al., arXiv 2209.03003).
+    """alpha_t = 1 - sigma_t, sigma_t = t / T: the straight path of rectified flow (Liu et al.,
+    arXiv 2209.03003).
 
-    `tokens`: length of the image's sequence, which dynamic shifting goes by. Raises ValueError for a schedule that runs the
-    other way.
+    `tokens` is the length of the image sequence, on which dynamic shifting depends. Raises
+    ValueError for an inverted schedule.
     """
-
-    flow = True
 
     def __init__(self, config: Config, *, tokens: int) -> None:
         schedule = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
@@ -146,7 +145,7 @@ class FlowMatching(Schedule):
         self._trained_steps: int = schedule.config.num_train_timesteps
         self._timing = {"mu": _dynamic_shift(schedule.config, tokens)} if schedule.config.use_dynamic_shifting else {}
 
-    def scheduler(self, sampling: Sampling) -> Any:
+    def stepper(self, sampling: Sampling) -> Stepper:
         name = sampling.scheduler or Scheduler.FLOW_EULER
         if name is not Scheduler.FLOW_EULER:
             raise InvalidSpec.of("sampling.scheduler", f"this backbone learned flow matching; {Scheduler.FLOW_EULER} is for it")
@@ -154,7 +153,7 @@ class FlowMatching(Schedule):
             raise InvalidSpec.of("sampling.variance", f"{name} takes no learned variance, only ddpm does")
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._config)
         _set_timesteps(scheduler, name, sampling.steps, **self._timing)
-        return scheduler
+        return Stepper(scheduler)
 
     def alpha_sigma(self, t: Timestep) -> tuple[float, float]:
         sigma = float(t) / self._trained_steps
@@ -163,17 +162,19 @@ class FlowMatching(Schedule):
     def predicted_x0(
         self, x_t: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c2 h w"], t: Timestep
     ) -> Float[Tensor, "n c h w"]:
-        """x_t - sigma_t v, v = eps - x_0 the predicted velocity."""
+        """x_t - sigma_t v, where v = eps - x_0 is the predicted velocity."""
         return x_t - self.alpha_sigma(t)[1] * prediction
 
 
 def _without_its_solver(config: Config) -> dict[str, Any]:
-    """The configuration without what is null, and without the solver of a pipeline's own: a job chooses its scheduler."""
+    """The configuration without null values and without the fields of its own solver: the job
+    chooses the scheduler.
+    """
     return {name: value for name, value in config.items() if value is not None and name not in SOLVER_FIELDS}
 
 
 def _dynamic_shift(config: Config, tokens: int) -> float:
-    """mu, linear in the number of tokens, as in diffusers' StableDiffusion3Pipeline."""
+    """mu, linear in the number of tokens, as in StableDiffusion3Pipeline of diffusers."""
     fewest, most = config["base_image_seq_len"], config["max_image_seq_len"]
     least, largest = config["base_shift"], config["max_shift"]
     return least + (largest - least) * (tokens - fewest) / (most - fewest)
@@ -183,18 +184,8 @@ def _set_timesteps(scheduler: Any, name: Scheduler, steps: int, **timing: float)
     trained = scheduler.config.num_train_timesteps
     if steps <= trained:
         scheduler.set_timesteps(steps, **timing)
-    # DPM-Solver++ rounds some into one where they are dense; an offset may lead beyond the last that the model has learned.
+    # DPM-Solver++ rounds dense timesteps into one. An offset may lead beyond the last timestep that
+    # the model has learned.
     timesteps = scheduler.timesteps.tolist()
     if steps > trained or len(set(timesteps)) < steps or (name is not Scheduler.FLOW_EULER and max(timesteps) >= trained):
         raise InvalidSpec.of("sampling.steps", f"{name} on this backbone cannot take {steps} different steps; ask for fewer")
-
-
-def _cut_variance(scheduler: Any) -> None:
-    """Let `step` leave out the variance behind a prediction."""
-    step = scheduler.step
-
-    @wraps(step)  # keeps the signature, by which the sampler knows whether a step draws noise
-    def on_mean(prediction: Tensor, t: Any, sample: Tensor, **options: Any) -> Any:
-        return step(prediction[:, : sample.shape[1]], t, sample, **options)
-
-    scheduler.step = on_mean

@@ -1,4 +1,6 @@
-"""Whether a configuration asks for more memory than its weights fill, found before any of it is taken."""
+"""Whether a configuration asks for more memory than its weights fill, found before any of it is
+taken.
+"""
 
 import json
 import math
@@ -14,10 +16,12 @@ SLACK_NUMBERS = 1 << 20
 
 
 def check_size(build: Callable[[], Any], files: Mapping[str, Path]) -> None:
-    """Raises ValueError if the model that `build` makes has far more numbers than the safetensors among `files`.
+    """Raises ValueError if the model that `build` makes has far more numbers than the safetensors
+    among `files`.
 
-    The libraries fill a model with random numbers before they look at the weights, so a wrong width, depth or vocabulary
-    would take any amount of memory. Here no number is made: the model is built without storage.
+    The libraries fill a model with random numbers before they look at the weights, so a wrong
+    width, depth or vocabulary would take any amount of memory. Here no number is made: the model is
+    built without storage.
     """
     with torch.device("meta"):
         model = build()
@@ -28,7 +32,9 @@ def check_size(build: Callable[[], Any], files: Mapping[str, Path]) -> None:
 
 
 def _numbers_in(path: Path) -> int:
-    """How many numbers a safetensors file holds, by its header (https://github.com/huggingface/safetensors, "Format")."""
+    """How many numbers a safetensors file holds, by its header
+    (https://github.com/huggingface/safetensors, "Format").
+    """
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > HEADER_BYTES:

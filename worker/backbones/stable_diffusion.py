@@ -1,6 +1,6 @@
-"""Stable Diffusion 1 and 2 in diffusers' folder format (Rombach et al., arXiv 2112.10752)."""
+"""Stable Diffusion 1 and 2 in the folder format of diffusers (Rombach et al., arXiv 2112.10752)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -8,26 +8,29 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from app.domain.taps import MID
-from app.storage.backbones import BackboneFolder
-from worker.backbones.autoencoder import Autoencoder
+from app.domain.backbone import BackboneInfo
+from app.storage.folder import BackboneFolder
+from worker.backbones.classifier_free_guidance import both_halves
+from worker.backbones.loading import Reader
 from worker.backbones.prompted import PromptedBackbone, excess
-from worker.backbones.reading import Reader
 from worker.backbones.schedules import VariancePreserving
+from worker.backbones.vae import Autoencoder
 
-# StableDiffusionPipeline sets these whatever the folder says, for schedules that were published with others.
+# StableDiffusionPipeline sets these whatever the folder says, for schedules that were published
+# with other values.
 SCHEDULE = {"steps_offset": 1, "clip_sample": False}
 
 
 class StableDiffusionBackbone(PromptedBackbone):
-    """UNet2DConditionModel under CLIP's text encoder; it predicts noise or v. Each place of a hidden map is one token."""
+    """UNet2DConditionModel with the text encoder of CLIP.
 
-    _skips = True
+    It predicts noise or v. Each place of a hidden map is a token.
+    """
 
     def __init__(
         self,
+        info: BackboneInfo,
         *,
-        name: str,
         revision: str,
         unet: UNet2DConditionModel,
         vae: AutoencoderKL,
@@ -36,19 +39,21 @@ class StableDiffusionBackbone(PromptedBackbone):
         scheduler_config: Mapping[str, Any],
     ) -> None:
         super().__init__(
-            name=name,
+            info,
             revision=revision,
             model=unet,
             vae=Autoencoder(vae),
             schedule=VariancePreserving({**scheduler_config, **SCHEDULE}),
-            blocks=_blocks(unet),
         )
         self._text_encoder = text_encoder.requires_grad_(False).eval()
         self._prompts = _prompt_encoder(text_encoder, tokenizer)
 
     @classmethod
     def load(cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Self:
-        """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
+        """The model in `folder`, from safetensors only.
+
+        Raises BackboneUnavailable or BackboneRejected naming the folder.
+        """
         reader = Reader(folder, device, dtype)
         unet = reader.model(UNet2DConditionModel, "unet")
         text_encoder = reader.text_encoder(CLIPTextModel, "text_encoder")
@@ -60,7 +65,16 @@ class StableDiffusionBackbone(PromptedBackbone):
             "scheduler_config": reader.scheduler_config(),
         }
         with reader.reading("scheduler"):
-            return cls(name=folder.name, revision=folder.revision(), **parts)
+            return cls(folder.info, revision=folder.revision(), **parts)
+
+    def _blocks_to_record(self, block_numbers: Sequence[int]) -> Sequence[torch.nn.Module]:
+        return self._blocks[: max(block_numbers, default=0)]
+
+    def _outputs_to_resume(self, given: Sequence[Any], null: Sequence[Any], count: int) -> Sequence[Any]:
+        return list(map(both_halves, given, null))
+
+    def _tapped_outputs(self, outputs: Sequence[Any], block_numbers: Sequence[int]) -> Sequence[Any]:
+        return [outputs[number - 1] for number in block_numbers]
 
     def _to_compile(self) -> tuple[torch.nn.Module, ...]:
         return (*super()._to_compile(), *self._model.up_blocks)
@@ -78,19 +92,14 @@ class StableDiffusionBackbone(PromptedBackbone):
         return self._model(x_t, t, encoder_hidden_states=conditions[0]).sample
 
     def _hidden(self, output: Tensor | tuple[Tensor, Any]) -> Tensor:
-        """A down block returns the map it hands on, and those that skip to the way up."""
-        handed_on = output[0] if isinstance(output, tuple) else output
-        return handed_on.flatten(2).transpose(1, 2)
-
-
-def _blocks(unet: UNet2DConditionModel) -> dict[str, torch.nn.Module]:
-    down = {f"down_blocks.{i}": block for i, block in enumerate(unet.down_blocks)}
-    return down if unet.mid_block is None else {**down, MID: unet.mid_block}
+        """A down block returns its map together with those of its skip connections."""
+        hidden_map = output[0] if isinstance(output, tuple) else output
+        return hidden_map.flatten(2).transpose(1, 2)
 
 
 def _prompt_encoder(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> Any:
-    """The part of diffusers' pipeline that encodes prompts."""
-    from diffusers import StableDiffusionPipeline  # says at its import that there is no torchvision, which nothing here needs
+    """The part of the diffusers pipeline that encodes prompts."""
+    from diffusers import StableDiffusionPipeline  # its import warns that torchvision is missing
 
     return StableDiffusionPipeline(
         vae=None,

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 in diffusers' folder format (Esser et al., arXiv 2403.03206)."""
+"""Stable Diffusion 3 in the folder format of diffusers (Esser et al., arXiv 2403.03206)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,33 +9,36 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
-from app.storage.backbones import BackboneFolder
-from worker.backbones.autoencoder import Autoencoder
+from app.domain.backbone import BackboneInfo
+from app.storage.folder import BackboneFolder
+from worker.backbones.loading import Reader
 from worker.backbones.prompted import PromptedBackbone, excess
-from worker.backbones.reading import Reader
 from worker.backbones.schedules import FlowMatching
+from worker.backbones.vae import Autoencoder
 
-T5_TOKENS = 256  # that diffusers' pipeline hands to T5
+T5_TOKENS = 256  # the limit that the diffusers pipeline sets for T5
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder of transformers and its tokenizer."""
+    """A text encoder from transformers, and its tokenizer."""
 
     model: Any
     tokenizer: Any
 
 
 class StableDiffusion3Backbone(PromptedBackbone):
-    """SD3Transformer2DModel, which learned flow matching, under two CLIP text encoders and perhaps T5.
+    """SD3Transformer2DModel, which learned flow matching, with two CLIP text encoders and
+    optionally T5.
 
-    A tap is the image's stream; the text's is another. Without T5 its tokens are zero, as in its authors' own ablation.
+    A tap reads the stream of the image, not that of the text. Without T5 its tokens are zero, as in
+    an ablation of the authors.
     """
 
     def __init__(
         self,
+        info: BackboneInfo,
         *,
-        name: str,
         revision: str,
         transformer: SD3Transformer2DModel,
         vae: AutoencoderKL,
@@ -45,19 +48,21 @@ class StableDiffusion3Backbone(PromptedBackbone):
     ) -> None:
         config = transformer.config
         super().__init__(
-            name=name,
+            info,
             revision=revision,
             model=transformer,
             vae=Autoencoder(vae),
             schedule=FlowMatching(scheduler_config, tokens=(config.sample_size // config.patch_size) ** 2),
-            blocks={f"transformer_blocks.{i}": block for i, block in enumerate(transformer.transformer_blocks)},
         )
-        self._text_encoders = [one.model.requires_grad_(False).eval() for one in (*clips, t5) if one]
+        self._text_encoders = [each.model.requires_grad_(False).eval() for each in (*clips, t5) if each]
         self._prompts = _prompt_encoder(transformer, clips, t5)
 
     @classmethod
     def load(cls, folder: BackboneFolder, device: torch.device, *, dtype: torch.dtype = torch.float32) -> Self:
-        """The model in `folder`, safetensors only. Raises BackboneUnavailable naming the folder."""
+        """The model in `folder`, from safetensors only.
+
+        Raises BackboneUnavailable or BackboneRejected naming the folder.
+        """
         reader = Reader(folder, device, dtype)
         transformer = reader.model(SD3Transformer2DModel, "transformer")
         parts = {
@@ -68,13 +73,13 @@ class StableDiffusion3Backbone(PromptedBackbone):
             "scheduler_config": reader.scheduler_config(),
         }
         with reader.reading("scheduler"):
-            return cls(name=folder.name, revision=folder.revision(), **parts)
+            return cls(folder.info, revision=folder.revision(), **parts)
 
     def _parts(self) -> tuple[torch.nn.Module, ...]:
         return (*super()._parts(), *self._text_encoders)
 
     def _excess(self, prompt: str) -> int:
-        clips = [(one, one.model_max_length) for one in (self._prompts.tokenizer, self._prompts.tokenizer_2)]
+        clips = [(each, each.model_max_length) for each in (self._prompts.tokenizer, self._prompts.tokenizer_2)]
         t5 = [(self._prompts.tokenizer_3, T5_TOKENS)] if self._prompts.tokenizer_3 else []
         return min(excess(tokenizer, prompt, most) for tokenizer, most in [*clips, *t5])
 
@@ -103,8 +108,8 @@ def _t5(reader: Reader) -> TextEncoder:
 
 
 def _prompt_encoder(transformer: SD3Transformer2DModel, clips: tuple[TextEncoder, TextEncoder], t5: TextEncoder | None) -> Any:
-    """The part of diffusers' pipeline that encodes prompts."""
-    from diffusers import StableDiffusion3Pipeline  # says at its import that there is no torchvision, which nothing here needs
+    """The part of the diffusers pipeline that encodes prompts."""
+    from diffusers import StableDiffusion3Pipeline  # its import warns that torchvision is missing
 
     return StableDiffusion3Pipeline(
         transformer=transformer,

@@ -16,10 +16,11 @@ class _Reached(Exception):
 
 @contextmanager
 def recording_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[list[Any]]:
-    """Hidden states after `blocks` of the one forward pass made inside; autograd records nothing past the last of them.
+    """Hidden states after `blocks` of the one forward pass made inside; autograd records nothing
+    past the last of them.
 
-    Grad mode is off from there to the end of the context, so what leads around the tap, a UNet's skip connections, is not
-    recorded either. Outside it is as it was.
+    Grad mode is off from there to the end of the context, so what leads around the tap, a UNet's
+    skip connections, is not recorded either. Outside it is as it was.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and len(blocks) > 0), _hooked(blocks, read, _stop_recording) as seen:
         yield seen
@@ -27,7 +28,9 @@ def recording_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[l
 
 @contextmanager
 def running_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[list[Any]]:
-    """Hidden states after `blocks` of the one forward pass made inside, which is left at the last of them."""
+    """Hidden states after `blocks` of the one forward pass made inside, which is left at the last
+    of them.
+    """
     with suppress(_Reached), _hooked(blocks, read, _leave) as seen:
         yield seen
 

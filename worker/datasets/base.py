@@ -16,8 +16,8 @@ Indices = Sequence[int] | np.ndarray
 class Split:
     """Images with labels; pixels are decoded when `images` is called.
 
-    `labels` [n] int64 are positions in the dataset's `classes`; `names` [n] are unique and stable between loads;
-    `read` turns positions into pixels.
+    `labels` [n] int64 are positions in the dataset's `classes`; `names` [n] are unique and stable
+    between loads; `read` turns positions into pixels.
     """
 
     labels: Int64[np.ndarray, " n"]
@@ -28,7 +28,8 @@ class Split:
         return len(self.names)
 
     def images(self, indices: Indices) -> Images:
-        """Pixels 0-255 of the images at `indices` [k], in that order, at the size and channels the dataset was loaded with.
+        """Pixels 0-255 of the images at `indices` [k], in that order, at the size and channels the
+        dataset was loaded with.
 
         Raises DatasetRejected naming the file if it can no longer be read.
         """
@@ -43,12 +44,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split over the same classes; label i means `classes[i]`, and classes are sorted by name.
+    """A training and a test split over the same classes; label i means `classes[i]`, and classes
+    are sorted by name.
 
-    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and however they are split;
-    `class_digests` does so for each class. `bad_files` are those left out because they could not be decoded, as "name: reason".
-    `left_out` and `doubts` are phrases on what else was not read, and on how the layout was understood. `unread` are the
-    classes that were not asked for.
+    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and
+    however they are split; `class_digests` does so for each class. `bad_files` are those left out
+    because they could not be decoded, as "name: reason". `left_out` and `doubts` are phrases on
+    what else was not read, and on how the layout was understood. `unread` are the classes that were
+    not asked for.
     """
 
     uri: str
@@ -63,7 +66,9 @@ class Dataset:
     unread: tuple[str, ...] = ()
 
     def digest_of(self, class_name: str) -> str:
-        """What identifies the images of a class; the same in every job that reads it, whatever else that reads."""
+        """What identifies the images of a class; the same in every job that reads it, whatever else
+        that reads.
+        """
         return self.class_digests.get(class_name, self.digest)
 
 

@@ -8,7 +8,7 @@ from app.domain.errors import DatasetRejected
 from worker.datasets.base import Dataset
 from worker.datasets.decode import MAX_PIXELS
 from worker.datasets.load import load
-from worker.datasets.readers.image_folder import OnFile
+from worker.progress import ReportProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,11 @@ class Source:
     least_kept: int = 1
     max_pixels: int = MAX_PIXELS
 
-    def load(self, on_file: OnFile | None = None) -> Dataset:
-        """The dataset as it is now; `on_file(done, total)` is called after each file. Raises InvalidSpec or DatasetRejected."""
+    def load(self, report: ReportProgress = no_progress) -> Dataset:
+        """The dataset as it is now; `report(done, total)` is called after each file.
+
+        Raises InvalidSpec or DatasetRejected.
+        """
         return load(
             self.uri,
             roots=self.roots,
@@ -35,7 +38,7 @@ class Source:
             classes=self.classes,
             least_kept=self.least_kept,
             max_pixels=self.max_pixels,
-            on_file=on_file,
+            report=report,
         )
 
 
@@ -45,17 +48,20 @@ class DatasetCache:
     def __init__(self) -> None:
         self._held: tuple[Source, Dataset] | None = None
 
-    def read(self, source: Source, on_file: OnFile | None = None) -> Dataset:
+    def read(self, source: Source, report: ReportProgress = no_progress) -> Dataset:
         """The dataset as it is now."""
-        dataset = source.load(on_file)
+        dataset = source.load(report)
         self._held = (source, dataset)
         return dataset
 
-    def same(self, source: Source, digest: str, on_file: OnFile | None = None) -> Dataset:
-        """The dataset as it was when its digest was taken. Raises DatasetRejected if it has changed since."""
+    def same(self, source: Source, digest: str, report: ReportProgress = no_progress) -> Dataset:
+        """The dataset as it was when its digest was taken.
+
+        Raises DatasetRejected if it has changed since.
+        """
         if self._held is not None and self._held[0] == source and self._held[1].digest == digest:
             return self._held[1]
-        dataset = self.read(source, on_file)
+        dataset = self.read(source, report)
         if dataset.digest != digest:
             raise DatasetRejected(f"{dataset.uri} changed while the job was running; submit the job again")
         return dataset

@@ -1,6 +1,7 @@
 """A decoder for files from strangers: known formats, bounded sizes, and a reason for every failure.
 
-It runs in a child process (`decode_pool.py`), which bounds the time and the memory that one file may cost.
+It runs in a child process (`decode_pool.py`), which bounds the time and the memory that one file
+may cost.
 """
 
 import io
@@ -16,8 +17,9 @@ from app.domain.errors import DatasetRejected
 from app.domain.text import printable
 from worker.datasets.image_limits import structural_fault
 
-# Of an animation or a file with several pages the first image is read. Left out are formats without a signature of their own
-# (TGA), containers of others (ICO, EPS, PDF), and those whose decoders are little used.
+# Of an animation or a file with several pages the first image is read. Left out are formats without
+# a signature of their own (TGA), containers of others (ICO, EPS, PDF), and those whose decoders are
+# little used.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 1 << 24
@@ -50,7 +52,9 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True)
 class Pixels:
-    """The form every image is decoded to: `size` pixels a side, 1 or 3 `channels`; from files of at most `max_pixels`."""
+    """The form every image is decoded to: `size` pixels a side, 1 or 3 `channels`; from files of at
+    most `max_pixels`.
+    """
 
     size: int
     channels: int
@@ -62,10 +66,11 @@ class Pixels:
 
 
 def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size channels"]:
-    """Pixels of an image file: upright, the short side resized to `pixels.size`, cropped at the centre.
+    """Pixels of an image file: upright, the short side resized to `pixels.size`, cropped at the
+    centre.
 
-    Raises Undecodable for a truncated or corrupt file, another format, or one that is too large (known from its header,
-    before anything is decompressed).
+    Raises Undecodable for a truncated or corrupt file, another format, or one that is too large
+    (known from its header, before anything is decompressed).
     """
     if len(content) > MAX_FILE_BYTES:
         raise Undecodable(f"larger than {MAX_FILE_BYTES >> 20} MiB")
@@ -84,7 +89,9 @@ def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size chann
 
 
 def fit(image: Image.Image, image_size: int) -> Image.Image:
-    """The centre square of `image` at `image_size` pixels a side (bicubic, antialiased when it shrinks)."""
+    """The centre square of `image` at `image_size` pixels a side (bicubic, antialiased when it
+    shrinks).
+    """
     if image.size == (image_size, image_size):
         return image
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
@@ -119,7 +126,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its metadata say. ImageOps.exif_transpose also writes them again, and so fails on any that are odd."""
+    """Turned as its metadata say.
+
+    ImageOps.exif_transpose also writes them again, and so fails on any that are odd.
+    """
     method = _TRANSPOSED.get(_orientation(image))
     return image if method is None else image.transpose(method)
 

@@ -1,6 +1,8 @@
-"""The program of a child process that decodes images: it can neither write a file nor take more memory and time than allowed.
+"""The program of a child process that decodes images: it can neither write a file nor take more
+memory and time than allowed.
 
-Started as `python -P -m worker.datasets.decode_child SOCKET MAX_PIXELS`. Messages are those of `decode_wire.py`.
+Started as `python -P -m worker.datasets.decode_child SOCKET MAX_PIXELS`. Messages are those of
+`decode_wire.py`.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""Children that decode images: a file that is slow, greedy or crashes its decoder costs no more than itself."""
+"""Children that decode images: a file that is slow, greedy or crashes its decoder costs no more
+than itself.
+"""
 
 import atexit
 import os
@@ -38,7 +40,9 @@ Decoded = np.ndarray | Refused
 
 @cache
 def decoders(max_pixels: int) -> "DecodePool":
-    """The children of this process, for files of at most `max_pixels`; they start when they are needed and end with it."""
+    """The children of this process, for files of at most `max_pixels`; they start when they are
+    needed and end with it.
+    """
     pool = DecodePool(children(), max_pixels)
     atexit.register(pool.close)
     return pool
@@ -50,7 +54,10 @@ def children() -> int:
 
 
 class DecodePool:
-    """Up to `size` children, each of them used by one thread at a time. `program` is the module that they run."""
+    """Up to `size` children, each of them used by one thread at a time.
+
+    `program` is the module that they run.
+    """
 
     def __init__(self, size: int, max_pixels: int, *, program: str = PROGRAM) -> None:
         self.size = size
@@ -67,8 +74,9 @@ class DecodePool:
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> list[Decoded]:
         """The files' pixels [size, size, channels], or why there are none, in their order.
 
-        A file whose child dies is tried once more, alone, unless the child ran out of its own CPU time: whatever else kills a
-        process may be the machine's fault. Raises TransientError if no child can be started.
+        A file whose child dies is tried once more, alone, unless the child ran out of its own CPU
+        time: whatever else kills a process may be the machine's fault. Raises TransientError if no
+        child can be started.
         """
         child = self._children.get()
         try:
@@ -119,7 +127,10 @@ class _Child:
         self._connection: socket.socket | None = None
 
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> Iterator[Decoded]:
-        """One result per file, in their order. Raises _Died, having ended the child, in the place of the file at fault."""
+        """One result per file, in their order.
+
+        Raises _Died, having ended the child, in the place of the file at fault.
+        """
         connection = self._connected()
         complete = False
         try:

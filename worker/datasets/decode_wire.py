@@ -1,7 +1,8 @@
 """What a process and the child that decodes images for it say to each other.
 
-A request is a batch of files, sent whole before the first answer is read, so neither end waits for the other to read. An
-answer is pixels or a reason. Nothing is unpickled: a decoder that was taken over can only lie about its pixels.
+A request is a batch of files, sent whole before the first answer is read, so neither end waits for
+the other to read. An answer is pixels or a reason. Nothing is unpickled: a decoder that was taken
+over can only lie about its pixels.
 """
 
 import socket
@@ -44,7 +45,10 @@ def send_answer(connection: socket.socket, decoded: bool, payload: bytes) -> Non
 
 
 def receive_answer(connection: socket.socket, pixels: Pixels) -> tuple[bool, bytes]:
-    """Whether the image was decoded, and its bytes or the reason. Raises Closed, also for what is no answer."""
+    """Whether the image was decoded, and its bytes or the reason.
+
+    Raises Closed, also for what is no answer.
+    """
     decoded, size = _ANSWER.unpack(receive(connection, _ANSWER.size))
     if size != pixels.bytes_per_image if decoded else size > MOST_WORDS:
         raise Closed

@@ -1,4 +1,6 @@
-"""What a file says of its own structure, read before anything is decompressed: where little input could cost much time."""
+"""What a file says of its own structure, read before anything is decompressed: where little input
+could cost much time.
+"""
 
 import re
 
@@ -20,7 +22,9 @@ def structural_fault(content: bytes) -> str | None:
 
 
 def scans_of(jpeg: bytes) -> int:
-    """How many scans the first image of the file has, counted up to one above MAX_SCANS; markers in metadata do not count."""
+    """How many scans the first image of the file has, counted up to one above MAX_SCANS; markers in
+    metadata do not count.
+    """
     scans, place = 0, 2
     while scans <= MAX_SCANS and (marker := _MARKER.search(jpeg, place)):
         kind = marker[1][0]

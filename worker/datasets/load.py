@@ -13,7 +13,8 @@ from worker.datasets.readers import digits, image_folder
 from worker.datasets.readers.archive import ZipFiles, is_zip
 from worker.datasets.readers.files import Files
 from worker.datasets.readers.folder import FolderFiles
-from worker.datasets.readers.image_folder import Choice, OnFile
+from worker.datasets.readers.image_folder import Choice
+from worker.progress import ReportProgress, no_progress
 
 MAX_BAD_FRACTION = 0.01
 OLD_CODE_PAGE = (
@@ -32,14 +33,15 @@ def load(
     least_kept: int = 1,
     max_bad_fraction: float = MAX_BAD_FRACTION,
     max_pixels: int = MAX_PIXELS,
-    on_file: OnFile | None = None,
+    report: ReportProgress = no_progress,
 ) -> Dataset:
     """The dataset at `uri`, every image at `image_size` pixels a side in 1 or 3 `channels`.
 
-    `holdout_fraction` applies to folders and zips without a test split of their own; of each class `least_kept` images are
-    not held out. Of folders and zips only `classes` are read, None is all. A file with more than `max_pixels` counts as
-    damaged. `on_file(done, total)` is called after each file read. Raises InvalidSpec for a path outside `roots` or a class
-    that is missing, DatasetRejected naming the file or class that is unusable.
+    `holdout_fraction` applies to folders and zips without a test split of their own; of each class
+    `least_kept` images are not held out. Of folders and zips only `classes` are read, None is all.
+    A file with more than `max_pixels` counts as damaged. `report(done, total)` is called after each
+    file read. Raises InvalidSpec for a path outside `roots` or a class that is missing,
+    DatasetRejected naming the file or class that is unusable.
     """
     if uri.scheme == "sklearn":
         return digits.read(image_size=image_size, channels=channels)
@@ -51,12 +53,14 @@ def load(
         path.as_uri(),
         Pixels(image_size, channels, max_pixels),
         Choice(holdout_fraction, max_bad_fraction, classes, least_kept),
-        on_file=on_file,
+        report=report,
     )
 
 
 def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
-    """Only `classes`, all of which it has, relabelled 0..k-1 in the given order; None keeps the dataset as it is."""
+    """Only `classes`, all of which it has, relabelled 0..k-1 in the given order; None keeps the
+    dataset as it is.
+    """
     if classes is None:
         return dataset
     return relabelled(dataset, [dataset.classes.index(name) for name in classes])

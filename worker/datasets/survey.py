@@ -1,4 +1,6 @@
-"""What a dataset's images are like before any is read at a size: classes, size and colour, from a bounded sample."""
+"""What a dataset's images are like before any is read at a size: classes, size and colour, from a
+bounded sample.
+"""
 
 import io
 import statistics
@@ -17,6 +19,7 @@ from worker.datasets.decode import FORMATS, MAX_PIXELS, BadImage, Pixels
 from worker.datasets.decode_pool import Refused, decoders
 from worker.datasets.load import opened
 from worker.datasets.readers.files import Files
+from worker.progress import Heartbeat, no_heartbeat
 
 MOST_SURVEYED = 64
 COLOUR_SIZE = 32  # pixels a side at which colour is looked for
@@ -25,9 +28,11 @@ LEAST_DIFFERENCE = 16  # of 255 between two channels; JPEG makes grey images dif
 
 @dataclass(frozen=True)
 class Survey:
-    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has colours.
+    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has
+    colours.
 
-    `escaped` are those of the classes whose folders have names that are not UTF-8; their bytes stand in the names as escapes.
+    `escaped` are those of the classes whose folders have names that are not UTF-8; their bytes
+    stand in the names as escapes.
     """
 
     classes: tuple[str, ...]
@@ -42,12 +47,12 @@ def survey(
     *,
     classes: Sequence[str] | None = None,
     max_pixels: int = MAX_PIXELS,
-    tick: Callable[[], None] = lambda: None,
+    heartbeat: Heartbeat = no_heartbeat,
 ) -> Survey:
     """The dataset's classes, and what MOST_SURVEYED of its images, evenly spread over it, are like.
 
-    Of folders and zips only those of `classes` that there are, None is all. A file with more than `max_pixels` counts as
-    damaged. `tick` is called after each image and may raise to stop.
+    Of folders and zips only those of `classes` that there are, None is all. A file with more than
+    `max_pixels` counts as damaged. `heartbeat` is called after each image and may raise to stop.
     Raises InvalidSpec for a path outside `roots`, DatasetRejected if none of these can be decoded.
     """
     if uri.scheme == "sklearn":
@@ -56,7 +61,7 @@ def survey(
     layout = arrange(listing)
     chosen = tuple(name for name in layout.classes if classes is None or name in set(classes))
     items = items_of(layout, chosen, files.read).items
-    sides, colour = _look(files, [items[i] for i in _spread(len(items))], max_pixels, tick)
+    sides, colour = _look(files, [items[i] for i in _spread(len(items))], max_pixels, heartbeat)
     folders = {(item.class_name, item.path.rpartition("/")[0]) for item in items}
     escaped = {name for name, folder in folders if storable(folder) != folder}
     return Survey(chosen, round(statistics.median(sides)), colour, tuple(sorted(escaped)))
@@ -66,8 +71,11 @@ def _spread(count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_SURVEYED))})
 
 
-def _look(files: Files, items: Sequence[Item], max_pixels: int, tick: Callable[[], None]) -> tuple[list[int], bool]:
-    """The short sides, and whether any image has colours. Each image is decoded in a child before its header is read here."""
+def _look(files: Files, items: Sequence[Item], max_pixels: int, heartbeat: Callable[[], None]) -> tuple[list[int], bool]:
+    """The short sides, and whether any image has colours.
+
+    Each image is decoded in a child before its header is read here.
+    """
     sides: list[int] = []
     bad: list[str] = []
     colour = False
@@ -78,7 +86,7 @@ def _look(files: Files, items: Sequence[Item], max_pixels: int, tick: Callable[[
             colour = colour or coloured
         except BadImage as error:
             bad.append(str(error))
-        tick()
+        heartbeat()
     if not sides:
         raise DatasetRejected(f"none of {len(items)} images looked at can be used: {'; '.join(bad[:5])}")
     return sides, colour

@@ -1,39 +1,47 @@
-"""Whether guidance had anything to go by: its gradients and the distances of features, over all sample tasks of a job."""
+"""Whether guidance had gradients to follow, and the distances of features, over all sample tasks of
+a job.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
 
 from app.domain.job import JobWarning, WarningCode
-from app.domain.spec import DistillationSpec
-from app.domain.window import is_guided
+from app.domain.spec.job_spec import DistillationSpec
+from worker.guidance.diagnostics import MedianDistanceSummary, WithoutGradient
 
-MOST = 0.5  # of a class's guided steps; above it the class counts as hardly guided
+MOST = 0.5  # of the guided steps of a class; above it the class counts as hardly guided
 NAMED = 5  # classes in a warning
 
-Outputs = Sequence[Mapping[str, Any]]  # of the guided arm's sample tasks
+
+def merged_distances(summaries: Sequence[MedianDistanceSummary]) -> list[MedianDistanceSummary]:
+    """One summary per timestep and block over all tasks, in the order of sampling."""
+    ordered = sorted(summaries, key=attrgetter("place"))
+    return [_merged(list(same)) for _, same in groupby(ordered, attrgetter("place"))]
 
 
-def median_distances(outputs: Outputs) -> list[dict[str, Any]]:
-    """The median distance between the real features at each timestep and block, over all classes; what "0.5x" is half of."""
-    ordered = sorted((one for output in outputs for one in output.get("median_distance", ())), key=_place)
-    return [_over_tasks(list(same)) for _, same in groupby(ordered, _place)]
-
-
-def fraction_without_gradient(spec: DistillationSpec, outputs: Outputs) -> list[float | None]:
-    """The fraction of images that had no gradient, for each step; None for a step outside the guided part."""
-    noted = [one for output in outputs if (one := output.get("without_gradient")) and one["per_step"]]
-    images = spec.ipc * sum(len(one["per_class"]) for one in noted)
-    guided = iter([sum(counts) / images for counts in zip(*(one["per_step"] for one in noted), strict=True)])
+def fraction_without_gradient(spec: DistillationSpec, tasks: Sequence[WithoutGradient]) -> list[float | None]:
+    """The fraction of images that had no gradient at each step; None at a step outside the window
+    of guidance.
+    """
+    guided_tasks = [task for task in tasks if task.per_step]
+    images = spec.ipc * sum(len(task.per_class) for task in guided_tasks)
+    fractions = iter([sum(counts) / images for counts in zip(*(task.per_step for task in guided_tasks), strict=True)])
     steps = spec.sampling.steps
-    return [next(guided, None) if is_guided(spec.guidance, step, steps) else None for step in range(steps)]
+    return [next(fractions, None) if spec.guidance.acts_at(step, steps) else None for step in range(steps)]
 
 
-def guidance_vanished(spec: DistillationSpec, outputs: Outputs) -> JobWarning | None:
-    """A warning if there are classes of whose guided steps most had no gradient: they are hardly guided."""
-    noted = [one for output in outputs if (one := output.get("without_gradient")) and one["per_step"]]
-    steps = {name: spec.ipc * len(one["per_step"]) for one in noted for name in one["per_class"]}
-    without = {name: count for one in noted for name, count in one["per_class"].items()}
+def guidance_vanished(
+    spec: DistillationSpec, tasks: Sequence[WithoutGradient], distances: Sequence[MedianDistanceSummary]
+) -> JobWarning | None:
+    """A warning if most guided steps of a class had no gradient, so that the class is hardly
+    guided.
+
+    `distances` are the merged median distances, for the advice.
+    """
+    guided_tasks = [task for task in tasks if task.per_step]
+    steps = {name: spec.ipc * len(task.per_step) for task in guided_tasks for name in task.per_class}
+    without = {name: count for task in guided_tasks for name, count in task.per_class.items()}
     hardly = [name for name, count in without.items() if count > MOST * steps[name]]
     if not hardly:
         return None
@@ -42,14 +50,14 @@ def guidance_vanished(spec: DistillationSpec, outputs: Outputs) -> JobWarning | 
     return JobWarning(
         WarningCode.GUIDANCE_VANISHED,
         f"{counts} guided steps{where} had no gradient, counted for each image, so these images are hardly guided. "
-        + _advice(spec, median_distances(outputs)),
+        + _advice(spec, distances),
     )
 
 
-def _advice(spec: DistillationSpec, distances: Sequence[Mapping[str, Any]]) -> str:
+def _advice(spec: DistillationSpec, distances: Sequence[MedianDistanceSummary]) -> str:
     if not (distances and spec.guidance.objective.has_kernel and spec.kernel.has_bandwidth):
         return "Choose another objective, scale or tap."
-    smallest, largest = (choose(one["mean"] for one in distances) for choose in (min, max))
+    smallest, largest = (choose(each.mean for each in distances) for choose in (min, max))
     about = f"{smallest:.3g}" if f"{smallest:.3g}" == f"{largest:.3g}" else f"{smallest:.3g} to {largest:.3g}"
     return (
         f"The median distance between real images is about {about}, by timestep, and kernel_bandwidth is "
@@ -67,17 +75,13 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
-def _place(one: Mapping[str, Any]) -> tuple[float, int]:
-    return -one["timestep"], one["block"]  # in the order of sampling
-
-
-def _over_tasks(same: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    classes = sum(one["classes"] for one in same)
-    return {
-        "timestep": same[0]["timestep"],
-        "block": same[0]["block"],
-        "classes": classes,
-        "mean": sum(one["mean"] * one["classes"] for one in same) / classes,
-        "smallest": min(one["smallest"] for one in same),
-        "largest": max(one["largest"] for one in same),
-    }
+def _merged(same: Sequence[MedianDistanceSummary]) -> MedianDistanceSummary:
+    classes = sum(each.classes for each in same)
+    return MedianDistanceSummary(
+        timestep=same[0].timestep,
+        block=same[0].block,
+        classes=classes,
+        mean=sum(each.mean * each.classes for each in same) / classes,
+        smallest=min(each.smallest for each in same),
+        largest=max(each.largest for each in same),
+    )

@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worker.kernels.bandwidth import median_heuristic
-from worker.kernels.functions import RBF
-from worker.kernels.mmd import mmd2_unbiased
+from worker.kernels.discrepancies import mmd2_unbiased
+from worker.kernels.kernels import RBF
 
 NEIGHBOURS = 5  # k of Naeem et al.
 CHUNK = 1024
@@ -17,11 +17,12 @@ RealFeatures = Float[Tensor, "m d"]
 
 
 def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float | None]:
-    """All metrics of this module by name, for one class; `real` are real images of it, more than NEIGHBOURS of them.
+    """All metrics of this module by name, for one class; `real` are real images of it, more than
+    NEIGHBOURS of them.
 
-    Distances are in units of the features. `mmd2` (the unbiased estimate) and `diversity` compare pairs of synthetic images:
-    None for a single one. At most GRAM_LIMIT evenly spaced rows stand for `real`, except where the nearest real image is
-    sought: that is among all of them.
+    Distances are in units of the features. `mmd2` (the unbiased estimate) and `diversity` compare
+    pairs of synthetic images: None for a single one. At most GRAM_LIMIT evenly spaced rows stand
+    for `real`, except where the nearest real image is sought: that is among all of them.
     """
     some = real[:: -(-len(real) // GRAM_LIMIT)]
     inside = in_neighbourhood(synthetic, some)
@@ -37,7 +38,9 @@ def class_metrics(synthetic: Features, real: RealFeatures) -> dict[str, float | 
 
 
 def mmd2(synthetic: Features, real: RealFeatures) -> float | None:
-    """The unbiased MMD^2 under the RBF kernel with the median bandwidth of `real`; None for a single synthetic image."""
+    """The unbiased MMD^2 under the RBF kernel with the median bandwidth of `real`; None for a
+    single synthetic image.
+    """
     return float(mmd2_unbiased(RBF(median_heuristic(real)), synthetic, real)) if len(synthetic) > 1 else None
 
 
@@ -47,9 +50,11 @@ def diversity(x: Features) -> float | None:
 
 
 def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n m"]:
-    """True at (j, i) where synthetic image j lies in the ball of real image i that reaches its k-th nearest real neighbour.
+    """True at (j, i) where synthetic image j lies in the ball of real image i that reaches its k-th
+    nearest real neighbour.
 
-    Density and coverage are its means (Naeem et al., Reliable Fidelity and Diversity Metrics, ICML 2020, eq. 3 and 4).
+    Density and coverage are its means (Naeem et al., Reliable Fidelity and Diversity Metrics, ICML
+    2020, eq. 3 and 4).
     """
     return torch.cdist(synthetic, real) <= _neighbour(real, real, NEIGHBOURS)
 
@@ -57,11 +62,14 @@ def in_neighbourhood(synthetic: Features, real: RealFeatures) -> Bool[Tensor, "n
 def nearest(synthetic: Features, real: RealFeatures) -> Float[Tensor, " n"]:
     """Distance from each synthetic image to the nearest real one.
 
-    Far below the same distance among the real images themselves (`real_to_real`), it is a sign of memorisation.
+    Far below the same distance among the real images themselves (`real_to_real`), it is a sign of
+    memorisation.
     """
     return torch.cat([torch.cdist(rows, real).amin(1) for rows in synthetic.split(CHUNK)])
 
 
 def _neighbour(rows: Features, real: RealFeatures, k: int) -> Float[Tensor, " n"]:
-    """Distance from each of `rows`, themselves among `real`, to its k-th nearest other row of `real`."""
+    """Distance from each of `rows`, themselves among `real`, to its k-th nearest other row of
+    `real`.
+    """
     return torch.cat([torch.cdist(chunk, real).kthvalue(k + 1, dim=1).values for chunk in rows.split(CHUNK)])

@@ -11,11 +11,13 @@ LEAST_CONTRAST = 1e-3  # of a row, as the root of its mean square; a grey level 
 
 
 def pattern_coverage(synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> dict[str, float | None]:
-    """The coverage of `real` by `synthetic` without the mean and contrast of each row, and what is expected of real images.
+    """The coverage of `real` by `synthetic` without the mean and contrast of each row, and what is
+    expected of real images.
 
-    Images with a little more contrast than the real ones lie outside of nearly all neighbourhoods, though they show the same.
-    Of equal real rows one counts, as copies have neighbourhoods without extent; rows without contrast cover nothing and are
-    not covered. Both None where no more than NEIGHBOURS real rows remain.
+    Images with a little more contrast than the real ones lie outside of nearly all neighbourhoods,
+    though they show the same. Of equal real rows one counts, as copies have neighbourhoods without
+    extent; rows without contrast cover nothing and are not covered. Both None where no more than
+    NEIGHBOURS real rows remain.
     """
     those = torch.unique(_patterns(real), dim=0)
     if len(those) <= NEIGHBOURS:
@@ -30,8 +32,8 @@ def pattern_coverage(synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]
 def expected_coverage(images: int, real: int) -> float:
     """The mean coverage of `real` images by so many others of the same law, whatever that is.
 
-    1 - (m - 1) ... (m - k) / ((n + m - 1) ... (n + m - k)) for n images, m real ones and k neighbours (Naeem et al., ICML
-    2020, appendix C: only the order of distances counts).
+    1 - (m - 1) ... (m - k) / ((n + m - 1) ... (n + m - k)) for n images, m real ones and k
+    neighbours (Naeem et al., ICML 2020, appendix C: only the order of distances counts).
     """
     steps = np.arange(1, NEIGHBOURS + 1)
     return float(1 - np.prod((real - steps) / (images + real - steps)))

@@ -7,11 +7,12 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class TrainingProtocol:
-    """A ConvNet trained by SGD with momentum for a fixed number of iterations, whatever the training set's size.
+    """A ConvNet trained by SGD with momentum for a fixed number of iterations, whatever the
+    training set's size.
 
-    `lr` falls to zero along half a cosine. `crop_padding` is the largest shift of an image as a share of its side.
-    `evaluations` is how often the test accuracy is taken, the last time after the last iteration. How the numbers were
-    chosen: docs/decisions/0002-evaluation-protocol.md.
+    `lr` falls to zero along half a cosine. `crop_padding` is the largest shift of an image as a
+    share of its side. `evaluations` is how often the test accuracy is taken, the last time after
+    the last iteration. How the numbers were chosen: docs/decisions/0002-evaluation-protocol.md.
     """
 
     name: str

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
 
 CONFIDENCE = 0.95
 NO_SPREAD = 1e-9  # points; values that differ by less are equal but for rounding
@@ -24,7 +24,8 @@ LABELS = {
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Test accuracies of one arm in percent, one per training seed: `accuracies` after the last iteration, `best` on the way.
+    """Test accuracies of one arm in percent, one per training seed: `accuracies` after the last
+    iteration, `best` on the way.
 
     Every arm lists the same seeds in the same order; `images` is the size of its training set.
     """
@@ -36,11 +37,13 @@ class ArmResult:
 
 
 def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any]:
-    """The report as JSON: per arm the mean, standard deviation and 95 % interval of the last-iteration accuracy and the mean
-    of the best; how far the guided set is ahead of each other arm, paired by seed; and a verdict.
+    """The report as JSON: per arm the mean, standard deviation and 95 % interval of the
+    last-iteration accuracy and the mean of the best; how far the guided set is ahead of each other
+    arm, paired by seed; and a verdict.
 
-    All in percent or percentage points. Deviations are None for a single seed, intervals also where all values are equal. They
-    cover the training seeds, each with its own draw of the real images: one generated set, one test split.
+    All in percent or percentage points. Deviations are None for a single seed, intervals also where
+    all values are equal. They cover the training seeds, each with its own draw of the real images:
+    one generated set, one test split.
     """
     ordered = sorted(results, key=lambda result: list(Arm).index(result.arm))
     differences = _differences(ordered)
@@ -54,9 +57,11 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean at CONFIDENCE; None for fewer than two values, or equal ones.
+    """Student's t interval of the mean at CONFIDENCE; None for fewer than two values, or equal
+    ones.
 
-    Accuracies are counts of a few hundred test images: two or three equal ones are chance, no proof that there is no spread.
+    Accuracies are counts of a few hundred test images: two or three equal ones are chance, no proof
+    that there is no spread.
     """
     if len(values) < 2 or max(values) - min(values) < NO_SPREAD:
         return None

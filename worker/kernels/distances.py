@@ -4,23 +4,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worker.kernels.functions import MercerKernel, MetricKernel
+from worker.kernels.kernels import MercerKernel, MetricKernel
 
 
 def induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """D_K(a, b) = sqrt(K(a,a) + K(b,b) - 2 K(a,b)): the distance of feature maps (DAP, section 3.3).
+    """D_K(a, b) = sqrt(K(a,a) + K(b,b) - 2 K(a,b)): the distance of feature maps (DAP, section
+    3.3).
 
-    The square is clamped at the smallest normal number before the root, whose slope is infinite at 0.
+    The square is clamped at the smallest normal number before the root, whose slope is infinite at
+    0.
     """
     square = squared_induced_distance(kernel, a, b)
     return square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
 
 
 def squared_induced_distance(kernel: MercerKernel, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """D_K(a, b)^2 = K(a,a) + K(b,b) - 2 K(a,b), clamped at 0. No metric: the triangle inequality needs the root.
+    """D_K(a, b)^2 = K(a,a) + K(b,b) - 2 K(a,b), clamped at 0.
 
-    A kernel far wider than the distances, or features far longer, leave few digits of the difference; so a kernel that
-    knows its own distance is asked for it.
+    No metric: the triangle inequality needs the root.
+
+    A kernel far wider than the distances, or features far longer, leave few digits of the
+    difference; so a kernel that knows its own distance is asked for it.
     """
     if isinstance(kernel, MetricKernel):
         return kernel.squared_distance(a, b).clamp_min(0)

@@ -1,7 +1,8 @@
 """The Celery worker, started as `dapple work -Q gpu,cpu`: every setting but the queues is here.
 
-The pool is one thread: the models live in this process once, and SIGTERM reaches the running task through an event, at its
-next step. A process killed in the middle of a task is made good by the task's lease, so messages are acknowledged early.
+The pool is one thread: the models live in this process once, and SIGTERM reaches the running task
+through an event, at its next step. A process killed in the middle of a task is made good by the
+task's lease, so messages are acknowledged early.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,9 @@ log = structlog.get_logger()
 
 
 class QuietWorker(Worker):
-    """Neither listens to other workers nor tells of itself over the broker: the database knows who is there."""
+    """Neither listens to other workers nor tells of itself over the broker: the database knows who
+    is there.
+    """
 
     def prepare_args(self, **options: Any) -> dict[str, Any]:
         return options | {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
@@ -51,7 +54,9 @@ class DappleCelery(Celery):
 
 
 class ProcessStep(bootsteps.StartStopStep):
-    """Makes the process's runner once its pool is there, and stops it before the pool waits for the running task."""
+    """Makes the process's runner once its pool is there, and stops it before the pool waits for the
+    running task.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
@@ -72,7 +77,8 @@ class ProcessStep(bootsteps.StartStopStep):
             queue,
             name=app.process_name,
             queues=frozenset(map(Queue, app.amqp.queues.consume_from)),
-            # Behind the messages in the pool's one thread. Should every message be lost, a task is late by a heartbeat.
+            # Behind the messages in the pool's one thread. Should every message be lost, a task is
+            # late by a heartbeat.
             on_idle_beat=lambda: parent.pool.apply_async(look, callback=forget),
         )
         self._open.enter_context(app.process)

@@ -38,7 +38,9 @@ def main() -> None:
 
 
 def worker_name() -> str:
-    """Unique to this process; the supervisor names its child so that it can end a dead child's leases."""
+    """Unique to this process; the supervisor names its child so that it can end a dead child's
+    leases.
+    """
     return f"{os.environ.get('DAPPLE_WORKER_NAME', 'worker')}:{os.getpid()}"
 
 

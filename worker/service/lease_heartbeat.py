@@ -1,4 +1,6 @@
-"""Hold a task while it runs: renew its lease, report its progress, learn that it must stop, notice that it is stuck."""
+"""The lease heartbeat: it keeps the lease of a running task, stores its progress, and says when the
+task must stop.
+"""
 
 import contextvars
 import math
@@ -16,26 +18,27 @@ from app.domain.errors import Cancelled, DappleError, DatabaseUnavailable, Lease
 from app.domain.job import Lease, Progress
 from app.settings import Settings
 
-LOOK_SECONDS = 0.01  # quicker steps than this share one look at the database
-SILENCE_SECONDS = 0.5  # between two tries of ticks while it does not answer
+ASK_SECONDS = 0.01  # steps that are quicker share one query
+SILENCE_SECONDS = 0.5  # between two tries while the database does not answer
 
 log = structlog.get_logger()
 
 
 class ShuttingDown(DappleError):
-    """This process was asked to stop; the task goes back unharmed."""
+    """This process was asked to stop. The task is released and counts no attempt."""
 
 
 class LeaseHeartbeat:
-    """Keeps a lease alive from a thread while the block runs.
+    """Renews a lease from a thread while the block runs.
 
-    The stage calls `tick` at every step: it writes progress a few times a second, and it raises Cancelled, LeaseLost or
-    ShuttingDown when the task must stop, or TimedOut after `task_seconds`. A holder that cannot renew for as long as the
-    lease lasts counts it as lost.
+    The stage calls `report` at every step. This stores progress a few times a second. It raises
+    Cancelled, LeaseLost or ShuttingDown when the task must stop, and TimedOut after `task_seconds`.
+    If the lease cannot be renewed for as long as it lasts, it counts as lost.
 
-    A stage that does not call `tick` for `stall_seconds` is stuck: the lease is renewed no more, and `on_stuck` is called in
-    the heartbeat's thread, as the stage's own cannot be stopped. Where the job was cancelled, it ends after `cancel_seconds`
-    without an answer of the stage, which then finds its lease lost.
+    A stage that does not call `report` for `stall_seconds` is stuck. The lease is no longer
+    renewed, and `on_stuck` is called in the thread of the heartbeat, because the thread of the
+    stage cannot be stopped. If the job was cancelled, the task ends after `cancel_seconds` without
+    an answer of the stage, which then finds its lease lost.
     """
 
     def __init__(
@@ -56,15 +59,15 @@ class LeaseHeartbeat:
         self._on_stuck = on_stuck
         self._stall_seconds = settings.stall_seconds[lease.task.kind]
         self._task_seconds = settings.task_seconds[lease.task.kind]
-        self._started_at = self._ticked_at = time.monotonic()
+        self._started_at = self._reported_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._ended = threading.Event()
-        within = contextvars.copy_context()  # its log lines have the task's ids too
+        within = contextvars.copy_context()  # so that its log lines have the ids of the task
         self._thread = threading.Thread(target=within.run, args=(self._beat,), name=f"heartbeat-{lease.task.id}", daemon=True)
         self._must_stop: DappleError | None = None
         self._renewed_at = time.monotonic()
-        self._silent_until = -math.inf  # after a database that did not answer
-        self._looked_at = -math.inf  # the first tick always looks
+        self._silent_until = -math.inf  # set when the database does not answer
+        self._asked_at = -math.inf  # the first report always asks
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -75,28 +78,31 @@ class LeaseHeartbeat:
         self._ended.set()
         self._thread.join()
 
-    def tick(self, done: int, total: int) -> None:
-        """Report `done` of `total` units. Raises Cancelled, LeaseLost, ShuttingDown or TimedOut when the task must stop."""
-        self._ticked_at = time.monotonic()
+    def report(self, done: int, total: int) -> None:
+        """`done` of `total` units are done.
+
+        Raises Cancelled, LeaseLost, ShuttingDown or TimedOut when the task must stop.
+        """
+        self._reported_at = time.monotonic()
         if self._stopping.is_set():
             raise ShuttingDown("the worker is shutting down")
-        if self._ticked_at - self._started_at >= self._task_seconds:
+        if self._reported_at - self._started_at >= self._task_seconds:
             raise self._timed_out(f"did not end within {self._task_seconds:g} s")
         self._progress = Progress(done, total)
         if time.monotonic() >= self._silent_until:
-            self._renew_or_look()
+            self._renew_or_ask()
         if self._must_stop is not None:
             raise self._must_stop
 
-    def _renew_or_look(self) -> None:
+    def _renew_or_ask(self) -> None:
         if time.monotonic() - self._renewed_at >= self._settings.progress_seconds:
             self._renew()
-        elif time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._look()
+        elif time.monotonic() - self._asked_at >= ASK_SECONDS:
+            self._ask()
 
     def _beat(self) -> None:
         while not self._ended.wait(min(self._settings.heartbeat_seconds, self._stall_seconds)):
-            if time.monotonic() - self._ticked_at >= self._stall_seconds:
+            if time.monotonic() - self._reported_at >= self._stall_seconds:
                 self._on_stuck(self._timed_out(f"made no progress for {self._stall_seconds:g} s"))
                 return
             self._renew()
@@ -107,7 +113,9 @@ class LeaseHeartbeat:
         return TimedOut(f"{self._lease.task.kind} task {self._lease.task.ordinal} {what} on worker {self._worker}")
 
     def _end_cancelled(self) -> None:
-        """End the cancelled task without its stage: the user need not wait for a step that takes minutes, or never ends."""
+        """End the cancelled task without its stage, so that the user need not wait for a step that
+        takes minutes or never ends.
+        """
         try:
             with self._database.transaction() as session:
                 tasks.cancelled(session, self._lease)
@@ -120,7 +128,10 @@ class LeaseHeartbeat:
             self._cancelled_at = None
 
     def _renew(self) -> None:
-        """Extend the lease; on the heartbeat's thread nothing may be raised, so the verdict is kept for the next tick."""
+        """Extend the lease.
+
+        The thread of the heartbeat may raise nothing, so what it finds is kept for the next report.
+        """
         try:
             with self._database.transaction() as session:
                 cancel = tasks.renew(session, self._lease, self._settings.lease_seconds, self._progress)
@@ -131,8 +142,8 @@ class LeaseHeartbeat:
         except DatabaseUnavailable as error:
             self._give_up_in_time(error)
 
-    def _look(self) -> None:
-        self._looked_at = time.monotonic()
+    def _ask(self) -> None:
+        self._asked_at = time.monotonic()
         try:
             with self._database.reading() as session:
                 self._note(tasks.cancel_requested(session, self._lease))

@@ -9,7 +9,10 @@ log = structlog.get_logger()
 
 
 def serve(registry: CollectorRegistry, settings: Settings) -> None:
-    """Answer Prometheus on `metrics_port` from a thread, if there is one. A port that is taken costs the numbers only."""
+    """Answer Prometheus on `metrics_port` from a thread, if there is one.
+
+    A port that is taken costs the numbers only.
+    """
     if settings.metrics_port is None:
         return
     try:

@@ -1,4 +1,6 @@
-"""Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of jobs deleted by half."""
+"""Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of
+jobs deleted by half.
+"""
 
 import tempfile
 import threading
@@ -22,7 +24,9 @@ log = structlog.get_logger()
 
 
 def sweep_orphans_until(stopping: threading.Event, settings: Settings, database: Database, store: ArtifactStore) -> None:
-    """Sweep now and every `orphan_sweep_seconds` until `stopping` is set; what is away is tried again the next time."""
+    """Sweep now and every `orphan_sweep_seconds` until `stopping` is set; what is away is tried
+    again the next time.
+    """
     while not stopping.is_set():
         try:
             sweep_orphans(database, store, settings.orphan_grace_seconds)
@@ -36,10 +40,11 @@ def sweep_orphans_until(stopping: threading.Event, settings: Settings, database:
 def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float) -> int:
     """How many objects were removed. Raises StorageUnavailable, DatabaseUnavailable.
 
-    Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended more than `grace_seconds`
-    ago. Several may sweep at once, and jobs be submitted meanwhile: a job's row is there before its first object is, and rows
-    are read after objects were listed. A store belongs to the first database that sweeps it: to another all of it would be
-    orphans, so nothing is removed then.
+    Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended
+    more than `grace_seconds` ago. Several may sweep at once, and jobs be submitted meanwhile: a
+    job's row is there before its first object is, and rows are read after objects were listed. A
+    store belongs to the first database that sweeps it: to another all of it would be orphans, so
+    nothing is removed then.
     """
     if not _is_ours(database, store):
         log.warning("orphans.foreign_store", reason=f"the object {OWNER!r} names another database")

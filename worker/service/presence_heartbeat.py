@@ -18,7 +18,8 @@ log = structlog.get_logger()
 class PresenceHeartbeat:
     """Announces the worker at every heartbeat while the block runs, and takes it back in the end.
 
-    `about` is asked each time; `on_beat` is called after each, whether or not the database was there.
+    `about` is asked each time; `on_beat` is called after each, whether or not the database was
+    there.
     """
 
     def __init__(

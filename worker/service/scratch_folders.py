@@ -14,7 +14,9 @@ GRACE_SECONDS = 60.0  # more than any process needs between making its folder an
 
 @contextmanager
 def scratch_folder(root: Path) -> Generator[Path]:
-    """An empty folder below `root` that vanishes afterwards; held by a lock that dies with this process."""
+    """An empty folder below `root` that vanishes afterwards; held by a lock that dies with this
+    process.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as name:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY)

@@ -39,20 +39,23 @@ log = structlog.get_logger()
 def sweep(
     once: Annotated[bool, typer.Option("--once", help="One round only, as for cron.")] = False,
 ) -> None:
-    """Keep the distributed service going: one such process must run, more do no harm. SIGTERM ends it."""
+    """Keep the distributed service going: one such process must run, more do no harm.
+
+    SIGTERM ends it.
+    """
     settings = settings_from()
     configure(settings.log_level)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
-    telemetry = SweeperMetrics()
-    sweeper, store = Sweeper(settings, database, queue, telemetry), store_for(settings)
+    metrics = SweeperMetrics()
+    sweeper, store = Sweeper(settings, database, queue, metrics), store_for(settings)
     if once:
         sweeper.sweep()
         sweep_orphans(database, store, settings.orphan_grace_seconds)
     else:
-        serve(telemetry.registry, settings)
+        serve(metrics.registry, settings)
         # In a thread of its own: to list a large store takes longer than a lease may wait.
         threading.Thread(target=sweep_orphans_until, args=(stopping, settings, database, store), daemon=True).start()
         sweeper.sweep_until(stopping)
@@ -63,25 +66,25 @@ def sweep(
 class Sweeper:
     """Looks at the database in rounds and does what is due."""
 
-    def __init__(
-        self, settings: Settings, database: Database, queue: TaskQueue, telemetry: SweeperMetrics | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, queue: TaskQueue, metrics: SweeperMetrics | None = None) -> None:
         self._settings = settings
         self._database = database
         self._queue = queue
         self._unclaimed: Mapping[Queue, int] = {}  # in the last round
         self._woken_at = dict.fromkeys(Queue, -math.inf)
         self._forgot_at = self._folded_at = -math.inf
-        self._telemetry = telemetry or SweeperMetrics()
+        self._metrics = metrics or SweeperMetrics()
 
     def sweep_until(self, stopping: threading.Event) -> None:
-        """Sweep a few times per lease until `stopping` is set; a database that is away is tried again."""
+        """Sweep a few times per lease until `stopping` is set; a database that is away is tried
+        again.
+        """
         while not stopping.wait(min(self._settings.lease_seconds / 6, LONGEST_PAUSE_SECONDS)):
             try:
-                self._telemetry.done(self.sweep())
+                self._metrics.done(self.sweep())
                 self._show_life()
             except DatabaseUnavailable as error:
-                self._telemetry.postponed()
+                self._metrics.postponed()
                 log.warning("sweep.postponed", reason=error.reason)
 
     def _show_life(self) -> None:
@@ -110,7 +113,9 @@ class Sweeper:
                 totals.fold(session)
 
     def _wake(self) -> None:
-        """Wake as many workers as there are tasks that may start now: at once if they have become more, else now and then."""
+        """Wake as many workers as there are tasks that may start now: at once if they have become
+        more, else now and then.
+        """
         with self._database.reading() as session:
             ready = tasks.claimable(session)
             alive = workers.alive_by_queue(session, self._settings.heartbeat_seconds)

@@ -1,4 +1,4 @@
-"""Claim a task, run it, store what it made, finish it; and decide what an exception means."""
+"""Claim a task, run its stage, and store what the stage returned or why it failed."""
 
 import math
 import threading
@@ -11,43 +11,30 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import resampling, tasks
+from app.db import tasks
 from app.db.session import Database
-from app.domain.errors import (
-    Cancelled,
-    DappleError,
-    DatabaseUnavailable,
-    LeaseLost,
-    SamplesDamaged,
-    StorageUnavailable,
-    TimedOut,
-    TransientError,
-)
+from app.domain.errors import DatabaseUnavailable, LeaseLost, SamplesDamaged, StorageUnavailable, TimedOut, TransientError
 from app.domain.job import Lease, Outcome, Queue, Task, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
 from app.tracing import Tracing, Untraced
-from worker.service.failure_policy import UNRECORDED, classify_failure
-from worker.service.lease_heartbeat import LeaseHeartbeat, ShuttingDown
+from worker.service.attempt_recorder import AttemptRecorder
+from worker.service.lease_heartbeat import LeaseHeartbeat
 from worker.service.scratch_folders import scratch_folder
 from worker.service.worker_metrics import WorkerMetrics
-from worker.stages.base import WorkerContext, StageResult, TaskContext
+from worker.stages.context import StageResult, TaskContext, WorkerContext
 from worker.stages.evaluate import evaluate_arm
 from worker.stages.package import package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 
-LOST = "lost"  # how an attempt ends whose lease was given to another worker meanwhile
+LOST = "lost"  # the outcome of an attempt whose lease another worker got meanwhile
 FAILURES = (Outcome.FAILED, LOST)
-
-log = structlog.get_logger()
+DATASETS_REMEMBERED = 8  # datasets whose features this machine most likely still has in its cache
 
 Stage = Callable[[TaskContext, WorkerContext], StageResult]
-GiveUp = Callable[[Session, str], int]  # ends the leases of workers whose names start so
-
-FINISH_AGAIN_SECONDS = 0.5
-DATASETS_REMEMBERED = 8  # whose real images' features this machine's cache still has, in all likelihood
+GiveUp = Callable[[Session, str], int]  # ends the leases of the workers whose names start with a prefix
 
 STAGES: Mapping[TaskKind, Stage] = {
     TaskKind.PREPARE: prepare,
@@ -56,18 +43,22 @@ STAGES: Mapping[TaskKind, Stage] = {
     TaskKind.PACKAGE: package,
 }
 
+log = structlog.get_logger()
+
 
 class TaskRunner:
-    """Runs one task at a time in this process. `stages` may be replaced to run other work under the same leases.
+    """Runs one task at a time in this process.
 
-    `on_stuck` is called, in another thread, once a stage that shows no progress was recorded as failed: it must end the
-    process, as the stage's thread cannot be stopped.
+    `stages` may be replaced to run other work under the same leases.
+
+    `on_stuck` is called in another thread once a stage that makes no progress was recorded as
+    failed. It must end the process, because the thread of the stage cannot be stopped.
     """
 
     def __init__(
         self,
         database: Database,
-        bench: WorkerContext,
+        worker: WorkerContext,
         queue: TaskQueue,
         *,
         name: str,
@@ -75,44 +66,50 @@ class TaskRunner:
         stopping: threading.Event,
         stages: Mapping[TaskKind, Stage] = STAGES,
         on_stuck: Callable[[], None] = lambda: None,
-        telemetry: WorkerMetrics | None = None,
+        metrics: WorkerMetrics | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._database = database
-        self._bench = bench
+        self._worker = worker
         self._queue = queue
         self._name = name
         self._queues = queues
         self._stopping = stopping
         self._stages = stages
         self._on_stuck = on_stuck
-        self.telemetry = telemetry or WorkerMetrics(bench.backbones, bench.cache)
+        self.metrics = metrics or WorkerMetrics(worker.backbones, worker.cache)
         self._tracing = tracing or Untraced()
-        self._give_up: GiveUp | None = None  # what to do about a task that this worker may still hold
+        self._recorder = AttemptRecorder(database, worker.settings)
+        self._give_up: GiveUp | None = None  # how to end a task that this worker may still own
         self._store_answered_at = -math.inf
-        self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # as jobs spell them, the last one last
+        self._datasets: deque[str] = deque(maxlen=DATASETS_REMEMBERED)  # URIs as jobs spell them, the latest at the end
 
     @property
     def _settings(self) -> Settings:
-        return self._bench.settings
+        return self._worker.settings
 
     def run_one(self) -> bool:
-        """Claim and run the task that suits best; False if there was none.
+        """Claim and run the task that suits this worker best; False if there was none.
 
-        A call that lost the database, or failed to record how its task ended, may leave a task in this worker's name. The next
-        call first releases such a task; where only the recording failed, it counts the attempt, so that no task is tried for
-        ever. Raises StorageUnavailable, having claimed nothing, while the store does not answer: no task is worth starting
-        whose result cannot be kept.
+        If a call loses the database, or fails to record how a task ended, this worker may own a
+        task without knowing it. The next call releases any such task before claiming. Where only
+        the recording failed, the attempt counts, so that no task is tried for ever. Raises
+        StorageUnavailable, without a claim, while the artifact store does not answer: a task whose
+        result cannot be stored is not worth starting.
         """
         try:
             self._give_up_unfinished()
-            return self._claim_and_run()
+            self._require_store()
+            lease = self._claim()
+            if lease is not None:
+                self._run(lease)
         except (DatabaseUnavailable, StorageUnavailable):
             self._give_up = self._give_up or tasks.release_worker
             raise
         except BaseException:
             self._give_up = tasks.expire_worker
             raise
+        return lease is not None
 
     def _give_up_unfinished(self) -> None:
         if self._give_up is not None:
@@ -120,22 +117,31 @@ class TaskRunner:
                 self._give_up(session, self._name)
             self._give_up = None
 
-    def _claim_and_run(self) -> bool:
-        self._require_store()
-        with self._database.transaction() as session:  # apart: who waits for a job's row, as a claim may, holds no other
-            lease = tasks.claim(session, self._claimant(), self._settings.lease_seconds)
-        if lease is not None:
-            self._run_traced(lease)
-        return lease is not None
-
     def _require_store(self) -> None:
-        """An answer is good for as long as a task waits that met an outage, so whoever takes that one has looked again."""
+        """Probe the store at most once per `outage_backoff_seconds`, so that each retry follows a
+        fresh probe.
+        """
         if time.monotonic() - self._store_answered_at >= self._settings.outage_backoff_seconds:
-            self._database.ping()  # tables that this version cannot use
-            self._bench.store.check()
+            self._database.ping()  # also finds tables that this version cannot use
+            self._worker.store.check()
             self._store_answered_at = time.monotonic()
 
-    def _run_traced(self, lease: Lease) -> None:
+    def _claim(self) -> Lease | None:
+        """In a transaction of its own: a claim may wait for the row of a job, and must hold no
+        other row meanwhile.
+        """
+        claimant = Claimant(
+            self._name,
+            self._queues,
+            self._worker.backbones.resident,
+            frozenset(self._datasets),
+            patience_seconds=self._settings.patience_seconds,
+        )
+        with self._database.transaction() as session:
+            return tasks.claim(session, claimant, self._settings.lease_seconds)
+
+    def _run(self, lease: Lease) -> None:
+        """One attempt at a task, with its log fields, its trace and its metrics."""
         task = lease.task
         with (
             structlog.contextvars.bound_contextvars(
@@ -144,8 +150,8 @@ class TaskRunner:
             self._tracing.span(f"task {task.kind}", "consumer", lease.traceparent, **self._attributes(task)) as span,
         ):
             started = time.monotonic()
-            outcome = self._run(lease)
-            self.telemetry.ended(task.kind, outcome, time.monotonic() - started)
+            outcome = self._attempt(lease)
+            self.metrics.ended(task.kind, outcome, time.monotonic() - started)
             span.note(failed=outcome in FAILURES, **{"dapple.task.outcome": outcome})
 
     def _attributes(self, task: Task) -> dict[str, str | int]:
@@ -158,30 +164,21 @@ class TaskRunner:
             "dapple.worker": self._name,
         }
 
-    def _claimant(self) -> Claimant:
-        return Claimant(
-            self._name,
-            self._queues,
-            self._bench.backbones.resident,
-            frozenset(self._datasets),
-            patience_seconds=self._settings.patience_seconds,
-        )
-
-    def _run(self, lease: Lease) -> str:
-        """How it ended: one of Outcome, or LOST."""
+    def _attempt(self, lease: Lease) -> str:
+        """How the attempt ended: one of Outcome, or LOST."""
         log.info("task.started")
         self._remember(lease.spec.dataset_uri)
         started = time.monotonic()
         try:
-            done = self._run_stage(lease)
-            self._finish(lease, done, seconds=time.monotonic() - started)
+            result = self._run_stage(lease)
+            self._finish(lease, result, seconds=time.monotonic() - started)
             log.info("task.succeeded", seconds=round(time.monotonic() - started, 2))
         except LeaseLost as error:
             log.warning("task.lease_lost", reason=str(error))
             return LOST
         except Exception as error:  # noqa: BLE001 - whatever a stage raises ends as a recorded attempt
-            return self._end(lease, error)
-        self.telemetry.sampled(done.samples)
+            return self._fail(lease, error)
+        self.metrics.sampled(result.samples)
         return Outcome.SUCCEEDED
 
     def _remember(self, dataset_uri: str) -> None:
@@ -199,115 +196,54 @@ class TaskRunner:
                 self._stopping,
                 worker=self._name,
                 on_stuck=partial(self._abandon_stuck, lease),
-            ) as holder,
+            ) as heartbeat,
         ):
-            tick = self.telemetry.timing_steps(holder.tick) if lease.task.kind is TaskKind.SAMPLE else holder.tick
-            work = TaskContext(lease, self._earlier(lease.task), scratch, tick)
-            return self._stages[lease.task.kind](work, self._bench)
+            sampling = lease.task.kind is TaskKind.SAMPLE
+            report = self.metrics.timing_steps(heartbeat.report) if sampling else heartbeat.report
+            task = TaskContext(lease, self._earlier(lease.task), scratch, report)
+            return self._stages[lease.task.kind](task, self._worker)
 
     def _earlier(self, task: Task) -> Mapping[TaskKind, Sequence[Task]]:
+        """The finished tasks of the kinds before this one."""
         kinds = list(TaskKind)
         with self._database.reading() as session:
             return {kind: tasks.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
 
-    def _finish(self, lease: Lease, done: StageResult, *, seconds: float) -> None:
-        ready = self._publish_patiently(lease, replace(done, output={**done.output, "seconds": seconds}))
+    def _finish(self, lease: Lease, result: StageResult, *, seconds: float) -> None:
+        ready = self._recorder.publish(lease, replace(result, output=replace(result.output, seconds=seconds)))
         for queue, count in Counter(task.kind.queue for task in ready).items():
             self._queue.wake(queue, count)
 
-    def _publish_patiently(self, lease: Lease, done: StageResult) -> Sequence[Task]:
-        """The tasks that became ready. While the lease may last, a database that restarts does not cost what was made.
+    def _fail(self, lease: Lease, error: Exception) -> str:
+        """Record the error, wake the workers that may go on, then delete what the attempt stored.
 
-        Raises LeaseLost, also where a try before was committed and only the answer to it was lost.
-        """
-        deadline = time.monotonic() + self._settings.lease_seconds
-        while True:
-            try:
-                return self._publish(lease, done)
-            except DatabaseUnavailable as error:
-                if time.monotonic() >= deadline:
-                    raise
-                log.warning("task.not_finished_yet", reason=error.reason)
-            time.sleep(FINISH_AGAIN_SECONDS)
+        Returns the outcome.
 
-    def _publish(self, lease: Lease, done: StageResult) -> Sequence[Task]:
-        with self._database.transaction() as session:
-            if done.publication is None:
-                return tasks.finish(session, lease, done.output, then=done.then, warnings=done.warnings)
-            published = done.publication
-            tasks.complete(
-                session,
-                lease,
-                done.output,
-                archive=published.archive,
-                preview=published.preview,
-                metrics=published.metrics,
-                warnings=done.warnings,
-            )
-            return ()
-
-    def _end(self, lease: Lease, error: Exception) -> str:
-        """Record why the attempt ended, wake who may go on, then drop what was stored; how it ended, as `_run` says it.
-
-        Only while the lease is still held: if not, the attempt may have been published after all.
+        Nothing is deleted unless this worker still holds the lease: the attempt may have been
+        published after all.
         """
         outcome = LOST
         if isinstance(error, StorageUnavailable):
             self._store_answered_at = -math.inf
         try:
-            outcome = self._record_somehow(lease, error)
-            self._queue.wake(lease.task.kind.queue)  # first: a store that is away takes its time, and then raises
+            outcome = self._recorder.record_error(lease, error)
+            self._queue.wake(lease.task.kind.queue)  # before the store, which may be away and then takes its time
             if isinstance(error, SamplesDamaged):
                 self._queue.wake(TaskKind.SAMPLE.queue)
-            self._bench.store.delete_prefix(lease.output_prefix)
+            self._worker.store.delete_prefix(lease.output_prefix)
         except (LeaseLost, StorageUnavailable) as trouble:
             log.warning("task.not_cleaned_up", reason=str(trouble))
         return outcome
 
     def _abandon_stuck(self, lease: Lease, error: TimedOut) -> None:
-        """Record that the stage is stuck, then end the process; what it stored is left to the sweep of orphans."""
+        """Record that the stage is stuck, then end the process.
+
+        The sweep of orphaned artifacts removes what it stored.
+        """
         try:
-            self._record_somehow(lease, error)
+            self._recorder.record_error(lease, error)
             self._queue.wake(lease.task.kind.queue)
         except (LeaseLost, TransientError) as trouble:
             log.warning("task.not_given_up", reason=str(trouble))
         finally:
             self._on_stuck()
-
-    def _record_somehow(self, lease: Lease, error: Exception) -> Outcome:
-        """A failure that cannot be recorded as it is, is recorded in other words. Raises LeaseLost or TransientError."""
-        try:
-            with self._database.transaction() as session:
-                return self._record(session, lease, error)
-        except (LeaseLost, TransientError):
-            raise
-        except Exception:
-            log.exception("task.failure_not_recorded", failure=type(error).__name__)
-        with self._database.transaction() as session:
-            tasks.fail(session, lease, UNRECORDED, backoff_seconds=None)
-        return Outcome.FAILED
-
-    def _record(self, session: Session, lease: Lease, error: Exception) -> Outcome:
-        match error:
-            case ShuttingDown():
-                log.info("task.released")
-                tasks.release(session, lease)
-                return Outcome.RELEASED
-            case Cancelled():
-                log.info("task.cancelled")
-                tasks.cancelled(session, lease)
-                return Outcome.CANCELLED
-            case SamplesDamaged():
-                log.warning("task.samples_damaged", keys=error.keys)
-                resampling.sample_again(session, lease, error.keys)
-                return Outcome.RELEASED
-            case _:
-                failure, again = classify_failure(error)
-                unforeseen = None if isinstance(error, DappleError) else error
-                log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
-                tasks.fail(session, lease, failure, backoff_seconds=self._backoff(error) if again else None)
-                return Outcome.FAILED
-
-    def _backoff(self, error: Exception) -> float:
-        outage = isinstance(error, StorageUnavailable)
-        return self._settings.outage_backoff_seconds if outage else self._settings.retry_backoff_seconds

@@ -1,4 +1,6 @@
-"""`dapple work`: a Celery worker of this installation, whatever lies in the folder it is started in."""
+"""`dapple work`: a Celery worker of this installation, whatever lies in the folder it is started
+in.
+"""
 
 import sys
 from typing import Annotated
@@ -16,10 +18,11 @@ def work(
         str, typer.Option("-Q", "--queues", help="Which tasks to run: gpu, cpu, or both separated by a comma.")
     ] = ",".join(Queue),
 ) -> None:
-    """Start a worker that runs tasks of these queues until it is stopped; DAPPLE_* environment variables set the rest.
+    """Start a worker that runs tasks of these queues until it is stopped; DAPPLE_* environment
+    variables set the rest.
 
-    `celery -A worker.main worker` does the same, but puts the current folder on the path first: a file there called
-    worker.py or app.py would run instead.
+    `celery -A worker.main worker` does the same, but puts the current folder on the path first: a
+    file there called worker.py or app.py would run instead.
     """
     unknown = sorted(set(queues.split(",")) - set(Queue))
     if unknown:

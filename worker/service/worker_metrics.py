@@ -1,7 +1,7 @@
-"""What a worker tells Prometheus of its tasks, and of the models and features it keeps."""
+"""Prometheus metrics of a worker: its tasks, and the backbones and features that it keeps."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,15 +10,14 @@ from prometheus_client.registry import Collector
 from app.domain.job import TaskKind
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
+from worker.progress import ReportProgress
 
 TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
 
-Tick = Callable[[int, int], None]
-
 
 class WorkerMetrics:
-    """The numbers of one worker process, in a registry of its own."""
+    """The metrics of one worker process, in a registry of its own."""
 
     def __init__(self, backbones: BackboneRegistry, cache: DiskCache) -> None:
         self.registry = CollectorRegistry()
@@ -41,7 +40,7 @@ class WorkerMetrics:
         self._lost = Counter("dapple_lease_losses", "Attempts whose lease was lost meanwhile.", registry=self.registry)
 
     def ended(self, kind: TaskKind, outcome: str, seconds: float) -> None:
-        """Count an attempt; `outcome` is one of Outcome, or `lost`."""
+        """Count an attempt. `outcome` is one of Outcome, or `lost`."""
         self._tasks.labels(kind.value, outcome).observe(seconds)
         if outcome == "lost":
             self._lost.inc()
@@ -50,22 +49,22 @@ class WorkerMetrics:
         """Count the images of a task that succeeded."""
         self._samples.inc(images)
 
-    def timing_steps(self, tick: Tick) -> Tick:
-        """The same tick, which also takes the time from one step to the next; its own time is no part of it."""
+    def timing_steps(self, report: ReportProgress) -> ReportProgress:
+        """The same callback, which also measures the time between two steps, without its own."""
         last_done, since = 0, 0.0
 
         def timed(done: int, total: int) -> None:
             nonlocal last_done, since
             if 0 < last_done == done - 1:
                 self._steps.observe(time.perf_counter() - since)
-            tick(done, total)
+            report(done, total)
             last_done, since = done, time.perf_counter()
 
         return timed
 
 
 class Kept(Collector):
-    """Counters that the caches keep by themselves, read at each scrape."""
+    """Counters that the caches keep themselves. They are read at each scrape."""
 
     def __init__(self, backbones: BackboneRegistry, cache: DiskCache) -> None:
         self._backbones = backbones

@@ -31,9 +31,9 @@ from worker.disk_cache import DiskCache
 from worker.service.metrics_endpoint import serve
 from worker.service.presence_heartbeat import PresenceHeartbeat
 from worker.service.scratch_folders import remove_abandoned
-from worker.service.task_runner import STAGES, TaskRunner, Stage
+from worker.service.task_runner import STAGES, Stage, TaskRunner
 from worker.service.worker_metrics import WorkerMetrics
-from worker.stages.base import WorkerContext
+from worker.stages.context import WorkerContext
 
 STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
 STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
@@ -44,11 +44,11 @@ log = structlog.get_logger()
 class WorkerProcess:
     """Models, data and a runner of one process, announced in the database while the block runs.
 
-    Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain` return. `on_idle_beat` is
-    called at the start and at every heartbeat while no task runs.
+    Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain`
+    return. `on_idle_beat` is called at the start and at every heartbeat while no task runs.
 
-    A process whose task is stuck ends itself with STUCK_EXIT_CODE, or, where the stuck code lets no other thread run, with
-    code 1: whatever started it must start another.
+    A process whose task is stuck ends itself with STUCK_EXIT_CODE, or, where the stuck code lets no
+    other thread run, with code 1: whatever started it must start another.
     """
 
     def __init__(
@@ -64,40 +64,40 @@ class WorkerProcess:
     ) -> None:
         torch.set_num_threads(settings.threads)
         self.stopping = threading.Event()
-        self._bench = worker_context(settings)
+        self._worker = context_of_process(settings)
         self._queues = queues
         self._tracing = tracing_of("dapple-worker")
-        self._telemetry = WorkerMetrics(self._bench.backbones, self._bench.cache)
+        self._metrics = WorkerMetrics(self._worker.backbones, self._worker.cache)
         self._runner = TaskRunner(
             database,
-            self._bench,
+            self._worker,
             queue,
             name=name,
             queues=queues,
             stopping=self.stopping,
             stages=stages,
             on_stuck=self._leave,
-            telemetry=self._telemetry,
+            metrics=self._metrics,
             tracing=self._tracing,
         )
         self._database = database
         self._name = name
         self._on_idle_beat = on_idle_beat
         self._draining = threading.Lock()
-        self._announcement = PresenceHeartbeat(
+        self._presence = PresenceHeartbeat(
             database, name, self._about, heartbeat_seconds=settings.heartbeat_seconds, on_beat=self._beat
         )
-        log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._bench.device), threads=settings.threads)
+        log.info("worker.ready", worker=name, queues=sorted(queues), device=str(self._worker.device), threads=settings.threads)
 
     def __enter__(self) -> Self:
-        serve(self.registry, self._bench.settings)
-        self._announcement.__enter__()
+        serve(self.registry, self._worker.settings)
+        self._presence.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stopping.set()
         with self._draining:  # the running task ends at its next step, and with it what it needs
-            self._announcement.__exit__(kind, error, trace)
+            self._presence.__exit__(kind, error, trace)
         faulthandler.cancel_dump_traceback_later()
         self._tracing.close()
         gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
@@ -105,10 +105,12 @@ class WorkerProcess:
     @property
     def registry(self) -> CollectorRegistry:
         """What this process tells Prometheus."""
-        return self._telemetry.registry
+        return self._metrics.registry
 
     def drain(self) -> None:
-        """Run ready tasks of this process's queues until none is left, a service is away, or `stopping` is set."""
+        """Run ready tasks of this process's queues until none is left, a service is away, or
+        `stopping` is set.
+        """
         with self._draining:
             try:
                 while not self.stopping.is_set() and self._runner.run_one():
@@ -120,14 +122,17 @@ class WorkerProcess:
                 self.stopping.wait(STORE_AGAIN_SECONDS)
 
     def _beat(self) -> None:
-        # Code that never lets go of the interpreter stops every thread, the heartbeats too: this timer needs no interpreter.
-        settings = self._bench.settings
+        # Code that never lets go of the interpreter stops every thread, the heartbeats too: this
+        # timer needs no interpreter.
+        settings = self._worker.settings
         faulthandler.dump_traceback_later(max(settings.stall_seconds.values()) + settings.lease_seconds, exit=True)
         if not self._draining.locked():
             self._on_idle_beat()
 
     def _leave(self) -> None:
-        """End the process at once, without waiting for the thread of the stuck task; the log says where each thread is."""
+        """End the process at once, without waiting for the thread of the stuck task; the log says
+        where each thread is.
+        """
         try:
             log.error("worker.stuck", exit_code=STUCK_EXIT_CODE, threads=_where_threads_are())
             with suppress(DatabaseUnavailable), self._database.transaction() as session:
@@ -138,8 +143,8 @@ class WorkerProcess:
             os._exit(STUCK_EXIT_CODE)
 
     def _about(self) -> About:
-        device = self._bench.device
-        resident = tuple(sorted(self._bench.backbones.resident))
+        device = self._worker.device
+        resident = tuple(sorted(self._worker.backbones.resident))
         return About(tuple(sorted(self._queues)), str(device), memory_bytes_of(device), resident)
 
 
@@ -155,7 +160,7 @@ def unique_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def worker_context(settings: Settings) -> WorkerContext:
+def context_of_process(settings: Settings) -> WorkerContext:
     """What a process keeps between tasks; what killed processes left on this machine is removed."""
     device = device_named(settings.device)
     if device.type == "cuda":

@@ -34,7 +34,10 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """What `write` was given. Raises PermanentError naming a file that cannot be read or lacks what this version writes."""
+    """What `write` was given.
+
+    Raises PermanentError naming a file that cannot be read or lacks what this version writes.
+    """
     try:
         saved = torch.load(path, weights_only=True, map_location=device)
         content = {**saved, "fingerprint": dict(saved["fingerprint"])}
@@ -52,7 +55,9 @@ def recorded(path: Path) -> Mapping[str, Any] | None:
 
 
 def check_same(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises PermanentError naming each setting in which the run that wrote the checkpoint differs from the one asked for."""
+    """Raises PermanentError naming each setting in which the run that wrote the checkpoint differs
+    from the one asked for.
+    """
     differing = [name for name, value in asked.items() if saved.get(name) != value]
     if differing:
         told = "; ".join(_difference(name, saved.get(name), asked[name]) for name in differing)

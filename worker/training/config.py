@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class TrainingConfig:
     """`label_dropout` is the share of images that train the null label of classifier-free guidance.
 
-    A checkpoint is written every `checkpoint_every` steps or `checkpoint_seconds`, whichever is first, samples and the loss
-    curve every `samples_seconds`. `threads` are those of the CPU; another number may change the last bits of the weights.
+    A checkpoint is written every `checkpoint_every` steps or `checkpoint_seconds`, whichever is
+    first, samples and the loss curve every `samples_seconds`. `threads` are those of the CPU;
+    another number may change the last bits of the weights.
     """
 
     steps: int = 10_000

@@ -13,7 +13,10 @@ from app.domain.errors import PermanentError
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file beside `path`, force it to the disk, and rename it. After a failure `path` is as it was."""
+    """Write a file beside `path`, force it to the disk, and rename it.
+
+    After a failure `path` is as it was.
+    """
     beside = path.with_name(f"{path.name}.part")
     try:
         beside.write_bytes(content)
@@ -25,7 +28,9 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same in UTF-8; what cannot be encoded (a file name in another encoding) appears as `\\udce9`."""
+    """The same in UTF-8; what cannot be encoded (a file name in another encoding) appears as
+    `\\udce9`.
+    """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 

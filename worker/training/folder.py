@@ -20,8 +20,8 @@ RECORD = "training"  # samples and loss curve, in a sub-folder that no loader lo
 def training_folder(root: Path, name: str) -> Generator[Path]:
     """The folder of a backbone yet to be trained, made if need be, held while the block runs.
 
-    An unfinished one, with or without a checkpoint, is taken up again. Raises InvalidSpec if the name leaves `root`, is taken
-    by a finished backbone, or is being trained by another process.
+    An unfinished one, with or without a checkpoint, is taken up again. Raises InvalidSpec if the
+    name leaves `root`, is taken by a finished backbone, or is being trained by another process.
     """
     folder = (root / name).resolve()
     if folder.parent != root.resolve() or name.startswith(".") or storable(name) != name:
@@ -54,7 +54,9 @@ def is_finished(folder: Path) -> bool:
 
 
 def refuse_escaped(classes: Sequence[str]) -> None:
-    """Raises DatasetRejected for classes whose folders' names are not UTF-8: the backbone would know them by escapes."""
+    """Raises DatasetRejected for classes whose folders' names are not UTF-8: the backbone would
+    know them by escapes.
+    """
     if classes:
         message = f"class names that are not UTF-8: {len(classes)} ({', '.join(classes[:5])}); rename these folders"
         raise DatasetRejected(f"{message}, for example with convmv")

@@ -9,7 +9,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """`received` is the first signal that came; a second one ends the process as if nothing had caught it."""
+    """`received` is the first signal that came; a second one ends the process as if nothing had
+    caught it.
+    """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -28,7 +30,8 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Generator[Interrupts]:
-    """SIGINT, SIGTERM and SIGHUP are noted while the block runs, those that the process ignores (nohup) left out.
+    """SIGINT, SIGTERM and SIGHUP are noted while the block runs, those that the process ignores
+    (nohup) left out.
 
     In the main thread only: Python sets signal handlers in no other.
     """

@@ -17,7 +17,9 @@ Row = tuple[int, float]
 
 
 class LossCurve:
-    """Mean losses of equal parts of a run of `steps`, at most about MOST_ROWS: rows of last step and loss."""
+    """Mean losses of equal parts of a run of `steps`, at most about MOST_ROWS: rows of last step
+    and loss.
+    """
 
     def __init__(self, steps: int) -> None:
         self.rows: list[Row] = []

@@ -48,8 +48,9 @@ class Architecture:
     def inexpressible(self) -> str | None:
         """Why the model can draw nothing but noise; None if it can.
 
-        Tokens may have at most half as many numbers as the model is wide: the last layer must express noise, whose numbers
-        are independent, and the tokens' own content beside it. A model 128 wide with tokens of 192 numbers drew only noise.
+        Tokens may have at most half as many numbers as the model is wide: the last layer must
+        express noise, whose numbers are independent, and the tokens' own content beside it. A model
+        128 wide with tokens of 192 numbers drew only noise.
         """
         if 2 * self.token_numbers <= self.width:
             return None
@@ -64,7 +65,9 @@ class Architecture:
 
 
 def largest_patch(image_size: int, channels: int, width: int) -> int | None:
-    """The largest patch that divides the image and whose numbers are at most half of `width`; None if even 1 pixel is more."""
+    """The largest patch that divides the image and whose numbers are at most half of `width`; None
+    if even 1 pixel is more.
+    """
     fitting = (p for p in range(image_size, 0, -1) if image_size % p == 0 and 2 * p * p * channels <= width)
     return next(fitting, None)
 
@@ -88,7 +91,9 @@ def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
 
 
 def _zero_initialise(model: DiTTransformer2DModel) -> None:
-    """adaLN-Zero: every block starts as the identity and the model as zero (Peebles and Xie, section 3.2)."""
+    """adaLN-Zero: every block starts as the identity and the model as zero (Peebles and Xie,
+    section 3.2).
+    """
     closing = [block.norm1.linear for block in model.transformer_blocks] + [model.proj_out_1, model.proj_out_2]
     for layer in closing:
         torch.nn.init.zeros_(layer.weight)
@@ -97,16 +102,20 @@ def _zero_initialise(model: DiTTransformer2DModel) -> None:
 
 @cache
 def noise_schedule() -> DDPMScheduler:
-    """Squared-cosine schedule of 1,000 timesteps (Nichol and Dhariwal, arXiv 2102.09672, eq. 17) on pixels in [-1, 1]."""
+    """Squared-cosine schedule of 1,000 timesteps (Nichol and Dhariwal, arXiv 2102.09672, eq. 17) on
+    pixels in [-1, 1].
+    """
     return DDPMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="epsilon", clip_sample=True
     )
 
 
 def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> None:
-    """Write `model` as a DiTPipeline folder without a VAE, which `DiTPipeline.from_pretrained(folder, vae=None)` opens.
+    """Write `model` as a DiTPipeline folder without a VAE, which
+    `DiTPipeline.from_pretrained(folder, vae=None)` opens.
 
-    model_index.json makes the folder a backbone. It is written last, in one step, when all else is on the disk.
+    model_index.json makes the folder a backbone. It is written last, in one step, when all else is
+    on the disk.
     """
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     noise_schedule().save_pretrained(folder / "scheduler")

@@ -32,7 +32,8 @@ def shown_progress(console: Console, work: str) -> Generator[Update]:
 
 
 class ProgressLines:
-    """A line at the first and the last update, at each tenth of the work, and where LINE_SECONDS passed since the last line.
+    """A line at the first and the last update, at each tenth of the work, and where LINE_SECONDS
+    passed since the last line.
 
     Quick work is not reported line by line: at most one in LEAST_SECONDS, the last one excepted.
     """

@@ -1,6 +1,6 @@
 """What the model draws by now, beside real images of the same classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,10 +9,12 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from app.domain.spec import Sampling, Scheduler
+from app.domain.backbone import BackboneInfo, Family
+from app.domain.spec.sampling import Sampling, Scheduler
 from worker.backbones.dit import DiTBackbone
 from worker.datasets.tensors import to_pixels
-from worker.sampling.sampler import sample
+from worker.progress import ReportProgress
+from worker.sampling.loop import sample
 from worker.seeds import generator
 from worker.training.model import noise_schedule
 
@@ -27,23 +29,29 @@ LONGEST_NAME = 24
 Columns = UInt8[np.ndarray, "rows columns height width channels"]
 
 
-def drawn(model: DiTTransformer2DModel, rows: int, seed: int, on_step: Callable[[int, int], None]) -> Columns:
+def drawn(model: DiTTransformer2DModel, rows: int, seed: int, report: ReportProgress) -> Columns:
     """COLUMNS images of each of the first `rows` classes, from noise that depends on `seed` alone.
 
-    `on_step(done, steps)` is called after each denoising step and may raise to stop.
+    `report` is called after each denoising step and may raise to stop.
     """
-    backbone = DiTBackbone(
-        name="training",
-        revision="",
-        transformer=model,
-        vae=None,
-        scheduler_config=dict(noise_schedule().config),
-        labels={},
-    )
+    backbone = _unsaved_backbone(model)
     labels = [label for label in range(rows) for _ in range(COLUMNS)]
     noise = [generator(seed, "sample grid", image) for image in range(len(labels))]
-    latents = sample(backbone, backbone.conditions(labels), noise, SAMPLING, on_step=on_step).latents
+    latents = sample(backbone, backbone.conditions(labels), noise, SAMPLING, report=report).latents
     return _columns(to_pixels(backbone.decode(latents)), rows)
+
+
+def _unsaved_backbone(model: DiTTransformer2DModel) -> DiTBackbone:
+    config = model.config
+    info = BackboneInfo(
+        name="training",
+        family=Family.DIT,
+        block_names=(),
+        image_size=config.sample_size,
+        channels=config.in_channels,
+        label_count=config.num_embeds_ada_norm,
+    )
+    return DiTBackbone(info, revision="", transformer=model, vae=None, scheduler_config=dict(noise_schedule().config))
 
 
 def real(images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], rows: int) -> Columns:
@@ -54,7 +62,10 @@ def real(images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], rows: int)
 
 
 def grid(left: Columns, right: Columns, classes: Sequence[str]) -> Image.Image:
-    """A row per class: its name, drawn images, real images. Small images are enlarged by a whole number."""
+    """A row per class: its name, drawn images, real images.
+
+    Small images are enlarged by a whole number.
+    """
     font = ImageFont.load_default(FONT_SIZE)
     names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in classes[: len(left)]]
     names = [name.encode("utf-8", "replace").decode() for name in names]

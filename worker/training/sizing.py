@@ -47,8 +47,8 @@ def architecture_for(survey: Survey, wishes: Wishes) -> Architecture:
 def refuse_inexpressible(chosen: Architecture, steps: int) -> str | None:
     """Raises InvalidSpec for a model that can draw nothing but noise.
 
-    For a trial, fewer than TRIAL_STEPS steps on images of TRIAL_SIZE pixels, the reason is returned instead: so short a
-    training draws nothing with any model.
+    For a trial, fewer than TRIAL_STEPS steps on images of TRIAL_SIZE pixels, the reason is returned
+    instead: so short a training draws nothing with any model.
     """
     reason = chosen.inexpressible
     if reason is None or (steps < TRIAL_STEPS and chosen.image_size <= TRIAL_SIZE):
@@ -69,14 +69,18 @@ def described(survey: Survey, chosen: Architecture) -> str:
 
 
 def default_size(side: int, patch_size: int | None = None) -> int:
-    """`side` as a multiple of the patch (or of 4, so that there are patches to choose from), at most LARGEST_DEFAULT_SIZE."""
+    """`side` as a multiple of the patch (or of 4, so that there are patches to choose from), at
+    most LARGEST_DEFAULT_SIZE.
+    """
     unit = patch_size or 4
     nearest = round(min(side, LARGEST_DEFAULT_SIZE) / unit) * unit
     return max(nearest, unit * -(-LEAST_SIZE // unit))
 
 
 def default_patch(image_size: int, channels: int, heads: int | None = None) -> int:
-    """The largest patch with at least LEAST_TOKENS tokens that the model can draw: large ones are several times cheaper."""
+    """The largest patch with at least LEAST_TOKENS tokens that the model can draw: large ones are
+    several times cheaper.
+    """
     width = 2 * LARGEST_TOKEN_NUMBERS if heads is None else heads * HEAD_DIM
     largest = largest_patch(image_size, channels, width) or 1
     enough = (p for p in range(largest, 0, -1) if image_size % p == 0 and (image_size // p) ** 2 >= LEAST_TOKENS)

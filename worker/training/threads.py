@@ -22,7 +22,9 @@ def candidates() -> list[int]:
 
 
 def measured(counts: Iterable[int], seconds_with: Callable[[int], float]) -> dict[int, float]:
-    """Seconds for each of these thread counts, the best of TRIALS that take turns, as others load the machine unevenly."""
+    """Seconds for each of these thread counts, the best of TRIALS that take turns, as others load
+    the machine unevenly.
+    """
     counts = list(counts)
     times = [{count: seconds_with(count) for count in counts} for _ in range(TRIALS)]
     return {count: min(trial[count] for trial in times) for count in counts}
@@ -38,7 +40,9 @@ def fastest(seconds: dict[int, float]) -> int:
 
 
 def step_seconds(architecture: Architecture, config: TrainingConfig) -> Callable[[int], float]:
-    """A function that measures a step of a model of its own with a number of threads; it ends with that number set."""
+    """A function that measures a step of a model of its own with a number of threads; it ends with
+    that number set.
+    """
     model = build(architecture, config.seed).eval()
     size = architecture.image_size
     x0 = torch.zeros(config.batch_size, architecture.channels, size, size)

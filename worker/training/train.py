@@ -46,8 +46,8 @@ class Trained:
 class Observer:
     """What happens beside the training: none of it changes the weights.
 
-    `on_step(step, loss)` after each step; `on_samples(averaged, curve)` every few minutes; the run stops after a step at
-    which `stop_requested()` is true. `clock()` gives seconds.
+    `on_step(step, loss)` after each step; `on_samples(averaged, curve)` every few minutes; the run
+    stops after a step at which `stop_requested()` is true. `clock()` gives seconds.
     """
 
     on_step: Callable[[int, float], None] = lambda _step, _loss: None
@@ -57,7 +57,9 @@ class Observer:
 
 
 class _State:
-    """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished steps, losses."""
+    """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished
+    steps, losses.
+    """
 
     def __init__(self, architecture: Architecture, config: TrainingConfig, data: str, device: torch.device) -> None:
         self.fingerprint = checkpoint.fingerprint(architecture, config) | {"data": data}
@@ -95,11 +97,11 @@ def train(
 ) -> Trained:
     """The averaged model after `config.steps` steps on `images` in [-1, 1].
 
-    Goes on from `folder`/checkpoint.pt if there is one. Every step draws from its own generator, so an interrupted
-    run ends with the same weights as an undisturbed one.
+    Goes on from `folder`/checkpoint.pt if there is one. Every step draws from its own generator, so
+    an interrupted run ends with the same weights as an undisturbed one.
 
-    Raises PermanentError if the checkpoint belongs to a run with other settings or images, or if the loss is no longer
-    finite; TrainingStopped, after saving, if the observer asks for it.
+    Raises PermanentError if the checkpoint belongs to a run with other settings or images, or if
+    the loss is no longer finite; TrainingStopped, after saving, if the observer asks for it.
     """
     observer = observer or Observer()
     state = _State(architecture, config, _digest(images, labels), device)
@@ -161,8 +163,8 @@ def epsilon_loss(
 ) -> Float[Tensor, ""]:
     """E |eps - eps_theta(x_t, t, c)|^2 (Ho et al., arXiv 2006.11239, eq. 14).
 
-    Timesteps are spread evenly over the batch from one random offset, which lowers the variance of the loss
-    (Kingma et al., arXiv 2107.00630, appendix I.1).
+    Timesteps are spread evenly over the batch from one random offset, which lowers the variance of
+    the loss (Kingma et al., arXiv 2107.00630, appendix I.1).
     """
     schedule = noise_schedule()
     n, last = len(x0), schedule.config.num_train_timesteps
@@ -183,7 +185,9 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 
 @torch.no_grad()
 def _average(state: _State, decay: float) -> None:
-    """Exponential moving average; its decay grows with the step so that the start is soon forgotten."""
+    """Exponential moving average; its decay grows with the step so that the start is soon
+    forgotten.
+    """
     decay = min(decay, (1 + state.step) / (10 + state.step))
     for mean, current in zip(state.averaged.parameters(), state.model.parameters(), strict=True):
         mean.lerp_(current, 1 - decay)

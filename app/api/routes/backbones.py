@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from app.api.dependencies import Res
 from app.api.errors import documented
 from app.api.schemas import BackbonePage, BackboneView
-from app.domain.model import schedulers_of
+from app.domain.backbone import schedulers_of
 from app.storage.backbones import BackboneFolder, survey
 
 log = structlog.get_logger()
 
-MOST_TAPS_LISTED = 64
+MOST_BLOCKS_LISTED = 64
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 
@@ -36,24 +36,26 @@ def _log_once(name: str, fault: str) -> None:
 
 
 def _view(folder: BackboneFolder) -> BackboneView:
+    info = folder.info
+    blocks, listed = info.block_names, len(info.block_names) <= MOST_BLOCKS_LISTED
     return BackboneView(
-        name=folder.name,
-        family=folder.family,
-        prompted=folder.prompted,
-        classes=folder.classes,
-        wordnet=folder.wordnet,
-        label_count=folder.label_count,
-        taps=folder.taps if len(folder.taps) <= MOST_TAPS_LISTED else (),
-        tap_count=len(folder.taps),
-        tap_pattern=_pattern(folder.taps) if len(folder.taps) > MOST_TAPS_LISTED else None,
-        schedulers=schedulers_of(folder.flow),
-        learned_variance=folder.learned_variance,
-        image_size=folder.image_size,
-        channels=folder.channels,
+        name=info.name,
+        family=info.family,
+        prompted=info.prompted,
+        classes=info.labels.shown,
+        wordnet=info.wordnet,
+        label_count=info.label_count,
+        taps=blocks if listed else (),
+        tap_count=len(blocks),
+        tap_pattern=None if listed else _pattern(blocks),
+        schedulers=schedulers_of(info.flow),
+        learned_variance=info.learned_variance,
+        image_size=info.image_size,
+        channels=info.channels,
         weights_bytes=folder.weights_bytes,
     )
 
 
-def _pattern(taps: Sequence[str]) -> str:
-    """`name.{0..n}`: only numbered blocks are many."""
-    return f"{taps[0].rpartition('.')[0]}.{{0..{len(taps) - 1}}}"
+def _pattern(block_names: Sequence[str]) -> str:
+    """`name.{0..n}`. A long list has numbered blocks of one name."""
+    return f"{block_names[0].rpartition('.')[0]}.{{0..{len(block_names) - 1}}}"

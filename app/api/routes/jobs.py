@@ -18,7 +18,7 @@ from app.domain.dataset_uri import canonical
 from app.domain.job import Job, JobState
 from app.domain.plan import first_task
 from app.domain.progress import untouched
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.services import validation
 from app.services.cancel import cancel
 from app.services.delete import delete

@@ -15,7 +15,7 @@ from app.db.ready import WINDOW
 from app.db.session import Database, now
 from app.db.tables import JobRow, TaskRow
 from app.domain.job import JobState, Lease, NewTask, Queue, TaskKind, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.worker import Claimant
 from bench.claims import fill
 from tests.unit.app.stored import SPEC, claimed, job_of, prepared, states_of, submitted

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 from app.db import jobs, tasks
 from app.db.session import Database
 from app.domain.job import FailureKind, JobState, JobWarning, WarningCode
-from app.domain.spec import Guidance
+from app.domain.spec.guidance import Guidance
 from app.domain.worker import Claimant
 from app.services.resources import Resources
 from tests.unit.app.stored import SPEC, claimed, job_of, states_of, submitted

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from app.client import Client
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=1)
 ARCHIVE = bytes(range(256)) * 40

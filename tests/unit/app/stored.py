@@ -14,7 +14,7 @@ from app.db.session import Database
 from app.domain.artifact import Artifact
 from app.domain.job import Job, Lease, NewTask, Queue, TaskKind, TaskState
 from app.domain.plan import first_task
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.domain.worker import Claimant
 from app.services.resources import Resources
 from app.settings import Settings

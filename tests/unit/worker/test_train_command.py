@@ -55,7 +55,7 @@ def test_size_channels_and_patch_follow_from_the_images_and_are_said(
 ) -> None:
     train_briefly(tmp_path, class_folders(tmp_path / "set", b"coffee", b"tea"), heads=None)
     folder = find([("", tmp_path / "backbones")], "tiny")
-    assert (folder.image_size, folder.channels) == (16, 3)
+    assert (folder.info.image_size, folder.info.channels) == (16, 3)
     said = capsys.readouterr().err
     assert "16 x 16 pixels in colour" in said
     assert "16 tokens of 4 x 4 x 3 = 48 numbers, 128 wide" in said

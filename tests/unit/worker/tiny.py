@@ -7,16 +7,20 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
-from app.domain.spec import DistillationSpec, Sampling, Scheduler
-from worker.backbones.base import Backbone, Conditions
+from app.domain.backbone import BackboneInfo, Family
+from app.domain.labels import Labels
+from app.domain.spec.job_spec import DistillationSpec
+from app.domain.spec.sampling import Sampling, Scheduler
+from worker.backbones.base import Backbone, Conditions, timestep_zero
 from worker.backbones.dit import DiTBackbone
-from worker.guidance.reference import noise
-from worker.sampling.denoise import features_of
-from worker.sampling.direction import Target
-from worker.sampling.guide import Guide, guide_for, tap_of
-from worker.sampling.sampler import sample
-from worker.sampling.thumbnails import thumbnails
+from worker.guidance.guidance import GuidanceTerm, guidance_for
+from worker.references.base import ReferenceReport, TapPoint, Target
+from worker.references.selection import noise
+from worker.references.thumbnails import thumbnails
+from worker.sampling.loop import sample
+from worker.sampling.tapped_pass import features_of
 from worker.seeds import generator
+from worker.stages.job_plans import tap_point
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -68,6 +72,22 @@ def randomised(model: Model, seed: int) -> Model:
     return model.eval()
 
 
+def info(model: DiTTransformer2DModel, vae: AutoencoderKL | None = None) -> BackboneInfo:
+    """The facts of a model whose classes are named by their labels."""
+    config = model.config
+    labels = {str(label): label for label in range(config.num_embeds_ada_norm)}
+    return BackboneInfo(
+        name="tiny",
+        family=Family.DIT,
+        block_names=tuple(f"transformer_blocks.{number}" for number in range(config.num_layers)),
+        image_size=config.sample_size * (1 if vae is None else 2),
+        channels=config.in_channels if vae is None else vae.config.out_channels,
+        labels=Labels.of(labels),
+        label_count=config.num_embeds_ada_norm,
+        learned_variance=config.out_channels == 2 * config.in_channels,
+    )
+
+
 def backbone(
     *,
     model: DiTTransformer2DModel | None = None,
@@ -77,8 +97,7 @@ def backbone(
 ) -> DiTBackbone:
     """A backbone whose classes are named by their labels."""
     given = model or transformer(**shape)
-    labels = {str(label): label for label in range(given.config.num_embeds_ada_norm)}
-    return DiTBackbone(name="tiny", revision="0", transformer=given, vae=vae, scheduler_config=schedule, labels=labels)
+    return DiTBackbone(info(given, vae), revision="0", transformer=given, vae=vae, scheduler_config=schedule)
 
 
 def spec(**fields: Any) -> DistillationSpec:
@@ -92,24 +111,28 @@ def generators(count: int, *, first: int = 0) -> list[torch.Generator]:
 class RealLatents:
     """Features of the given latents of a class, computed when they are asked for, in full precision."""
 
-    def __init__(self, one: Backbone, wanted: DistillationSpec, target: tuple[str, Conditions], latents: Tensor) -> None:
+    def __init__(self, one: Backbone, tap: TapPoint, target: tuple[str, Conditions], latents: Tensor) -> None:
         self._one = one
-        self._tap = tap_of(wanted, one)
+        self._tap = tap
         self._class_name, self._conditions = target
         self._latents = latents
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        t = torch.zeros((), dtype=torch.int64)
-        return self._tap.features.widths(self._one.hidden(self._latents, t, self._repeated, self._tap.blocks))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        return {"images": len(self._latents)}
+    def report(self) -> ReferenceReport:
+        hidden = self._one.hidden(self._latents, timestep_zero(self._one), self._repeated, self._tap.block_numbers)
+        return ReferenceReport(
+            images=len(self._latents),
+            references=len(self._latents),
+            probed=0,
+            widths=self._tap.feature_map.widths(hidden),
+            bytes=0,
+            projection_error_mean=None,
+            projection_error_max=None,
+        )
 
     @property
     def clean(self) -> Tensor:
-        return features_of(self._one, self._latents, torch.zeros((), dtype=torch.int64), self._repeated, self._tap)
+        return features_of(self._one, self._latents, timestep_zero(self._one), self._repeated, self._tap)
 
     @property
     def thumbnails(self) -> Tensor:
@@ -129,7 +152,7 @@ class RealLatents:
 
 def targets(one: Backbone, wanted: DistillationSpec, classes: Sequence[int], references: Mapping[int, Tensor]) -> list[Target]:
     """One target per class in rows of IPC, whose modes are its first references."""
-    ipc = wanted.ipc
+    ipc, tap = wanted.ipc, tap_point(wanted, one)
     made = []
     for i, label in enumerate(classes):
         conditions = one.conditions([label])
@@ -138,15 +161,20 @@ def targets(one: Backbone, wanted: DistillationSpec, classes: Sequence[int], ref
                 class_name=str(label),
                 conditions=conditions,
                 rows=slice(i * ipc, (i + 1) * ipc),
-                reference=RealLatents(one, wanted, (str(label), conditions), references[label]),
+                reference=RealLatents(one, tap, (str(label), conditions), references[label]),
                 modes=references[label][torch.arange(ipc) % len(references[label])],
             )
         )
     return made
 
 
-def guide(one: Backbone, wanted: DistillationSpec, aims: Sequence[Target]) -> Guide:
-    made = guide_for(one, wanted, aims)
+def asked_guidance(one: Backbone, wanted: DistillationSpec, aims: Sequence[Target]) -> GuidanceTerm | None:
+    """The guidance that the spec asks for, if it asks for any."""
+    return guidance_for(wanted.guidance, wanted.kernel_choice, tap_point(wanted, one), one, aims)
+
+
+def guidance(one: Backbone, wanted: DistillationSpec, aims: Sequence[Target]) -> GuidanceTerm:
+    made = asked_guidance(one, wanted, aims)
     if made is None:
         raise ValueError("the spec asks for no guidance")
     return made

@@ -23,6 +23,7 @@ from transformers import (
     T5Tokenizer,
 )
 
+from app.domain.backbone import BackboneInfo, Family
 from tests.unit.worker.tiny import randomised
 from worker.backbones.stable_diffusion import StableDiffusionBackbone
 from worker.backbones.stable_diffusion_3 import StableDiffusion3Backbone, TextEncoder
@@ -144,9 +145,13 @@ def autoencoder(*, shift_factor: float | None = None, seed: int = 0) -> Autoenco
     return _built(build, seed)
 
 
+def info(family: Family, *block_names: str) -> BackboneInfo:
+    return BackboneInfo(name="tiny", family=family, block_names=block_names, image_size=16, channels=3)
+
+
 def stable_diffusion(*, dtype: torch.dtype = torch.float32, **schedule: Any) -> StableDiffusionBackbone:
     return StableDiffusionBackbone(
-        name="tiny",
+        info(Family.STABLE_DIFFUSION, "down_blocks.0", "down_blocks.1", "mid_block"),
         revision="0",
         unet=unet().to(dtype),
         vae=autoencoder(),
@@ -161,7 +166,7 @@ def stable_diffusion_3(
 ) -> StableDiffusion3Backbone:
     first, second = (TextEncoder(clip(projected=True, seed=seed).to(dtype), tokenizer()) for seed in (0, 1))
     return StableDiffusion3Backbone(
-        name="tiny",
+        info(Family.STABLE_DIFFUSION_3, *(f"transformer_blocks.{number}" for number in range(3))),
         revision="0",
         transformer=sd3_transformer().to(dtype),
         vae=autoencoder(shift_factor=0.1),

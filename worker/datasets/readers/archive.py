@@ -23,10 +23,10 @@ MAX_DIRECTORY_BYTES = 512 << 20
 class ZipFiles:
     """The members of a zip, sorted by name.
 
-    Raises DatasetRejected naming the member for a name that is absolute or has `..`, a symbolic link, an encrypted member, a
-    name that occurs twice, members that share bytes of the file, or a member that unpacks to more than MAX_RATIO times its
-    size; or a directory of more than MAX_DIRECTORY_BYTES, before it is read.
-    `guessed` are the names whose letters may be wrong.
+    Raises DatasetRejected naming the member for a name that is absolute or has `..`, a symbolic
+    link, an encrypted member, a name that occurs twice, members that share bytes of the file, or a
+    member that unpacks to more than MAX_RATIO times its size; or a directory of more than
+    MAX_DIRECTORY_BYTES, before it is read. `guessed` are the names whose letters may be wrong.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,10 @@ def is_zip(path: Path) -> bool:
 
 
 class _Bounded:
-    """A file of which no large part is read at once. `zipfile` reads the whole directory with one call."""
+    """A file of which no large part is read at once.
+
+    `zipfile` reads the whole directory with one call.
+    """
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = regular_descriptor(path)
@@ -95,7 +98,10 @@ class _Bounded:
         return os.lseek(self._opened(), place, whence)
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, fewer only at the end. Raises DatasetRejected above MAX_DIRECTORY_BYTES."""
+        """At most `size` bytes, fewer only at the end.
+
+        Raises DatasetRejected above MAX_DIRECTORY_BYTES.
+        """
         if size > MAX_DIRECTORY_BYTES:
             raise DatasetRejected(f"the zip's directory is longer than {MAX_DIRECTORY_BYTES >> 20} MiB")
         wanted = size if size >= 0 else MAX_DIRECTORY_BYTES
@@ -112,7 +118,8 @@ class _Bounded:
 
 
 def _check_places(infos: Sequence[zipfile.ZipInfo], directory: int, path: Path) -> None:
-    """Raises DatasetRejected if two members share bytes, or one reaches into the directory or beyond the file.
+    """Raises DatasetRejected if two members share bytes, or one reaches into the directory or
+    beyond the file.
 
     A small file whose members all unpack the same bytes could otherwise take any time to read.
     """

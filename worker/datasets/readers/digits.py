@@ -17,7 +17,9 @@ URI = "sklearn://digits"
 
 
 def read(*, image_size: int, channels: int) -> Dataset:
-    """The digits, split into 75 % for training and 25 % held out, always the same ones; bicubic if not 8 pixels."""
+    """The digits, split into 75 % for training and 25 % held out, always the same ones; bicubic if
+    not 8 pixels.
+    """
     pixels, labels = _arrays()
     names = [f"digits/{index}" for index in range(len(labels))]
     resized = np.stack([to_array(fit(Image.fromarray(image), image_size), channels) for image in pixels])

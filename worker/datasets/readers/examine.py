@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -13,16 +13,19 @@ from app.domain.image_folder import Item
 from worker.datasets.decode import BadImage, Pixels
 from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files
+from worker.progress import Heartbeat, no_heartbeat
 
 PART_FILES = 8  # few: a reader that is stopped waits for the parts that are being decoded
 PART_BYTES = 8 << 20  # of one message to a child, and of its decoded images, unless a single one is larger
-TICK_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 MOST_KILLED = 20  # children that a data set may cost before it is no accident
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A file's image, or why there is none; its size as listed, and the SHA-256 of its content if that could be read."""
+    """A file's image, or why there is none; its size as listed, and the SHA-256 of its content if
+    that could be read.
+    """
 
     image: np.ndarray | None
     fault: BadImage | None
@@ -30,14 +33,16 @@ class Examined:
     sha256: str
 
 
-def examine(
-    files: Files, items: Sequence[Item], pixels: Pixels, tick: Callable[[], None] = lambda: None
-) -> Generator[Examined]:
-    """One result per item, in their order. A few parts are read ahead, so memory does not grow with the number of files.
+def examine(files: Files, items: Sequence[Item], pixels: Pixels, heartbeat: Heartbeat = no_heartbeat) -> Generator[Examined]:
+    """One result per item, in their order.
 
-    `tick` is called every TICK_SECONDS while the next result is not there, and may raise to stop.
+    A few parts are read ahead, so memory does not grow with the number of files.
 
-    Raises DatasetRejected if more than MOST_KILLED files are beyond the limits of a decoder's time and memory.
+    `heartbeat` is called every HEARTBEAT_SECONDS while the next result is not there, and may raise
+    to stop.
+
+    Raises DatasetRejected if more than MOST_KILLED files are beyond the limits of a decoder's time
+    and memory.
     """
     pool, killed = decoders(pixels.max_pixels), 0
     with ThreadPoolExecutor(pool.size, "decode") as threads:
@@ -49,8 +54,8 @@ def examine(
                     ahead.append(threads.submit(_examine_part, pool, files, part, pixels))
                 if not ahead:
                     return
-                while not wait([ahead[0]], TICK_SECONDS).done:
-                    tick()
+                while not wait([ahead[0]], HEARTBEAT_SECONDS).done:
+                    heartbeat()
                 for examined, was_killed in ahead.popleft().result():
                     killed += was_killed
                     if killed > MOST_KILLED:

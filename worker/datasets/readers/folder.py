@@ -24,7 +24,10 @@ class FolderFiles:
             return 0
 
     def read(self, path: str) -> bytes:
-        """The content of the file at `path`. Raises BadImage naming it if it is too large or unreadable."""
+        """The content of the file at `path`.
+
+        Raises BadImage naming it if it is too large or unreadable.
+        """
         try:
             with open_regular(self._inside(path)) as file:
                 content = file.read(MAX_FILE_BYTES + 1)

@@ -9,25 +9,24 @@ import numpy as np
 
 from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
 from app.domain.image_folder import TRAIN, Item, Listing, arrange, items_of, refuse_untrained
-from app.domain.nearest import MOST_NAMED, nearest
+from app.domain.suggestions import MOST_NAMED, nearest
 from worker.datasets.base import Dataset, Split, divide, require_images
 from worker.datasets.decode import Pixels
 from worker.datasets.readers.examine import examine, images_of
 from worker.datasets.readers.files import Files
 from worker.datasets.split import held_out
+from worker.progress import ReportProgress, no_progress
 
 MAX_KEPT_BYTES = 512 << 20
 NAMED_BAD_FILES = 5
-
-OnFile = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Choice:
     """Which images are read, and which of them are held out where the dataset has no test split.
 
-    `classes` None is all. Of each class `holdout_fraction` is held out, but `least_kept` images are not. `max_bad_fraction` of
-    the files may be left out as they cannot be decoded.
+    `classes` None is all. Of each class `holdout_fraction` is held out, but `least_kept` images are
+    not. `max_bad_fraction` of the files may be left out as they cannot be decoded.
     """
 
     holdout_fraction: float
@@ -36,19 +35,21 @@ class Choice:
     least_kept: int = 1
 
 
-def read(files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, on_file: OnFile | None = None) -> Dataset:
+def read(
+    files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, report: ReportProgress = no_progress
+) -> Dataset:
     """The chosen images in `files`, with their own test split if there is one.
 
-    `on_file(done, total)` is called after each file, and again while the next takes long. Raises InvalidSpec for a
-    class that is missing; DatasetRejected as soon as more files than allowed cannot be decoded, naming the
-    first of them, or if a class is left without a training image.
+    `report(done, total)` is called after each file, and again while the next takes long. Raises
+    InvalidSpec for a class that is missing; DatasetRejected as soon as more files than allowed
+    cannot be decoded, naming the first of them, or if a class is left without a training image.
     """
     layout = arrange(listing)
     _refuse_missing(choice.classes, layout.classes)
     refuse_untrained(layout.untrained, choice.classes)
     chosen = layout.classes if choice.classes is None else tuple(sorted(set(choice.classes)))
     found = items_of(layout, chosen, files.read)
-    checked = _check(files, found.items, pixels, choice.max_bad_fraction, on_file)
+    checked = _check(files, found.items, pixels, choice.max_bad_fraction, report)
     good = [item for item, kept in zip(found.items, checked.is_good, strict=True) if kept]
     label_of = {name: label for label, name in enumerate(chosen)}
     labels = np.array([label_of[item.class_name] for item in good], dtype=np.int64)
@@ -91,14 +92,15 @@ class _Checked:
     class_digests: Mapping[str, str]
 
 
-def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction: float, on_file: OnFile | None) -> _Checked:
-    """The digest covers which files are bad: where another limit of pixels holds, the same files are other data."""
+def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction: float, report: ReportProgress) -> _Checked:
+    """The digest covers which files are bad: where another limit of pixels holds, the same files
+    are other data.
+    """
     digest = hashlib.sha256()
     of_class = {item.class_name: hashlib.sha256() for item in items}
     keep = len(items) * pixels.bytes_per_image <= MAX_KEPT_BYTES
     is_good, kept, bad = [], [], []
-    waiting = (lambda: on_file(len(is_good), len(items))) if on_file else lambda: None
-    with closing(examine(files, items, pixels, waiting)) as found:
+    with closing(examine(files, items, pixels, lambda: report(len(is_good), len(items)))) as found:
         for done, (item, examined) in enumerate(zip(items, found, strict=True), start=1):
             is_good.append(examined.image is not None)
             if examined.fault is not None:
@@ -110,8 +112,7 @@ def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction
             identity = f"{item.name}\0{examined.size}\0{examined.sha256}{use}\n".encode()
             digest.update(identity)
             of_class[item.class_name].update(identity)
-            if on_file is not None:
-                on_file(done, len(items))
+            report(done, len(items))
     class_digests = {name: one.hexdigest() for name, one in of_class.items()}
     return _Checked(is_good, kept if keep else None, tuple(bad), digest.hexdigest(), class_digests)
 

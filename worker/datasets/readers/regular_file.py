@@ -16,7 +16,10 @@ class NotRegular(OSError):
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """The file, open for reading. Raises OSError if it cannot be opened, or is a link or anything else than a regular file."""
+    """The file, open for reading.
+
+    Raises OSError if it cannot be opened, or is a link or anything else than a regular file.
+    """
     return open(regular_descriptor(path), "rb")
 
 

@@ -1,4 +1,6 @@
-"""The ConvNet of the dataset distillation literature (Zhao et al., Dataset Condensation, ICLR 2021, Section 4.1)."""
+"""The ConvNet of the dataset distillation literature (Zhao et al., Dataset Condensation, ICLR 2021,
+Section 4.1).
+"""
 
 from itertools import pairwise
 
@@ -7,9 +9,11 @@ from torch import Tensor, nn
 
 
 class ConvNet(nn.Module):
-    """`depth` blocks of 3x3 convolution, instance normalisation, ReLU and 2x2 average pooling, then one linear layer.
+    """`depth` blocks of 3x3 convolution, instance normalisation, ReLU and 2x2 average pooling, then
+    one linear layer.
 
-    Maps halve in every block, and instance normalisation of a 1x1 map is zero: images need at least 2**`depth` pixels a side.
+    Maps halve in every block, and instance normalisation of a 1x1 map is zero: images need at least
+    2**`depth` pixels a side.
     """
 
     def __init__(self, *, channels: int, image_size: int, classes: int, depth: int = 3, width: int = 128) -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from app.api.field_errors import fault_texts, field_errors, field_name
 from app.domain.errors import FieldProblem
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 
 def told(**changes: Any) -> dict[str, str]:

@@ -1,29 +1,27 @@
-"""Models of three kinds, as far as a spec can be checked against them."""
+"""Backbones of three kinds, as far as a spec can be checked against them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Any
 
-from app.domain.spec import DistillationSpec
+from app.domain.backbone import BackboneInfo, Family
+from app.domain.labels import Labels
+from app.domain.spec.job_spec import DistillationSpec
 
-BLOCKS = tuple(f"transformer_blocks.{block}" for block in range(6))
-
-
-@dataclass(frozen=True)
-class FakeModel:
-    name: str = "m"
-    taps: tuple[str, ...] = BLOCKS
-    image_size: int = 8
-    labels: Mapping[str, int] = field(default_factory=lambda: {"tabby cat": 281, "dog": 1, "tench": 7})
-    label_count: int = 1000
-    wordnet: bool = False
-    prompted: bool = False
-    flow: bool = False
-    learned_variance: bool = False
+LABELS = {"tabby cat": 281, "dog": 1, "tench": 7}
 
 
-def prompted(*, flow: bool = False) -> FakeModel:
-    taps = ("down_blocks.0", "down_blocks.1", "mid_block")
-    return FakeModel(taps=taps, labels={}, label_count=0, prompted=True, flow=flow)
+def labelled(labels: Mapping[str, int] = LABELS, **fields: Any) -> BackboneInfo:
+    """A DiT of six blocks and a thousand labels, of which these have names."""
+    usual = {"name": "m", "image_size": 8, "channels": 1, "label_count": 1000}
+    blocks = tuple(f"transformer_blocks.{block}" for block in range(6))
+    return BackboneInfo(family=Family.DIT, block_names=blocks, labels=Labels.of(labels), **usual | fields)
+
+
+def prompted(*, flow: bool = False) -> BackboneInfo:
+    """Stable Diffusion, which takes prompts."""
+    family = Family.STABLE_DIFFUSION_3 if flow else Family.STABLE_DIFFUSION
+    blocks = ("down_blocks.0", "down_blocks.1", "mid_block")
+    return BackboneInfo(name="m", family=family, block_names=blocks, image_size=8, channels=3)
 
 
 def spec(**fields: object) -> DistillationSpec:

@@ -16,7 +16,7 @@ from app.domain.job import (
     WarningCode,
     check_transition,
 )
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(JobState, JobState)))

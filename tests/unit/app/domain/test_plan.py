@@ -3,7 +3,8 @@ from hypothesis import strategies as st
 
 from app.domain.job import TaskKind
 from app.domain.plan import class_groups, first_task, later_tasks
-from app.domain.spec import Arm, DistillationSpec, Evaluation
+from app.domain.spec.evaluation import Arm, Evaluation
+from app.domain.spec.job_spec import DistillationSpec
 
 CLASSES = [str(label) for label in range(10)]
 

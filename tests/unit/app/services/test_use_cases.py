@@ -5,7 +5,7 @@ import pytest
 from app.db import jobs
 from app.domain.errors import IdempotencyKeyReused, IllegalTransition, InvalidSpec, JobNotFound
 from app.domain.job import JobState, Queue
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.services.cancel import cancel
 from app.services.delete import delete
 from app.services.resources import Resources

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.domain.kernel import Kernel
-from app.domain.spec import DistillationSpec, Objective
+from app.domain.spec.bandwidth import Kernel
+from app.domain.spec.guidance import Objective
+from app.domain.spec.job_spec import DistillationSpec
 from app.services import validation
 from app.services.resources import Resources
 from tests.unit.app.stored import write_stable_diffusion

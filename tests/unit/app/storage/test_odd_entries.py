@@ -66,7 +66,7 @@ def test_a_link_that_leads_nowhere_may_lead_somewhere_later(tmp_path: Path) -> N
     with pytest.raises(BackboneUnavailable, match=f"is a link to {tmp_path}/disk, which is not there"):
         find([("", tmp_path)], "mounted")
     write_backbone(tmp_path / "disk")
-    assert find([("", tmp_path)], "mounted").label_count == 10
+    assert find([("", tmp_path)], "mounted").info.label_count == 10
 
 
 def test_notes_and_hidden_files_are_no_backbones(tmp_path: Path) -> None:

@@ -37,23 +37,31 @@ def refused(folder: Path) -> str:
 def test_a_unet_is_tapped_on_its_way_down_and_in_its_middle(tmp_path: Path) -> None:
     write_stable_diffusion(tmp_path)
     found = read("sd", tmp_path)
-    assert (found.family, found.taps) == ("stable-diffusion", ("down_blocks.0", "down_blocks.1", "mid_block"))
-    assert (found.image_size, found.channels, found.weights_bytes) == (16, 3, 3 * len(WEIGHTS))
-    assert (found.prompted, found.flow, found.learned_variance, found.wordnet) == (True, False, False, False)
-    assert (found.classes, dict(found.labels), found.label_count) == ((), {}, 0)
+    assert (found.info.family, found.info.block_names) == ("stable-diffusion", ("down_blocks.0", "down_blocks.1", "mid_block"))
+    assert (found.info.image_size, found.info.channels, found.weights_bytes) == (16, 3, 3 * len(WEIGHTS))
+    assert (found.info.prompted, found.info.flow, found.info.learned_variance, found.info.wordnet) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert (found.info.labels.shown, dict(found.info.labels), found.info.label_count) == ((), {}, 0)
 
 
 def test_a_unet_may_have_no_middle(tmp_path: Path) -> None:
     write_stable_diffusion(tmp_path, mid_block_type=None)
-    assert read("sd", tmp_path).taps == ("down_blocks.0", "down_blocks.1")
+    assert read("sd", tmp_path).info.block_names == ("down_blocks.0", "down_blocks.1")
 
 
 @pytest.mark.parametrize("third", [True, False])
 def test_a_flow_transformer_is_tapped_in_its_blocks_with_or_without_its_third_encoder(tmp_path: Path, third: bool) -> None:
     write_stable_diffusion_3(tmp_path, third=third)
     found = read("sd3", tmp_path)
-    assert (found.family, found.taps) == ("stable-diffusion-3", tuple(f"transformer_blocks.{block}" for block in range(3)))
-    assert (found.image_size, found.channels, found.prompted, found.flow) == (16, 3, True, True)
+    assert (found.info.family, found.info.block_names) == (
+        "stable-diffusion-3",
+        tuple(f"transformer_blocks.{block}" for block in range(3)),
+    )
+    assert (found.info.image_size, found.info.channels, found.info.prompted, found.info.flow) == (16, 3, True, True)
 
 
 @pytest.mark.parametrize("write", [write_stable_diffusion, write_stable_diffusion_3])
@@ -269,8 +277,12 @@ def test_labels_without_names_are_counted_and_a_thousand_of_them_are_imagenets(t
     for name in ("few", "imagenet"):
         write_json(tmp_path / name / "model_index.json", _class_name="DiTPipeline")
     few, imagenet = (read(name, tmp_path / name) for name in ("few", "imagenet"))
-    assert (few.classes, few.label_count, few.wordnet) == ((), 7, False)
-    assert (imagenet.classes[217], imagenet.labels["English springer"], imagenet.wordnet) == ("English springer", 217, True)
+    assert (few.info.labels.shown, few.info.label_count, few.info.wordnet) == ((), 7, False)
+    assert (imagenet.info.labels.shown[217], imagenet.info.labels["English springer"], imagenet.info.wordnet) == (
+        "English springer",
+        217,
+        True,
+    )
 
 
 def test_a_unet_for_inpainting_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -284,7 +296,7 @@ def test_a_unet_for_inpainting_is_refused_with_the_reason(tmp_path: Path) -> Non
 def test_a_unet_predicts_noise_or_velocity(tmp_path: Path, prediction: str) -> None:
     write_stable_diffusion(tmp_path)
     write_json(tmp_path / "scheduler" / "scheduler_config.json", prediction_type=prediction)
-    assert read("sd", tmp_path).prompted
+    assert read("sd", tmp_path).info.prompted
     write_json(tmp_path / "scheduler" / "scheduler_config.json", prediction_type="sample")
     assert "scheduler_config.json: prediction_type" in refused(tmp_path)
 

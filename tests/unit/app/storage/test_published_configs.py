@@ -141,13 +141,13 @@ def test_stable_diffusion_1_5_is_read(tmp_path: Path) -> None:
     parts = {"unet": UNET, "vae": VAE, "text_encoder": CLIP_L}
     safety = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True}
     found = write(tmp_path, "StableDiffusionPipeline", parts, PNDM, **safety)
-    assert (found.image_size, found.taps[-1]) == (512, "mid_block")
+    assert (found.info.image_size, found.info.block_names[-1]) == (512, "mid_block")
 
 
 def test_stable_diffusion_2_1_is_read(tmp_path: Path) -> None:
     parts = {"unet": UNET_21, "vae": VAE, "text_encoder": CLIP_H}
     schedule = PNDM | {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}
-    assert write(tmp_path, "StableDiffusionPipeline", parts, schedule).image_size == 768
+    assert write(tmp_path, "StableDiffusionPipeline", parts, schedule).info.image_size == 768
 
 
 @pytest.mark.parametrize("third", [True, False])
@@ -156,7 +156,7 @@ def test_stable_diffusion_3_is_read(tmp_path: Path, third: bool) -> None:
     parts |= {"text_encoder_3": T5} if third else {}
     schedule = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
     found = write(tmp_path, "StableDiffusion3Pipeline", parts, schedule)
-    assert (found.image_size, len(found.taps)) == (1024, 24)
+    assert (found.info.image_size, len(found.info.block_names)) == (1024, 24)
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -164,4 +164,9 @@ def test_dit_is_read(tmp_path: Path, size: int) -> None:
     schedule = {"_class_name": "DDIMScheduler", "beta_end": 0.02, "beta_schedule": "linear", "clip_sample": False}
     parts = {"transformer": DIT | {"sample_size": size}, "vae": VAE}
     found = write(tmp_path, "DiTPipeline", parts, schedule, vae=["diffusers", "AutoencoderKL"])
-    assert (found.image_size, found.learned_variance, found.wordnet, found.classes[0]) == (8 * size, True, True, "tench")
+    assert (found.info.image_size, found.info.learned_variance, found.info.wordnet, found.info.labels.shown[0]) == (
+        8 * size,
+        True,
+        True,
+        "tench",
+    )

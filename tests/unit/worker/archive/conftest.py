@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from worker.archive.contents import ArchiveContents
 from worker.archive.spool import PngSpool
 

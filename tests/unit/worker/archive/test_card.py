@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from app.domain.spec import Objective
+from app.domain.spec.guidance import Objective
 from tests.unit.worker import tiny
 from worker.archive.card import STEERING, card
 

@@ -1,38 +1,17 @@
 import io
 import json
 import zipfile
-from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 import pytest
 
 from app.domain.labels import Labels
-from app.domain.spec import DistillationSpec
+from tests.unit.app.domain.models import labelled, prompted, spec
 from worker.archive.drawn_as import MOST_ROWS, DrawnAs, captions, drawn_as, section
 from worker.archive.write import write
 
-
-@dataclass(frozen=True)
-class Knows:
-    """A model of a few labels, or of words."""
-
-    labels: Labels
-    label_count: int = 3
-    prompted: bool = False
-    name: str = "m"
-    taps: tuple[str, ...] = ("block",)
-    image_size: int = 8
-    wordnet: bool = False
-    flow: bool = False
-    learned_variance: bool = False
-
-
-NAMED = Knows(Labels.of_texts(["tench, Tinca tinca", "English springer"]))
-WORDS = Knows(Labels(()), label_count=0, prompted=True)
-
-
-def spec(**fields) -> DistillationSpec:
-    return DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": 1} | fields)
+NAMED = labelled(Labels.of_texts(["tench, Tinca tinca", "English springer"]), label_count=3)
+WORDS = prompted()
 
 
 def test_a_label_is_told_with_its_name_and_a_prompt_as_it_was():

@@ -132,13 +132,13 @@ def test_an_image_is_written_at_a_time_and_each_may_stop_the_writing(contents, t
 
     written = []
 
-    def tick():
+    def heartbeat():
         written.append(0)
         if len(written) == 3:
             raise Stop
 
     with pytest.raises(Stop):
-        write(tmp_path / "a.zip", contents(), on_image=tick)
+        write(tmp_path / "a.zip", contents(), on_image=heartbeat)
     written.clear()
     write(tmp_path / "b.zip", contents(), on_image=lambda: written.append(0))
     assert len(written) == 6
@@ -146,7 +146,7 @@ def test_an_image_is_written_at_a_time_and_each_may_stop_the_writing(contents, t
 
 def test_what_describes_the_images_can_be_stopped_too(contents, tmp_path):
     ticks = []
-    write(tmp_path / "a.zip", contents(), tick=lambda: ticks.append(0))
+    write(tmp_path / "a.zip", contents(), heartbeat=lambda: ticks.append(0))
     assert len(ticks) > 6  # one for each image in the preview, and one in the manifest
 
 

@@ -46,16 +46,21 @@ def test_an_adapter_keeps_the_contract():
 
 def test_what_was_saved_is_loaded(root):
     loaded, x = load(root, "pixels"), noise(2, 1, 8, 8)
-    assert (loaded.latent_shape, loaded.image_size, loaded.channels) == ((1, 8, 8), 8, 1)
-    assert (loaded.labels, loaded.label_count) == ({"cat": 0, "dog": 1, "eel": 2}, 3)
+    assert (loaded.latent_shape, loaded.info.image_size, loaded.info.channels) == ((1, 8, 8), 8, 1)
+    assert (loaded.info.labels, loaded.info.label_count) == ({"cat": 0, "dog": 1, "eel": 2}, 3)
     assert torch.equal(predicted(loaded, x), predicted(tiny.backbone(classes=3), x))
 
 
-def test_an_adapter_says_of_itself_what_its_folder_says(root):
+def test_the_facts_that_the_folder_states_are_those_of_the_model(root):
     for name in ("pixels", "latents"):
         folder, loaded = find([("", root)], name), load(root, name)
-        said = ("name", "taps", "label_count", "wordnet", "prompted", "flow", "learned_variance", "image_size", "channels")
-        assert [getattr(loaded, one) for one in said] == [getattr(folder, one) for one in said]
+        images = loaded.decode(noise(1, *loaded.latent_shape))
+        assert images.shape == (1, folder.info.channels, folder.info.image_size, folder.info.image_size)
+        assert folder.info.learned_variance == (
+            predicted(loaded, noise(2, *loaded.latent_shape)).shape[1] > loaded.latent_shape[0]
+        )
+        assert len(loaded.hidden(noise(2, *loaded.latent_shape), T, loaded.conditions(LABELS), (1, 2, 3))) == 3
+        assert loaded.info == folder.info
         assert loaded.revision == folder.revision()
 
 
@@ -67,7 +72,7 @@ def test_latents_without_a_vae_are_the_pixels_and_decoding_clamps_them(root):
 
 def test_with_a_vae_images_are_larger_than_latents_and_in_colour(root):
     loaded = load(root, "latents")
-    assert (loaded.latent_shape, loaded.image_size, loaded.channels) == ((2, 8, 8), 16, 3)
+    assert (loaded.latent_shape, loaded.info.image_size, loaded.info.channels) == ((2, 8, 8), 16, 3)
 
 
 def test_a_vae_scales_latents_when_encoding_and_back_when_decoding(root):
@@ -90,7 +95,7 @@ def test_a_learned_variance_stays_behind_the_noise_and_is_that_of_the_condition(
     one = tiny.backbone(model=model)
     given, null = (model(x, timestep=T.expand(2), class_labels=torch.tensor(labels)).sample for labels in (LABELS, [10, 10]))
     guided = predicted(one, x, cfg_scale=2.5)
-    assert one.learned_variance
+    assert one.info.learned_variance
     assert torch.allclose(guided[:, :2], null[:, :2] + 2.5 * (given - null)[:, :2], atol=1e-6)
     assert torch.allclose(guided[:, 2:], given[:, 2:], atol=1e-6)
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from app.domain.errors import BackboneUnavailable, InvalidSpec
-from app.domain.spec import Sampling, Scheduler
+from app.domain.spec.sampling import Sampling, Scheduler
 from app.storage.backbones import BackboneFolder, find
 from tests.unit.worker import tiny, tiny_text
 from tests.unit.worker.numbers import noise
@@ -114,7 +114,7 @@ def saved(tmp_path_factory) -> Path:
 
 
 def load(folder: BackboneFolder, dtype: torch.dtype = torch.float32) -> Any:
-    return ADAPTERS[folder.family].load(folder, CPU, dtype=dtype)
+    return ADAPTERS[folder.info.family].load(folder, CPU, dtype=dtype)
 
 
 @every_family
@@ -127,13 +127,15 @@ def test_what_was_saved_is_loaded(saved, family):
 
 
 @every_family
-def test_an_adapter_keeps_the_contract_and_says_of_itself_what_its_folder_says(saved, family):
+def test_the_facts_that_the_folder_states_are_those_of_the_model(saved, family):
     folder = find([("", saved)], family)
     loaded = load(folder)
-    said = ("name", "taps", "label_count", "wordnet", "prompted", "flow", "learned_variance", "image_size", "channels")
+    x = noise(1, *loaded.latent_shape)
     assert isinstance(loaded, Backbone)
-    assert [getattr(loaded, one) for one in said] == [getattr(folder, one) for one in said]
-    assert (loaded.revision, loaded.latent_shape, dict(loaded.labels)) == (folder.revision(), (4, 8, 8), {})
+    assert loaded.decode(x).shape == (1, folder.info.channels, folder.info.image_size, folder.info.image_size)
+    assert len(loaded.hidden(x, T, loaded.conditions(["a cat"]), (1, 2, 3))) == len(folder.info.block_names)
+    assert loaded.info == folder.info
+    assert (loaded.revision, loaded.latent_shape) == (folder.revision(), (4, 8, 8))
 
 
 @every_family
@@ -183,7 +185,7 @@ def test_a_vae_shifts_and_scales_latents_when_encoding_and_back_when_decoding():
 
 
 def test_an_old_schedule_is_mended_as_the_pipeline_does():
-    scheduler = tiny_text.stable_diffusion(clip_sample=True, steps_offset=0).scheduler(Sampling())
+    scheduler = tiny_text.stable_diffusion(clip_sample=True, steps_offset=0).stepper(Sampling()).scheduler
     assert (scheduler.config.clip_sample, scheduler.config.steps_offset) == (False, 1)
 
 

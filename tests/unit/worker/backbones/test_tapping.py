@@ -24,7 +24,7 @@ every_tap = pytest.mark.parametrize(("family", "taps"), CASES, ids=[f"{family}-{
 
 def prepared(family: str, dtype: torch.dtype = torch.float32) -> tuple[DiffusionBackbone, Tensor, Conditions]:
     one = FAMILIES[family](dtype)
-    return one, noise(2, *one.latent_shape), one.conditions(["a cat", "a dog"] if one.prompted else [1, 2])
+    return one, noise(2, *one.latent_shape), one.conditions(["a cat", "a dog"] if one.info.prompted else [1, 2])
 
 
 @every_tap

@@ -81,8 +81,8 @@ class Stop(Exception):
 
 
 def test_a_reader_that_is_stopped_reads_no_more_than_the_parts_at_work(monkeypatch):
-    """Reading stands still until the tick, which comes while the first part is awaited, has raised."""
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.05)
+    """Reading stands still until the heartbeat, which comes while the first part is awaited, has raised."""
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(module, "decoders", lambda _max_pixels: SimpleNamespace(size=2, decode=lambda contents, _: contents))
     goes_on, read = Event(), []
 
@@ -92,13 +92,13 @@ def test_a_reader_that_is_stopped_reads_no_more_than_the_parts_at_work(monkeypat
             read.append(path)
             return super().read(path)
 
-    def tick():
+    def heartbeat():
         goes_on.set()
         raise Stop
 
     contents = Slow({f"{number}.png": None for number in range(400)})
     with pytest.raises(Stop):
-        list(examine(contents, contents.items, FORM, tick))
+        list(examine(contents, contents.items, FORM, heartbeat))
     assert len(read) <= 32  # two parts at work and two that wait for a thread
 
 

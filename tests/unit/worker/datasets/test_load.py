@@ -92,7 +92,7 @@ def test_reading_stops_at_the_first_bad_file_above_what_is_allowed(flowers):
         r"rose/0\.png: .*; rose/1\.png: "
     )
     with pytest.raises(DatasetRejected, match=told):
-        loaded(flowers, max_bad_fraction=0.05, on_file=lambda done, total: seen.append(done))
+        loaded(flowers, max_bad_fraction=0.05, report=lambda done, total: seen.append(done))
     assert seen == list(range(1, 10))
 
 
@@ -200,7 +200,7 @@ def test_the_digest_changes_with_one_byte_and_not_with_size_or_split(flowers):
 
 def test_progress_reaches_the_number_of_files(flowers):
     seen = []
-    loaded(flowers, on_file=lambda done, total: seen.append((done, total)))
+    loaded(flowers, report=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 24) for done in range(1, 25)]
 
 
@@ -222,7 +222,7 @@ def test_only_the_chosen_classes_are_read_and_judged(flowers):
     for image in (flowers / "junk").iterdir():
         image.write_bytes(b"no image")
     seen = []
-    dataset = loaded(flowers, classes=("tulip", "rose"), on_file=lambda done, total: seen.append((done, total)))
+    dataset = loaded(flowers, classes=("tulip", "rose"), report=lambda done, total: seen.append((done, total)))
     assert (dataset.classes, dataset.unread, len(seen)) == (("rose", "tulip"), ("daisy", "junk"), 16)
     with pytest.raises(DatasetRejected, match="files that cannot be used: 1 of the first 9 "):
         loaded(flowers)

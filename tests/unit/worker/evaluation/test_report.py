@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
 from worker.evaluation.report import ArmResult, confidence_interval, summarise
 
 

@@ -1,13 +1,18 @@
 import pytest
 
 from app.domain.job import WarningCode
-from worker.evaluation.set_report import low_coverage, set_metrics
+from worker.evaluation.set_report import METRICS, ClassReport, low_coverage, set_metrics
+
+
+def report(**metrics):
+    usual = dict.fromkeys(METRICS) | {"coverage": 0.0}
+    return ClassReport(class_name="a", real=128, **usual | metrics)
 
 
 def test_a_metric_is_the_mean_over_the_classes_that_have_it():
-    one, other = {"class_name": "a", "real": 9, "x": 1.0, "y": None}, {"class_name": "b", "real": 8, "x": 2.0, "y": None}
-    assert set_metrics([one, other]) == {"x": 1.5, "y": None}
-    assert set_metrics([one | {"y": 3.0}, other]) == {"x": 1.5, "y": 3.0}
+    one, other = report(coverage=1.0), report(coverage=2.0)
+    assert set_metrics([one, other]) == dict.fromkeys(METRICS) | {"coverage": 1.5}
+    assert set_metrics([report(coverage=1.0, mmd2=3.0), other]) == dict.fromkeys(METRICS) | {"coverage": 1.5, "mmd2": 3.0}
 
 
 def test_without_a_class_to_measure_there_are_no_metrics():
@@ -15,8 +20,7 @@ def test_without_a_class_to_measure_there_are_no_metrics():
 
 
 def classes(coverage, count=10, expected=0.4):
-    found = {"pattern_coverage": coverage, "pattern_coverage_expected": expected}
-    return [{"class_name": str(number), "real": 128, "coverage": 0.0} | found for number in range(count)]
+    return [report(pattern_coverage=coverage, pattern_coverage_expected=expected) for _ in range(count)]
 
 
 @pytest.mark.parametrize("ipc", [5, 10, 50])
@@ -35,6 +39,6 @@ def test_a_few_images_may_lie_in_gaps_by_chance():
 
 
 def test_classes_without_the_number_do_not_count():
-    of_an_earlier_version = [{"class_name": "a", "real": 128, "coverage": 0.0}]
-    assert low_coverage([*of_an_earlier_version, *classes(None)], 50) is None
-    assert low_coverage([*of_an_earlier_version, *classes(0.0)], 50) is not None
+    of_an_earlier_version = report()
+    assert low_coverage([of_an_earlier_version, *classes(None)], 50) is None
+    assert low_coverage([of_an_earlier_version, *classes(0.0)], 50) is not None

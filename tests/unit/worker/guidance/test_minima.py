@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.domain.kernel import Kernel
+from app.domain.spec.bandwidth import Kernel
 from tests.unit.worker import tiny
+from tests.unit.worker.kernels.statistics import energy_unbiased
 from tests.unit.worker.numbers import noise
-from worker.guidance.kernel import kernel_for
 from worker.guidance.objectives import energy, mmd
-from worker.kernels.energy import energy_distance
-from worker.kernels.functions import Linear
-from worker.kernels.mmd import mmd2_unbiased
+from worker.kernels.build import kernel_for
+from worker.kernels.discrepancies import mmd2_unbiased
+from worker.kernels.kernels import Linear
 
 STEPS = 120
 LADDER = ("0.5x", "1x", "2x")
@@ -46,7 +46,7 @@ def end(objective: Callable[[Tensor], Tensor], n: int, seed: int) -> Tensor:
 
 
 def under_mmd(fields, n: int, seed: int) -> Tensor:
-    kernel = kernel_for(tiny.spec(**fields), REAL, (1,))
+    kernel = kernel_for(tiny.spec(**fields).kernel_choice, REAL, (1,))
     return end(lambda x: mmd(kernel, x, REAL), n, seed)
 
 
@@ -86,7 +86,7 @@ def test_a_polynomial_kernel_finds_the_spread_too(n):
 def test_points_far_from_all_real_ones_go_back(objective, n):
     """Whatever their number, attraction is stronger than repulsion."""
     far = 50 + noise(n, 1, dtype=torch.float64)
-    kernels = [kernel_for(tiny.spec(**fields), REAL, (1,)) for fields in WIDE]
+    kernels = [kernel_for(tiny.spec(**fields).kernel_choice, REAL, (1,)) for fields in WIDE]
     for kernel in kernels:
         x = far.clone().requires_grad_()
         assert (torch.autograd.grad(objective(kernel, x, REAL), x)[0] > 0).all()
@@ -94,6 +94,6 @@ def test_points_far_from_all_real_ones_go_back(objective, n):
 
 def test_the_unbiased_estimates_would_drive_the_points_out():
     linear = end(lambda x: mmd2_unbiased(Linear(), x, REAL), 2, 0)
-    distance = end(lambda x: energy_distance(x, REAL), 5, 0)
+    distance = end(lambda x: energy_unbiased(x, REAL), 5, 0)
     assert linear.abs().max() > 2 * EDGE
     assert distance.abs().max() > 0.95 * EDGE

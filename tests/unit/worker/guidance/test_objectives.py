@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.spec import Guidance, Objective
+from app.domain.spec.guidance import Guidance, Objective
 from tests.unit.worker.kernels.every import KERNELS, shuffled
+from tests.unit.worker.kernels.statistics import mmd2_biased
 from tests.unit.worker.numbers import central_differences, noise
 from worker.guidance.objectives import (
     OBJECTIVES,
@@ -14,8 +15,7 @@ from worker.guidance.objectives import (
     mmd,
     objective_for,
 )
-from worker.kernels.functions import RBF, Laplacian, Linear
-from worker.kernels.mmd import mmd2_biased
+from worker.kernels.kernels import RBF, Laplacian, Linear
 
 FUNCTIONS = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=lambda objective: objective.__name__)
 ALONE = [mean_induced_distance, mean_squared_induced_distance]

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from tests.unit.worker.kernels.every import KERNELS
+from tests.unit.worker.kernels.statistics import mmd2_biased
 from tests.unit.worker.numbers import noise
 from worker.guidance.ranking import herding_order
-from worker.kernels.functions import RBF, Linear
-from worker.kernels.mmd import mmd2_biased
+from worker.kernels.kernels import RBF, Linear
 
 KERNEL = RBF(1.0)
 synthetic, real = 1.5 * noise(12, 2, dtype=torch.float64), noise(200, 2, seed=1, dtype=torch.float64)

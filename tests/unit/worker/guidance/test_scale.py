@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from app.domain.spec import ScaleMode
+from app.domain.spec.guidance import ScaleMode
 from tests.unit.worker.numbers import noise
 from worker.guidance.scale import SCALES, norms, paper, relative, without_effect
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from worker.kernels.functions import (
+from worker.kernels.kernels import (
     RBF,
     InverseMultiquadric,
     Laplacian,
@@ -14,7 +14,7 @@ from worker.kernels.functions import (
     MeanOfTaps,
     MercerKernel,
     Polynomial,
-    RBFLadder,
+    RBFMixture,
 )
 
 Vector = np.ndarray
@@ -33,7 +33,7 @@ DEFINITIONS: list[tuple[MercerKernel, Callable[[Vector, Vector], float]]] = [
     (Polynomial(), lambda x, y: (inner(x, y) / len(x) + 1) ** 3),
     (RBF(1.7), lambda x, y: math.exp(-squared(x, y) / (2 * 1.7**2))),
     (
-        RBFLadder((0.5, 1.0, 4.0)),
+        RBFMixture((0.5, 1.0, 4.0)),
         lambda x, y: sum(math.exp(-squared(x, y) / (2 * h * h)) for h in (0.5, 1.0, 4.0)) / 3,
     ),
     (Laplacian(1.7), lambda x, y: math.exp(-math.sqrt(squared(x, y)) / 1.7)),
@@ -44,7 +44,7 @@ DEFINITIONS: list[tuple[MercerKernel, Callable[[Vector, Vector], float]]] = [
     ),
 ]
 KERNELS = [kernel for kernel, _ in DEFINITIONS]
-WITH_BANDWIDTH = [RBF, Laplacian, InverseMultiquadric, lambda h: RBFLadder((h, h))]
+WITH_BANDWIDTH = [RBF, Laplacian, InverseMultiquadric, lambda h: RBFMixture((h, h))]
 
 
 def shuffled(x: Tensor) -> Tensor:

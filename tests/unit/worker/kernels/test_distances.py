@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.unit.worker.kernels.every import DEFINITIONS, KERNELS, WITH_BANDWIDTH, shuffled
 from tests.unit.worker.numbers import noise
 from worker.kernels.distances import induced_distance, squared_induced_distance
-from worker.kernels.functions import RBF, Linear, MeanOfTaps, Polynomial
+from worker.kernels.kernels import RBF, Linear, MeanOfTaps, Polynomial
 
 three_points = arrays(np.float64, (3, 3), elements=st.floats(-3, 3)).map(torch.from_numpy)
 

@@ -30,10 +30,10 @@ def announce(database: Database, name: str) -> None:
 
 
 @contextmanager
-def sweeping(database: Database, settings: Settings, telemetry: SweeperMetrics | None = None) -> Generator[None]:
+def sweeping(database: Database, settings: Settings, metrics: SweeperMetrics | None = None) -> Generator[None]:
     stopping = threading.Event()
     often = settings.model_copy(update={"lease_seconds": 0.03})
-    thread = threading.Thread(target=Sweeper(often, database, RecordingQueue(), telemetry).sweep_until, args=(stopping,))
+    thread = threading.Thread(target=Sweeper(often, database, RecordingQueue(), metrics).sweep_until, args=(stopping,))
     thread.start()
     try:
         yield
@@ -59,15 +59,15 @@ def test_a_sweeper_that_lives_keeps_a_file_fresh_for_a_health_check(database, se
 def test_rounds_and_what_they_ended_are_counted(database, settings):
     submitted(database)
     claimed(database, "dead", lease_seconds=LAPSED)
-    telemetry = SweeperMetrics()
+    metrics = SweeperMetrics()
 
     def value(name: str, labels: dict[str, str] | None = None) -> float:
-        found = telemetry.registry.get_sample_value(name, labels)
+        found = metrics.registry.get_sample_value(name, labels)
         assert found is not None
         return found
 
     started = value("dapple_sweep_last_timestamp_seconds")
-    with sweeping(database, settings, telemetry):
+    with sweeping(database, settings, metrics):
         wait_until(lambda: value("dapple_sweep_ended_total") == 1)
         with without_table(settings.data_dir, "tasks"):
             wait_until(lambda: value("dapple_sweeps_total", {"outcome": "postponed"}) > 0)

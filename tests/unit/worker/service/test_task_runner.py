@@ -3,6 +3,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -25,20 +26,29 @@ from app.domain.errors import (
     TimedOut,
     TransientError,
 )
-from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Queue, TaskKind
+from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Queue, Task, TaskKind
 from app.storage.local import LocalArtifactStore
 from tests.unit.app.stored import SPEC, RecordingQueue, job_of, states_of, submitted
 from tests.unit.worker.waiting import PATIENCE_SECONDS
 from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
+from worker.service.attempt_recorder import FINISH_AGAIN_SECONDS
 from worker.service.failure_policy import UNRECORDED, classify_failure
-from worker.service.task_runner import FINISH_AGAIN_SECONDS, STAGES, TaskRunner
-from worker.stages.base import WorkerContext, StageResult, Publication, TaskContext, output_of
+from worker.service.task_runner import STAGES, TaskRunner
+from worker.stages.context import Publication, StageResult, TaskContext, WorkerContext
+from worker.stages.outputs import StageOutput
 
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
 PLAN = [NewTask(SAMPLE, 0, {}, 5), NewTask(SAMPLE, 1, {}, 5), NewTask(EVALUATE, 0, {}, 5), NewTask(PACKAGE, 0, {})]
 Twist = Callable[[TaskContext], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(StageOutput):
+    """Where a scripted stage has put its file."""
+
+    key: str
 
 
 class Stages:
@@ -48,14 +58,14 @@ class Stages:
         self.seen: list[TaskContext] = []
         self.twists: dict[TaskKind, list[Twist]] = {kind: [] for kind in TaskKind}
 
-    def run(self, work: TaskContext, bench: WorkerContext) -> StageResult:
-        self.seen.append(work)
-        kind, file = work.lease.task.kind, work.scratch / "file"
-        file.write_text(f"{kind} {work.lease.task.ordinal}")
-        stored = bench.store.put(work.lease.output_prefix + "file", file, "text/plain")
+    def run(self, task: TaskContext, worker: WorkerContext) -> StageResult:
+        self.seen.append(task)
+        kind, file = task.lease.task.kind, task.scratch / "file"
+        file.write_text(f"{kind} {task.lease.task.ordinal}")
+        stored = worker.store.put(task.lease.output_prefix + "file", file, "text/plain")
         if self.twists[kind]:
-            self.twists[kind].pop(0)(work)
-        output = {"key": stored.key}
+            self.twists[kind].pop(0)(task)
+        output = Stored(key=stored.key)
         if kind is PACKAGE:
             return StageResult(output, publication=Publication(stored, stored, {"accuracy": 97}))
         return StageResult(output, then=PLAN if kind is PREPARE else ())
@@ -72,15 +82,15 @@ class Service:
         self.stopping = threading.Event()
         device = torch.device("cpu")
         cache = DiskCache(settings.cache_dir, settings.cache_bytes)
-        bench = WorkerContext(settings, self.store, BackboneRegistry((), device), device, cache)
-        self.runner = self._runner(bench, "runner", self.stages)
+        worker = WorkerContext(settings, self.store, BackboneRegistry((), device), device, cache)
+        self.runner = self._runner(worker, "runner", self.stages)
         self.other_stages = Stages()
-        self.other = self._runner(bench, "other", self.other_stages)
-        self.bench = bench
+        self.other = self._runner(worker, "other", self.other_stages)
+        self.worker = worker
 
-    def _runner(self, bench: WorkerContext, name: str, stages: Stages) -> TaskRunner:
+    def _runner(self, worker: WorkerContext, name: str, stages: Stages) -> TaskRunner:
         every = dict.fromkeys(TaskKind, stages.run)
-        return TaskRunner(self.database, bench, self.queue, name=name, stopping=self.stopping, stages=every)
+        return TaskRunner(self.database, worker, self.queue, name=name, stopping=self.stopping, stages=every)
 
     def drain(self):
         while self.runner.run_one():
@@ -106,8 +116,13 @@ class Service:
         assert self.write(tasks.expire_worker, "runner") == 1
 
 
+def stored_key(task: Task) -> str:
+    assert task.output is not None
+    return task.output["key"]
+
+
 def raising(error: Exception) -> Twist:
-    def twist(_work: TaskContext) -> None:
+    def twist(_task: TaskContext) -> None:
         raise error
 
     return twist
@@ -129,7 +144,7 @@ def test_without_a_ready_task_nothing_is_run(service):
 def test_the_tasks_of_a_job_run_in_the_order_of_the_graph_and_the_last_one_publishes(service):
     job_id = submitted(service.database)
     service.drain()
-    order = [(work.lease.task.kind, work.lease.task.ordinal) for work in service.stages.seen]
+    order = [(task.lease.task.kind, task.lease.task.ordinal) for task in service.stages.seen]
     assert order == [(PREPARE, 0), (SAMPLE, 0), (SAMPLE, 1), (EVALUATE, 0), (PACKAGE, 0)]
     job = job_of(service.database, job_id)
     assert (job.state, job.metrics) == (JobState.SUCCEEDED, {"accuracy": 97})
@@ -142,17 +157,17 @@ def test_the_tasks_of_a_job_run_in_the_order_of_the_graph_and_the_last_one_publi
 def test_a_stage_sees_the_outputs_of_the_kinds_before_it(service):
     submitted(service.database)
     service.drain()
-    seen = {work.lease.task.kind: work for work in service.stages.seen}
+    seen = {task.lease.task.kind: task for task in service.stages.seen}
     assert list(seen[PREPARE].earlier) == []
     assert {kind: len(found) for kind, found in seen[PACKAGE].earlier.items()} == {PREPARE: 1, SAMPLE: 2, EVALUATE: 1}
-    assert "key" in seen[SAMPLE].prepared
-    assert all(output_of(task)["seconds"] >= 0 for found in seen[PACKAGE].earlier.values() for task in found)
+    assert "key" in seen[SAMPLE].earlier[PREPARE][0].output
+    assert all(task.output["seconds"] >= 0 for found in seen[PACKAGE].earlier.values() for task in found)
 
 
 def test_the_scratch_folder_is_empty_at_first_and_gone_afterwards(service, settings):
     submitted(service.database)
     service.drain()
-    folders = {work.scratch for work in service.stages.seen}
+    folders = {task.scratch for task in service.stages.seen}
     assert len(folders) == 5
     assert not any(folder.exists() for folder in folders)
     assert {folder.parent for folder in folders} == {settings.scratch_dir}
@@ -174,7 +189,7 @@ def test_a_runner_goes_on_with_the_dataset_that_it_has_worked_on(service):
         assert service.runner.run_one()
 
     for uri, stages in zip(uris, (service.stages, service.other_stages), strict=True):
-        assert {work.spec.dataset_uri for work in stages.seen} == {uri}
+        assert {task.spec.dataset_uri for task in stages.seen} == {uri}
 
 
 def test_a_failed_try_is_followed_by_another_and_both_are_recorded(service):
@@ -232,8 +247,8 @@ def test_a_failed_attempt_leaves_no_artifact(service):
 def test_the_next_worker_is_woken_though_the_store_is_away(service, settings):
     submitted(service.database)
 
-    def take_the_store_away(work: TaskContext) -> None:
-        folder = settings.artifacts_dir / work.lease.output_prefix
+    def take_the_store_away(task: TaskContext) -> None:
+        folder = settings.artifacts_dir / task.lease.output_prefix
         shutil.rmtree(folder)
         folder.touch()  # what is no folder cannot be emptied
         raise TransientError("once")
@@ -247,26 +262,26 @@ def test_a_second_attempt_writes_under_keys_of_its_own_and_keeps_them(service):
     submitted(service.database)
     service.twist(PREPARE, TransientError("once"))
     service.drain()
-    first, second = (work.lease.output_prefix for work in service.stages.seen[:2])
+    first, second = (task.lease.output_prefix for task in service.stages.seen[:2])
     assert first != second
     assert (list(service.store.keys(first)), list(service.store.keys(second))) == ([], [second + "file"])
 
 
-def cancel_during(service, job_id, *, and_tick):
-    def twist(work: TaskContext) -> None:
+def cancel_during(service, job_id, *, and_report):
+    def twist(task: TaskContext) -> None:
         service.write(jobs.request_cancel, job_id)
-        if and_tick:
-            work.tick(1, 5)
-            raise AssertionError("the tick should have stopped the stage")
+        if and_report:
+            task.report(1, 5)
+            raise AssertionError("the report should have stopped the stage")
 
     return twist
 
 
-@pytest.mark.parametrize("and_tick", [True, False], ids=["at a tick", "when it finishes"])
+@pytest.mark.parametrize("and_report", [True, False], ids=["at a report", "when it finishes"])
 @pytest.mark.parametrize("kind", TaskKind)
-def test_a_cancelled_job_stops_and_publishes_nothing(service, kind, and_tick):
+def test_a_cancelled_job_stops_and_publishes_nothing(service, kind, and_report):
     job_id = submitted(service.database)
-    service.twist(kind, cancel_during(service, job_id, and_tick=and_tick))
+    service.twist(kind, cancel_during(service, job_id, and_report=and_report))
     service.drain()
     job, stopped = job_of(service.database, job_id), service.stages.seen[-1].lease
     assert (stopped.task.kind, job.state, job.archive, job.failure) == (kind, JobState.CANCELLED, None, None)
@@ -328,7 +343,7 @@ def test_an_outage_of_the_store_costs_one_try_however_long_it_is(service, settin
     job_id = submitted(service.database)
     away = settings.data_dir / "away"
 
-    def take_the_store_away(_work: TaskContext) -> None:
+    def take_the_store_away(_task: TaskContext) -> None:
         settings.artifacts_dir.rename(away)
         settings.artifacts_dir.touch()
         raise StorageUnavailable("for as long as it lasts")
@@ -353,7 +368,7 @@ def rename(database: Database, before: str, after: str) -> None:
 def test_a_task_whose_end_got_no_answer_is_not_left_to_its_lease(service):
     job_id = submitted(service.database)
 
-    def fail_without_a_database(_work: TaskContext) -> None:
+    def fail_without_a_database(_task: TaskContext) -> None:
         rename(service.database, "attempts", "away")
         raise TransientError("for as long as it lasts")
 
@@ -368,7 +383,7 @@ def test_a_task_whose_end_got_no_answer_is_not_left_to_its_lease(service):
 def test_what_was_made_outlives_a_restart_of_the_database(service):
     job_id = submitted(service.database)
 
-    def take_the_database_away(_work: TaskContext) -> None:
+    def take_the_database_away(_task: TaskContext) -> None:
         rename(service.database, "events", "away")
         threading.Timer(FINISH_AGAIN_SECONDS, rename, (service.database, "away", "events")).start()
 
@@ -378,15 +393,15 @@ def test_what_was_made_outlives_a_restart_of_the_database(service):
     assert len(service.stages.seen) == 1
 
 
-@pytest.mark.parametrize("ending", ["return", "tick", "raise"])
+@pytest.mark.parametrize("ending", ["return", "report", "raise"])
 def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
     job_id = submitted(service.database)
 
-    def lose_it(work: TaskContext) -> None:
-        service.take_lease_away(work)
+    def lose_it(task: TaskContext) -> None:
+        service.take_lease_away(task)
         assert service.other.run_one()
-        if ending == "tick":
-            work.tick(1, 5)
+        if ending == "report":
+            task.report(1, 5)
         if ending == "raise":
             raise PermanentError("too late to matter")
 
@@ -395,7 +410,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
     mine, others = service.stages.seen[0].lease, service.other_stages.seen[0].lease
     assert states_of(service.database, job_id) == ["succeeded", "ready", "ready", "waiting", "waiting"]
     with service.database.reading() as session:
-        published = output_of(tasks.task_outputs(session, job_id, PREPARE)[0])
+        published = tasks.task_outputs(session, job_id, PREPARE)[0].output
+    assert published is not None
     assert published["key"].startswith(others.output_prefix)
     assert not published["key"].startswith(mine.output_prefix)
     assert service.outcomes(job_id, PREPARE) == [Outcome.EXPIRED, Outcome.SUCCEEDED]
@@ -404,9 +420,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
 def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(service):
     job_id = submitted(service.database, SPEC.model_copy(update={"max_attempts": 1}))
 
-    def shut_down(work: TaskContext) -> None:
+    def shut_down(task: TaskContext) -> None:
         service.stopping.set()
-        work.tick(1, 5)
+        task.report(1, 5)
 
     service.twist(SAMPLE, shut_down, shut_down)
     for _ in range(3):
@@ -422,14 +438,14 @@ def test_a_worker_that_shuts_down_gives_its_task_back_and_no_attempt_is_counted(
 def test_damaged_samples_are_made_again_and_the_job_succeeds(service):
     job_id = submitted(service.database)
 
-    def find_damage(work: TaskContext) -> None:
-        raise SamplesDamaged([output_of(work.earlier[SAMPLE][1])["key"]])
+    def find_damage(task: TaskContext) -> None:
+        raise SamplesDamaged([stored_key(task.earlier[SAMPLE][1])])
 
     service.twist(EVALUATE, find_damage)
     service.twist(PACKAGE, find_damage)
     service.drain()
     assert job_of(service.database, job_id).state is JobState.SUCCEEDED
-    order = [(work.lease.task.kind, work.lease.task.ordinal) for work in service.stages.seen]
+    order = [(task.lease.task.kind, task.lease.task.ordinal) for task in service.stages.seen]
     assert order == [
         (PREPARE, 0),
         *((SAMPLE, 0), (SAMPLE, 1), (EVALUATE, 0)),
@@ -444,7 +460,7 @@ def test_a_failure_of_one_sample_task_stops_the_others_of_its_job(service):
     job_id = submitted(service.database)
     service.twist(SAMPLE, PermanentError("no"))
     service.drain()
-    assert [work.lease.task.kind for work in service.stages.seen] == [PREPARE, SAMPLE]
+    assert [task.lease.task.kind for task in service.stages.seen] == [PREPARE, SAMPLE]
     assert job_of(service.database, job_id).failure == Failure(FailureKind.INTERNAL, "no")
 
 
@@ -490,7 +506,7 @@ def test_an_unforeseen_error_tells_the_user_its_type_and_not_its_text():
 
 
 def waiting_for(event: threading.Event) -> Twist:
-    def twist(_work: TaskContext) -> None:
+    def twist(_task: TaskContext) -> None:
         assert event.wait(PATIENCE_SECONDS)
 
     return twist
@@ -503,7 +519,7 @@ def test_a_stuck_stage_is_recorded_as_a_timeout_its_task_tried_elsewhere_and_its
     stuck = threading.Event()
     stages = dict.fromkeys(TaskKind, service.stages.run)
     runner = TaskRunner(
-        database, service.bench, service.queue, name="gpu-7", stopping=service.stopping, stages=stages, on_stuck=stuck.set
+        database, service.worker, service.queue, name="gpu-7", stopping=service.stopping, stages=stages, on_stuck=stuck.set
     )
     service.twist(PREPARE, waiting_for(stuck))
     runner.run_one()
@@ -520,7 +536,7 @@ def test_a_job_whose_stage_is_stuck_at_every_try_fails_naming_the_worker(databas
     limits = {"stall_seconds": dict.fromkeys(TaskKind, 0.05), "heartbeat_seconds": 0.02}
     service = Service(database, settings.model_copy(update=limits))
     job_id = submitted(database, SPEC.model_copy(update={"max_attempts": 2}))
-    service.twist(PREPARE, *[lambda work: wait_until(lambda: work.lease.task.id not in running(database))] * 2)
+    service.twist(PREPARE, *[lambda task: wait_until(lambda: task.lease.task.id not in running(database))] * 2)
     service.drain()
     job = job_of(database, job_id)
     assert job.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 made no progress for 0.05 s on worker runner")
@@ -540,10 +556,10 @@ def test_a_process_whose_stage_is_stuck_ends_though_the_database_is_away(databas
     stuck = threading.Event()
     stages = dict.fromkeys(TaskKind, service.stages.run)
     runner = TaskRunner(
-        database, service.bench, service.queue, name="w", stopping=service.stopping, stages=stages, on_stuck=stuck.set
+        database, service.worker, service.queue, name="w", stopping=service.stopping, stages=stages, on_stuck=stuck.set
     )
 
-    def hang(_work: TaskContext) -> None:
+    def hang(_task: TaskContext) -> None:
         rename(database, "attempts", "away")
         assert stuck.wait(PATIENCE_SECONDS)
         rename(database, "away", "attempts")
@@ -556,7 +572,7 @@ def test_a_process_whose_stage_is_stuck_ends_though_the_database_is_away(databas
 def test_a_try_that_takes_longer_than_its_kind_may_is_a_timeout(database, settings):
     service = Service(database, settings.model_copy(update={"task_seconds": dict.fromkeys(TaskKind, 1e-9)}))
     job_id = submitted(database)
-    service.twist(PREPARE, lambda work: work.tick(1, 5))
+    service.twist(PREPARE, lambda task: task.report(1, 5))
     assert service.runner.run_one()
     (attempt,) = service.attempts(job_id, PREPARE)
     assert attempt.failure == Failure(FailureKind.TIMEOUT, "prepare task 0 did not end within 1e-09 s on worker runner")

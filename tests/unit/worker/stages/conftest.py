@@ -1,4 +1,4 @@
-"""A bench with random weights that know the digits, and the tasks of a job run one after another on it."""
+"""A worker with random weights that know the digits, and the tasks of a job run one after another on it."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from app.domain.job import Lease, Progress, Task, TaskKind, TaskState
-from app.domain.spec import DistillationSpec
+from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.unit.worker import tiny
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
-from worker.stages.base import WorkerContext, StageResult, TaskContext
+from worker.stages.context import StageResult, TaskContext, WorkerContext
 from worker.training.model import save
 
 Stage = Callable[[TaskContext, WorkerContext], StageResult]
@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def bench(settings: Settings) -> WorkerContext:
+def worker(settings: Settings) -> WorkerContext:
     """Knows the backbone `tiny`: digits of 8 x 8 pixels, three blocks."""
     save(settings.data_dir / "backbones" / "tiny", tiny.transformer(), [str(label) for label in range(10)])
     device = torch.device("cpu")
@@ -39,20 +39,22 @@ def bench(settings: Settings) -> WorkerContext:
 class JobAtHand:
     """Runs stages of one job without a database, and keeps what they gave."""
 
-    def __init__(self, job_id: str, bench: WorkerContext, spec: DistillationSpec, scratch: Path) -> None:
+    def __init__(self, job_id: str, worker: WorkerContext, spec: DistillationSpec, scratch: Path) -> None:
         self.id = job_id
-        self.bench = bench
+        self.worker = worker
         self.spec = spec
-        self.ticks: list[tuple[int, int]] = []
+        self.reports: list[tuple[int, int]] = []
         self.finished: dict[TaskKind, list[Task]] = {kind: [] for kind in TaskKind}
         self._scratch = scratch
 
-    def work(self, kind: TaskKind, **task_input: Any) -> TaskContext:
-        return TaskContext(Lease(self._task(kind, task_input, None), self.spec, token=1), self.finished, self._scratch, self._tick)
+    def context(self, kind: TaskKind, **task_input: Any) -> TaskContext:
+        return TaskContext(
+            Lease(self._task(kind, task_input, None), self.spec, token=1), self.finished, self._scratch, self._report
+        )
 
     def run(self, stage: Stage, kind: TaskKind, **task_input: Any) -> StageResult:
-        done = stage(self.work(kind, **task_input), self.bench)
-        self.finished[kind].append(self._task(kind, task_input, done.output))
+        done = stage(self.context(kind, **task_input), self.worker)
+        self.finished[kind].append(self._task(kind, task_input, done.output.json))
         return done
 
     def _task(self, kind: TaskKind, task_input: Mapping[str, Any], output: Mapping[str, Any] | None) -> Task:
@@ -60,15 +62,15 @@ class JobAtHand:
         state = TaskState.RUNNING if output is None else TaskState.SUCCEEDED
         return Task(f"{kind}-{ordinal}", self.id, kind, ordinal, state, 1, task_input, Progress(0, 1), output)
 
-    def _tick(self, done: int, total: int) -> None:
-        self.ticks.append((done, total))
+    def _report(self, done: int, total: int) -> None:
+        self.reports.append((done, total))
 
 
 NewJob = Callable[..., JobAtHand]
 
 
 @pytest.fixture
-def job(bench: WorkerContext, tmp_path: Path) -> NewJob:
+def job(worker: WorkerContext, tmp_path: Path) -> NewJob:
     """job(**fields) is a job on the digits with the tiny backbone and two steps, with these fields of the spec changed."""
 
     ids = (f"job{number}" for number in itertools.count())
@@ -76,6 +78,6 @@ def job(bench: WorkerContext, tmp_path: Path) -> NewJob:
     def new(*, scheduler: str = "ddim", steps: int = 2, **fields: Any) -> JobAtHand:
         usual = {"backbone": "tiny", "classes": ("7", "3"), "reference": {"count": 8}}
         spec = tiny.spec(**usual | fields, sampling={"scheduler": scheduler, "steps": steps})
-        return JobAtHand(next(ids), bench, spec, tmp_path)
+        return JobAtHand(next(ids), worker, spec, tmp_path)
 
     return new

@@ -7,9 +7,10 @@ import torch
 from app.domain.errors import Cancelled
 from app.domain.job import TaskKind
 from app.domain.plan import later_tasks
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
+from worker.evaluation.arms import real_indices, real_sets, score
 from worker.evaluation.protocols import SMALL
-from worker.stages.evaluate import evaluation_of, real_indices, real_sets, score, training_sets
+from worker.stages.evaluate import evaluation_of, training_sets
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 
@@ -27,7 +28,12 @@ def prepared(job):
 
 @pytest.fixture
 def dataset(prepared):
-    return dataset_of(prepared.work(TaskKind.EVALUATE), prepared.bench)
+    return dataset_of(prepared.context(TaskKind.EVALUATE), prepared.worker)
+
+
+def sets_of(arm, prepared, dataset):
+    spec = prepared.spec
+    return real_sets(arm, dataset, ipc=spec.ipc, training_seeds=spec.evaluation.training_seeds, seed=spec.seed)
 
 
 @pytest.mark.parametrize("arm", REAL)
@@ -38,7 +44,7 @@ def test_a_real_arm_has_as_many_images_of_each_class_as_the_distilled_set(datase
 
 
 def test_the_whole_training_split_is_held_once_however_many_classifiers_train_on_it(prepared, dataset):
-    sets = real_sets(Arm.FULL, prepared.spec, dataset)
+    sets = sets_of(Arm.FULL, prepared, dataset)
     assert len(sets) == prepared.spec.evaluation.training_seeds
     assert all(one is sets[0] for one in sets)
 
@@ -55,20 +61,20 @@ def test_random_images_follow_from_the_seed(dataset):
 def test_a_sampled_arm_is_read_from_the_tasks_that_made_it(prepared, dataset):
     for arm in (Arm.GUIDED, Arm.UNGUIDED):
         prepared.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=["7", "3"])
-    work = prepared.work(TaskKind.EVALUATE)
-    guided, unguided = (training_sets(arm, work, prepared.bench, dataset)[0] for arm in (Arm.GUIDED, Arm.UNGUIDED))
+    context = prepared.context(TaskKind.EVALUATE)
+    guided, unguided = (training_sets(arm, context, prepared.worker, dataset)[0] for arm in (Arm.GUIDED, Arm.UNGUIDED))
     assert guided[1].tolist() == unguided[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert guided[0].shape == (6, 8, 8, 1)
     assert not np.array_equal(guided[0], unguided[0])
 
 
 def test_real_images_are_drawn_anew_for_each_training_seed(prepared, dataset):
-    first, second, *_ = (images for images, _ in real_sets(Arm.RANDOM_REAL, prepared.spec, dataset))
+    first, second, *_ = (images for images, _ in sets_of(Arm.RANDOM_REAL, prepared, dataset))
     assert not np.array_equal(first, second)
 
 
 def test_classifiers_side_by_side_score_as_one_after_another(prepared, dataset):
-    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+    sets = sets_of(Arm.RANDOM_REAL, prepared, dataset)
 
     def scored(threads):
         torch.set_num_threads(threads)
@@ -82,21 +88,21 @@ def test_classifiers_side_by_side_score_as_one_after_another(prepared, dataset):
 
 def test_progress_grows_to_the_total_of_the_plan(prepared, dataset):
     planned = {task.total for task in later_tasks(prepared.spec, ["7", "3"]) if task.kind is TaskKind.EVALUATE}
-    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+    sets = sets_of(Arm.RANDOM_REAL, prepared, dataset)
     told = []
-    score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, tick=lambda done, total: told.append((done, total)))
+    score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, report=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert {total for _, total in told} == planned == {told[-1][0]}
 
 
 def test_a_tick_that_raises_stops_every_classifier(prepared, dataset):
-    sets = real_sets(Arm.RANDOM_REAL, prepared.spec, dataset)
+    sets = sets_of(Arm.RANDOM_REAL, prepared, dataset)
 
     def stop(_done, _total):
         raise Cancelled("asked to stop")
 
     with pytest.raises(Cancelled):
-        score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, tick=stop)
+        score(dataset, sets, protocol=BRIEF, seed=0, device=CPU, report=stop)
 
 
 def test_a_job_without_evaluation_has_no_score(job):

@@ -8,14 +8,15 @@ import torch
 from sklearn.datasets import load_digits
 
 from app.domain.job import TaskKind
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
 from worker.datasets.base import Dataset
 from worker.datasets.readers import digits
 from worker.datasets.tensors import to_tensor
+from worker.evaluation.classifier import Score, train_and_test
 from worker.evaluation.protocols import PROTOCOLS
-from worker.evaluation.train import Score, train_and_test
-from worker.sampling.targets import Preparing, targets_for
+from worker.references.targets import Reading, targets_for
 from worker.stages.evaluate import training_sets
+from worker.stages.job_plans import class_images, reference_plan
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 from worker.training.model import Architecture
@@ -45,9 +46,11 @@ def everything(job, tmp_path):
         one.run(prepare, TaskKind.PREPARE)
         for arm in (Arm.GUIDED, Arm.UNGUIDED):
             one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=["3", "7"])
-        dataset, work = dataset_of(one.work(TaskKind.EVALUATE), one.bench), one.work(TaskKind.EVALUATE)
-        aims = targets_for(one.spec, work.backbone(one.bench), dataset, dataset.classes, Preparing())
-        arms = {arm: training_sets(arm, work, one.bench, dataset)[0] for arm in Arm}
+        dataset, context = dataset_of(one.context(TaskKind.EVALUATE), one.worker), one.context(TaskKind.EVALUATE)
+        backbone = context.backbone(one.worker)
+        classes = class_images(one.spec, backbone, dataset, dataset.classes)
+        aims = targets_for(reference_plan(one.spec, backbone), backbone, classes, ipc=2, reading=Reading())
+        arms = {arm: training_sets(arm, context, one.worker, dataset)[0] for arm in Arm}
         return Seen(
             dataset,
             weights=trained(dataset, tmp_path / name),

@@ -8,10 +8,11 @@ import pytest
 from app.domain.errors import Cancelled
 from app.domain.job import TaskKind, WarningCode
 from app.domain.plan import later_tasks
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
 from worker.archive.markdown import plain
-from worker.stages.base import Publication
-from worker.stages.package import agreed, estimator_error, package
+from worker.stages.context import Publication
+from worker.stages.outputs import ComputedOn
+from worker.stages.package import agreed, package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 
@@ -23,7 +24,7 @@ def packaged(job):
     def new(*groups, **fields):
         one = job(ipc=2, **fields)
         prepared = one.run(prepare, TaskKind.PREPARE)
-        assert prepared.output["classes"] == ["7", "3"]
+        assert prepared.output.classes == ("7", "3")
         for task in one.finished[TaskKind.PREPARE]:
             task.output["seconds"] = 1.0
         for group in groups or (["7", "3"],):
@@ -37,7 +38,7 @@ def packaged(job):
 
 
 def opened(one, published: Publication) -> zipfile.ZipFile:
-    with one.bench.store.open(published.archive.key) as stream:
+    with one.worker.store.open(published.archive.key) as stream:
         return zipfile.ZipFile(io.BytesIO(stream.read()))
 
 
@@ -57,21 +58,23 @@ def test_the_manifest_holds_the_spec_and_the_revision_of_the_backbone(packaged):
     one, published = packaged()
     manifest = json.loads(opened(one, published).read("manifest.json"))
     assert manifest["spec"] == one.spec.content
-    assert one.bench.backbones.get("tiny").revision in json.dumps(manifest)
+    assert one.worker.backbones.get("tiny").revision in json.dumps(manifest)
 
 
 def test_the_manifest_tells_how_the_samples_were_computed_and_not_how_they_were_packed(packaged):
     one, published = packaged(["7"], ["3"])
     told = json.loads(opened(one, published).read("manifest.json"))["provenance"]
-    settings = one.bench.settings
+    settings = one.worker.settings
     assert (told["device"], told["threads"], told["batch_size"]) == ("cpu", settings.threads, settings.batch_size)
     assert (told["dtype"], told["compile"]) == (settings.dtype, settings.compile)
 
 
 def test_where_workers_differ_every_value_is_told_once():
-    one, other = {"device": "cuda", "threads": 2}, {"device": "cpu", "threads": 2}
-    assert agreed([one, other, one]) == {"device": ["cpu", "cuda"], "threads": 2}
-    assert agreed([{}, one]) == one
+    one = ComputedOn(device="cuda", threads=2, dtype="auto", compile=False, batch_size=8)
+    other = replace(one, device="cpu")
+    assert agreed([one, other, one]) == asdict(one) | {"device": ["cpu", "cuda"]}
+    assert agreed([one]) == asdict(one)
+    assert agreed([]) == {}
 
 
 def test_the_metrics_are_json_and_say_how_strong_guidance_was(packaged):
@@ -103,7 +106,7 @@ def test_a_guided_job_is_not_warned_and_has_its_distances(packaged):
 
 def test_the_archive_is_packed_without_a_look_at_the_dataset(packaged, monkeypatch):
     one, published = packaged()
-    monkeypatch.setattr(one.bench.datasets, "same", None)
+    monkeypatch.setattr(one.worker.datasets, "same", None)
     one.finished[TaskKind.PACKAGE].clear()
     done = one.run(package, TaskKind.PACKAGE)
     assert done.publication.archive.sha256 == published.archive.sha256
@@ -111,31 +114,31 @@ def test_the_archive_is_packed_without_a_look_at_the_dataset(packaged, monkeypat
 
 def test_the_preview_is_the_picture_in_the_archive(packaged):
     one, published = packaged()
-    with one.bench.store.open(published.preview.key) as stream:
+    with one.worker.store.open(published.preview.key) as stream:
         assert stream.read() == opened(one, published).read("preview.png")
 
 
 def test_every_image_is_told_twice_and_the_last_is_the_planned_total(packaged):
     one, _ = packaged(["7"], ["3"])
     (planned,) = (task.total for task in later_tasks(one.spec, ["7", "3"]) if task.kind is TaskKind.PACKAGE)
-    done = [units for units, _ in one.ticks[-40:]]
+    done = [units for units, _ in one.reports[-40:]]
     assert planned == 2 * 4
     assert max(done) == planned
     assert done[-1] == planned
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 7, 9])
-def test_packing_stops_where_a_tick_raises(packaged, at):
+def test_packing_stops_where_a_report_raises(packaged, at):
     one, _ = packaged()
     ticks = []
 
-    def tick(done, _total):
+    def report(done, _total):
         ticks.append(done)
         if len(ticks) > at:
             raise Cancelled("asked to stop")
 
     with pytest.raises(Cancelled):
-        package(replace(one.work(TaskKind.PACKAGE), tick=tick), one.bench)
+        package(replace(one.context(TaskKind.PACKAGE), report=report), one.worker)
     assert len(ticks) == at + 1
 
 
@@ -165,21 +168,3 @@ def test_noise_is_warned_of_in_job_metrics_and_manifest(job):
     assert warning.code is WarningCode.LOW_COVERAGE
     assert done.publication.metrics["warnings"] == [asdict(warning)]
     assert json.loads(opened(one, done.publication).read("manifest.json"))["warnings"] == [warning.message]
-
-
-def error(timestep, class_name, relative, cosine):
-    return {"timestep": timestep, "class_name": class_name, "relative_error": relative, "cosine": cosine}
-
-
-def test_errors_are_told_for_each_timestep_over_the_classes_that_were_moved():
-    told = estimator_error(
-        [error(8, "a", 0.1, 0.9), error(8, "b", 0.3, 0.7), error(8, "c", None, None), error(2, "c", None, None)]
-    )
-    assert told[0] == {
-        "timestep": 8,
-        "relative_error": pytest.approx(0.2),
-        "cosine": pytest.approx(0.8),
-        "worst_class": "b",
-        "worst_relative_error": 0.3,
-    }
-    assert told[1] == {"timestep": 2} | dict.fromkeys(("relative_error", "cosine", "worst_class", "worst_relative_error"))

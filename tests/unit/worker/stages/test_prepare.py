@@ -6,10 +6,10 @@ from PIL import Image
 from app.domain.errors import BackboneUnavailable, DatasetRejected, InvalidSpec
 from app.domain.job import Progress, TaskKind, WarningCode
 from app.domain.plan import later_tasks
-from app.domain.spec import Arm
+from app.domain.spec.evaluation import Arm
 from tests.unit.worker import tiny
 from worker.datasets.cache import DatasetCache
-from worker.sampling.targets import Preparing, targets_for
+from worker.stages.job_plans import class_images
 from worker.stages.prepare import cache_warnings, dataset_of, least_images, prepare
 from worker.training.model import save
 
@@ -21,19 +21,19 @@ def field_at_fault(refused):
 def test_the_output_says_what_the_job_works_on(job):
     one = job(classes=None)
     output = one.run(prepare, TaskKind.PREPARE).output
-    assert (output["train_images"], output["test_images"], output["bad_files"]) == (1347, 450, [])
-    assert output["backbone_revision"] == one.bench.backbones.get("tiny").revision
+    assert (output.train_images, output.test_images, output.bad_files) == (1347, 450, ())
+    assert output.backbone_revision == one.worker.backbones.get("tiny").revision
 
 
 def test_features_that_fit_into_the_cache_need_no_warning(job):
     done = job().run(prepare, TaskKind.PREPARE)
     assert done.warnings == []
-    assert done.output["feature_bytes"] > 0
+    assert done.output.feature_bytes > 0
 
 
 def test_features_beyond_the_cache_are_warned_of_with_what_helps(job):
     one = job()
-    one.bench = replace(one.bench, settings=one.bench.settings.model_copy(update={"cache_bytes": 1000}))
+    one.worker = replace(one.worker, settings=one.worker.settings.model_copy(update={"cache_bytes": 1000}))
     done = one.run(prepare, TaskKind.PREPARE)
     (warning,) = done.warnings
     assert warning.code is WarningCode.CACHE_TOO_SMALL
@@ -49,10 +49,10 @@ def test_a_warning_counts_the_classes_that_fit():
 
 def test_classes_keep_the_order_asked_for_and_the_labels_of_the_backbone(job):
     one = job(classes=["7", "3"])
-    classes = one.run(prepare, TaskKind.PREPARE).output["classes"]
-    work = one.work(TaskKind.SAMPLE)
-    targets = targets_for(one.spec, work.backbone(one.bench), dataset_of(work, one.bench), classes, Preparing())
-    assert [(target.class_name, target.conditions.given[0].item()) for target in targets] == [("7", 7), ("3", 3)]
+    classes = one.run(prepare, TaskKind.PREPARE).output.classes
+    context = one.context(TaskKind.SAMPLE)
+    images = class_images(one.spec, context.backbone(one.worker), dataset_of(context, one.worker), classes)
+    assert [(each.class_name, each.conditions.given[0].item()) for each in images] == [("7", 7), ("3", 3)]
 
 
 def test_the_rest_of_the_job_is_planned_from_the_classes_found(job):
@@ -78,7 +78,7 @@ def test_what_cannot_be_distilled_is_refused_naming_the_field(job, fields, field
 @pytest.mark.parametrize("size", [4, 66])
 def test_images_too_small_or_too_large_to_evaluate_are_refused_before_any_work(job, size):
     one = job(evaluation={}, backbone="odd")
-    save(one.bench.settings.data_dir / "backbones" / "odd", tiny.transformer(size=size), [str(label) for label in range(10)])
+    save(one.worker.settings.data_dir / "backbones" / "odd", tiny.transformer(size=size), [str(label) for label in range(10)])
     with pytest.raises(InvalidSpec, match=f"8 to 64 pixels; those of odd have {size}") as refused:
         one.run(prepare, TaskKind.PREPARE)
     assert field_at_fault(refused) == "evaluation.protocol"
@@ -86,7 +86,7 @@ def test_images_too_small_or_too_large_to_evaluate_are_refused_before_any_work(j
 
 def test_a_broken_backbone_is_unavailable(job):
     one = job()
-    (one.bench.settings.data_dir / "backbones" / "tiny" / "scheduler" / "scheduler_config.json").unlink()
+    (one.worker.settings.data_dir / "backbones" / "tiny" / "scheduler" / "scheduler_config.json").unlink()
     with pytest.raises(BackboneUnavailable, match="tiny"):
         one.run(prepare, TaskKind.PREPARE)
 
@@ -118,7 +118,7 @@ def test_a_class_with_too_few_images_is_rejected_and_named(job, tmp_path):
 def test_of_two_images_none_is_held_out_where_nothing_is_evaluated(job, tmp_path):
     images_of(tmp_path / "few", 2)
     output = job(dataset_uri=(tmp_path / "few").as_uri(), classes=None).run(prepare, TaskKind.PREPARE).output
-    assert (output["train_images"], output["test_images"]) == (4, 0)
+    assert (output.train_images, output.test_images) == (4, 0)
 
 
 def test_a_single_image_is_too_few(job, tmp_path):
@@ -131,20 +131,20 @@ def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
     images_of(tmp_path / "images", 8)
     one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=None)
     one.run(prepare, TaskKind.PREPARE)
-    work = one.work(TaskKind.SAMPLE)
-    assert len(dataset_of(work, one.bench).train) == 12
+    context = one.context(TaskKind.SAMPLE)
+    assert len(dataset_of(context, one.worker).train) == 12
     images_of(tmp_path / "images", 8, shade=100)
-    another_process = replace(one.bench, datasets=DatasetCache())
+    another_process = replace(one.worker, datasets=DatasetCache())
     with pytest.raises(DatasetRejected, match="changed"):
-        dataset_of(work, another_process)
+        dataset_of(context, another_process)
 
 
 def test_a_backbone_that_changes_while_the_job_runs_is_refused(job):
     one = job()
     one.run(prepare, TaskKind.PREPARE)
-    save(one.bench.settings.data_dir / "backbones" / "tiny", tiny.transformer(seed=1), [str(label) for label in range(10)])
+    save(one.worker.settings.data_dir / "backbones" / "tiny", tiny.transformer(seed=1), [str(label) for label in range(10)])
     with pytest.raises(InvalidSpec, match="tiny changed while the job was running") as refused:
-        one.work(TaskKind.SAMPLE).backbone(one.bench)
+        one.context(TaskKind.SAMPLE).backbone(one.worker)
     assert field_at_fault(refused) == "backbone"
 
 
@@ -154,7 +154,7 @@ def test_an_evaluation_without_test_images_of_its_classes_is_rejected_before_any
     for image in (tmp_path / "set" / "test" / "3").iterdir():
         image.unlink()
     asked = {"dataset_uri": (tmp_path / "set").as_uri(), "classes": ["3"]}
-    assert job(**asked).run(prepare, TaskKind.PREPARE).output["test_images"] == 0
+    assert job(**asked).run(prepare, TaskKind.PREPARE).output.test_images == 0
     with pytest.raises(DatasetRejected, match="no image of these classes"):
         job(**asked, evaluation={}).run(prepare, TaskKind.PREPARE)
 
@@ -170,11 +170,11 @@ def test_reading_again_leaves_the_planned_units_as_they_are(job, tmp_path):
     images_of(tmp_path / "images", 8)
     one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=None)
     one.run(prepare, TaskKind.PREPARE)
-    work = one.work(TaskKind.SAMPLE)
-    planned = replace(work.lease.task, progress=Progress(0, 50))
-    one.ticks.clear()
-    dataset_of(replace(work, lease=replace(work.lease, task=planned)), replace(one.bench, datasets=DatasetCache()))
-    assert set(one.ticks) == {(0, 50)}
+    context = one.context(TaskKind.SAMPLE)
+    planned = replace(context.lease.task, progress=Progress(0, 50))
+    one.reports.clear()
+    dataset_of(replace(context, lease=replace(context.lease, task=planned)), replace(one.worker, datasets=DatasetCache()))
+    assert set(one.reports) == {(0, 50)}
 
 
 def test_a_test_split_that_lacks_a_class_is_a_warning_of_the_evaluation(job, tmp_path):
@@ -200,10 +200,10 @@ def test_what_was_left_out_is_one_warning_and_a_reading_that_was_chosen_another(
     assert "files that are no images by their name: 1 (Training/3/0.xml)" in left_out.message
     assert "images without labels: 1 (Testing/)" in left_out.message
     assert "a part of the training images is held out" in doubtful.message
-    assert done.output["bad_files"] == []
+    assert done.output.bad_files == ()
 
 
 def test_a_class_that_is_mapped_but_not_chosen_is_known(job, tmp_path):
     images_of(tmp_path / "images", 8)
     one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=["7"], class_map={"3": "3"})
-    assert one.run(prepare, TaskKind.PREPARE).output["classes"] == ["7"]
+    assert one.run(prepare, TaskKind.PREPARE).output.classes == ("7",)

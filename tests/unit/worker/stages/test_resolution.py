@@ -1,13 +1,11 @@
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from PIL import Image
 
+from app.domain.backbone import BackboneInfo, Family
 from app.domain.dataset_uri import parse
 from app.domain.job import TaskKind, WarningCode
-from worker.backbones.base import Backbone
 from worker.datasets import decode_pool
 from worker.datasets.cache import Source
 from worker.stages.prepare import prepare
@@ -34,8 +32,8 @@ class Stop(Exception):
     pass
 
 
-def drawing(name: str, image_size: int, channels: int) -> Backbone:
-    return cast(Backbone, SimpleNamespace(name=name, image_size=image_size, channels=channels))
+def drawing(name: str, image_size: int, channels: int) -> BackboneInfo:
+    return BackboneInfo(name=name, family=Family.DIT, block_names=(), image_size=image_size, channels=channels)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ import torch
 
 from app.domain.errors import DeviceOutOfMemory
 from app.domain.job import TaskKind
-from app.domain.kernel import Kernel
-from app.domain.spec import Arm, Objective
+from app.domain.spec.bandwidth import Kernel
+from app.domain.spec.evaluation import Arm
+from app.domain.spec.guidance import Objective
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.dit import DiTBackbone
-from worker.sampling.classes import sample_targets
+from worker.sampling.class_set import sample_class_set
+from worker.stages.job_plans import class_set_plan
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
-from worker.stages.samples import parts_of
+from worker.stages.stored_samples import columns_of
 
 ONE_GREY = 1  # of 255: rounding to pixels may fall either way
 
@@ -24,24 +26,18 @@ class CrampedBackbone(DiTBackbone):
 
     room: int
 
-    def denoise(self, x_t, t, conditions, cfg_scale, taps):
+    def denoise(self, x_t, t, conditions, cfg_scale, block_numbers):
         if len(x_t) > self.room:
             raise torch.OutOfMemoryError("no room")
-        return super().denoise(x_t, t, conditions, cfg_scale, taps)
+        return super().denoise(x_t, t, conditions, cfg_scale, block_numbers)
 
 
 class CrampedRegistry:
     """Has one backbone, whatever the name."""
 
     def __init__(self, room):
-        self.one = CrampedBackbone(
-            name="tiny",
-            revision="0",
-            transformer=tiny.transformer(),
-            vae=None,
-            scheduler_config=tiny.COSINE,
-            labels={str(label): label for label in range(10)},
-        )
+        model = tiny.transformer()
+        self.one = CrampedBackbone(tiny.info(model), revision="0", transformer=model, vae=None, scheduler_config=tiny.COSINE)
         self.one.room = room
 
     def get(self, _name):
@@ -52,10 +48,10 @@ def sampled(job, backbones=None, *, arm=Arm.GUIDED, classes=("7", "3"), **fields
     """All images of a job whose classes are one task."""
     one = job(**fields)
     if backbones is not None:
-        one.bench = replace(one.bench, backbones=backbones)
+        one.worker = replace(one.worker, backbones=backbones)
     one.run(prepare, TaskKind.PREPARE)
     one.run(sample_classes, TaskKind.SAMPLE, arm=arm, classes=list(classes))
-    (columns,) = parts_of(one.work(TaskKind.PACKAGE), one.bench, arm, lambda: None)
+    (columns,) = columns_of(one.context(TaskKind.PACKAGE), one.worker, arm, lambda: None)
     return columns
 
 
@@ -73,8 +69,8 @@ def test_each_step_is_reported(job):
     one = job(steps=3)
     one.run(prepare, TaskKind.PREPARE)
     done = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["3"])
-    assert [tick for tick in one.ticks if tick[0]] == [(1, 3), (2, 3), (3, 3)]
-    assert done.output["guidance_ratio"] == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
+    assert [tick for tick in one.reports if tick[0]] == [(1, 3), (2, 3), (3, 3)]
+    assert done.output.guidance_ratio == pytest.approx([one.spec.guidance.scale] * 3, rel=1e-5)
 
 
 def test_the_same_job_gives_the_same_bytes_and_another_seed_gives_others(job):
@@ -99,7 +95,7 @@ def test_every_kernel_guides_ranks_and_measures_a_class_of_two_real_images(field
     wanted = tiny.spec(ipc=ipc, **fields, sampling={"scheduler": "ddim", "steps": 2})
     one = tiny.backbone()
     aims = tiny.targets(one, wanted, (1,), {1: noise(2, 1, 8, 8).clamp(-1, 1)})
-    sampled = sample_targets(wanted, one, aims, batch=8)
+    sampled = sample_class_set(class_set_plan(wanted, one), one, aims, batch=8)
     assert sorted(sampled.columns["rank"]) == list(range(ipc))
     assert np.isfinite(sampled.columns["distance"]).all()
     assert sampled.guidance_ratio == pytest.approx([wanted.guidance.scale] * 2, rel=1e-5)
@@ -121,7 +117,7 @@ def test_classes_in_tasks_of_their_own_are_those_of_one_task(job):
     one.run(prepare, TaskKind.PREPARE)
     for name in ("7", "3"):
         one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=[name])
-    apart = list(parts_of(one.work(TaskKind.PACKAGE), one.bench, Arm.GUIDED, lambda: None))
+    apart = list(columns_of(one.context(TaskKind.PACKAGE), one.worker, Arm.GUIDED, lambda: None))
     images = np.concatenate([part["images"] for part in apart]).astype(int)
     assert np.abs(images - sampled(job)["images"]).max() <= ONE_GREY
 
@@ -129,15 +125,15 @@ def test_classes_in_tasks_of_their_own_are_those_of_one_task(job):
 def test_the_set_is_measured_class_by_class_among_its_references(job):
     one = job(ipc=3, reference={"count": 8})
     one.run(prepare, TaskKind.PREPARE)
-    first, second = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output["set_metrics"]
-    assert (first["class_name"], first["real"], second["class_name"]) == ("7", 8, "3")
-    assert 0 <= first["coverage"] <= 1
+    first, second = one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output.set_metrics
+    assert (first.class_name, first.real, second.class_name) == ("7", 8, "3")
+    assert 0 <= first.coverage <= 1
 
 
 def test_a_class_of_few_references_is_not_measured(job):
     one = job(reference={"count": 5})
     one.run(prepare, TaskKind.PREPARE)
-    assert one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output["set_metrics"] == []
+    assert one.run(sample_classes, TaskKind.SAMPLE, arm=Arm.GUIDED, classes=["7", "3"]).output.set_metrics == ()
 
 
 @pytest.mark.parametrize("objective", Objective)

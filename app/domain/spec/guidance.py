@@ -1,0 +1,125 @@
+"""How real images steer the reverse diffusion: the `guidance` of a job."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import Field, StrictFloat, StrictInt, field_validator, model_validator
+
+from app.domain.spec.part import Part
+from app.domain.spec.taps import Taps
+
+
+class Objective(StrEnum):
+    NONE = "none"
+    INDUCED_DISTANCE = "induced-distance"
+    MMD = "mmd"
+    ENERGY = "energy"
+    MODE = "mode"
+
+    @property
+    def has_kernel(self) -> bool:
+        return self in (Objective.INDUCED_DISTANCE, Objective.MMD)
+
+
+class Distance(StrEnum):
+    """The kernel-induced distance of two images, or its square."""
+
+    ROOT = "root"
+    SQUARED = "squared"
+
+
+class ScaleMode(StrEnum):
+    RELATIVE = "relative"
+    PAPER = "paper"
+
+
+class Features(StrEnum):
+    """What of the tapped hidden states is compared."""
+
+    TOKENS = "tokens"
+    POOLED = "pooled"
+    PROJECTED = "projected"
+
+
+class Guidance(Part):
+    """How real images steer the reverse diffusion."""
+
+    objective: Objective = Field(
+        default=Objective.MMD,
+        examples=[Objective.MMD],
+        description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
+        "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance, as a set like `mmd` but without "
+        "kernel and bandwidth; those given still rank the images and measure their distances. `mode`: as MGD3 (arXiv "
+        "2505.18963), each image is pulled to a k-means mode of its class's latents, without features; its authors' settings "
+        "are `scale_mode` `paper`, `scale` 0.1, `stop` 0.5, and `sampling.cfg_scale` 4. `none`: plain sampling.",
+    )
+    distance: Distance = Field(
+        default=Distance.ROOT,
+        examples=[Distance.ROOT],
+        description="Under `induced-distance`: the distance as the paper defines it, with its square root, or its square, "
+        "which pulls an image the more the farther it is. Other objectives take `root` only.",
+    )
+    scale: StrictFloat = Field(
+        default=0.8,
+        ge=0,
+        le=1e6,
+        examples=[0.8],
+        description="Guidance scale (no unit), the paper's gamma. With `relative` scaling: the length of the guidance "
+        "in units of the scheduler's own step. 0 switches guidance off.",
+    )
+    scale_mode: ScaleMode = Field(
+        default=ScaleMode.RELATIVE,
+        examples=[ScaleMode.RELATIVE],
+        description="`relative`: the gradient is rescaled per image to the length of the scheduler's step, so one "
+        "scale fits every backbone and timestep. `paper`: the raw gradient times `scale`.",
+    )
+    tap: Taps = Field(
+        default=None,
+        examples=[3, 0.3, "mid_block", [4, 8]],
+        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth "
+        "above 0 and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. "
+        "Default: the middle of the depth, for a UNet its mid block.",
+    )
+    features: Features = Field(
+        default=Features.PROJECTED,
+        examples=[Features.PROJECTED],
+        description="Of the hidden state: all `tokens`; their mean (`pooled`); or all, `projected` at random to `projection` "
+        "dimensions if they have more (Johnson-Lindenstrauss; the measured error of their distances is in the metrics).",
+    )
+    projection: StrictInt = Field(
+        default=4096, ge=64, le=65536, examples=[4096], description="Dimensions of `projected` features."
+    )
+    start: StrictFloat = Field(
+        default=0.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance begins.", examples=[0.0]
+    )
+    stop: StrictFloat = Field(
+        default=1.0, ge=0, le=1, description="Fraction of the trajectory, 0 to 1, after which guidance ends.", examples=[1.0]
+    )
+
+    @field_validator("distance")
+    @classmethod
+    def _squared_where_there_is_one(cls, distance: Distance, info: Any) -> Distance:
+        objective = info.data.get("objective", Objective.INDUCED_DISTANCE)
+        if distance is Distance.SQUARED and objective is not Objective.INDUCED_DISTANCE:
+            raise ValueError(f"objective {objective} has no induced distance to square; choose induced-distance")
+        return distance
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start >= self.stop:
+            raise ValueError("start must be below stop")
+        return self
+
+    @property
+    def is_active(self) -> bool:
+        """Whether guidance moves the images at all."""
+        return self.objective is not Objective.NONE and self.scale > 0
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether guidance needs features of real images; `mode` needs their latents only."""
+        return self.is_active and self.objective is not Objective.MODE
+
+    def acts_at(self, step: int, steps: int) -> bool:
+        """Whether step 0..steps-1 lies in the window from `start` to `stop`."""
+        return self.start <= step / steps < self.stop

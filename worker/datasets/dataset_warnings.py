@@ -1,0 +1,44 @@
+"""What a user should know of how a dataset was read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.domain.job import JobWarning, WarningCode
+from worker.datasets.base import Dataset
+
+NAMED = 3
+
+
+def dataset_warnings(dataset: Dataset, *, evaluated: bool = False) -> list[JobWarning]:
+    """What was left out, which of several readings was chosen, and what an evaluation cannot test."""
+    damaged = (
+        [f"files that cannot be used: {len(dataset.bad_files):,} ({_some(dataset.bad_files, '; ')})"]
+        if dataset.bad_files
+        else []
+    )
+    left_out = (*damaged, *dataset.left_out)
+    warnings = []
+    if left_out:
+        warnings.append(JobWarning(WarningCode.DATASET_LEFT_OUT, f"left out of the dataset: {'; '.join(left_out)}"))
+    if dataset.doubts:
+        warnings.append(JobWarning(WarningCode.DATASET_DOUBTFUL, f"how the dataset was read: {'; '.join(dataset.doubts)}"))
+    if evaluated:
+        warnings += _untested(dataset)
+    return warnings
+
+
+def _untested(dataset: Dataset) -> list[JobWarning]:
+    if len(dataset.classes) == 1:
+        told = "the dataset has one class, which every classifier names right: the accuracies say nothing"
+        return [JobWarning(WarningCode.EVALUATION_INCOMPLETE, told)]
+    counts = np.bincount(dataset.test.labels, minlength=len(dataset.classes))
+    names = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
+    if not names:
+        return []
+    told = f"the test split has no image of {len(names)} of {len(dataset.classes)} classes ({_some(names, ', ')})"
+    return [JobWarning(WarningCode.EVALUATION_INCOMPLETE, f"{told}: the accuracies speak of the others only")]
+
+
+def _some(names: Sequence[str], between: str) -> str:
+    return between.join(names[:NAMED]) + (f"{between}…" if len(names) > NAMED else "")
