@@ -7,7 +7,7 @@ from app.domain.spec.reference import ReferenceSelection
 from tests.unit.worker import tiny
 from tests.unit.worker.references.class_images import SIDE, Formula, class_images, known, plan_of, steps
 from worker.references.features import COMPARED, PROBE_IMAGES, RealFeatures, encoded, spread
-from worker.references.selection import choose, noise
+from worker.references.selection import MOST_CANDIDATES, choose, noise
 
 STEPS = steps(900, 600, 300)
 
@@ -103,7 +103,7 @@ def test_without_timesteps_there_are_clean_features_only():
 
 
 @pytest.mark.parametrize(
-    ("selection", "most"), [("random", 8 + PROBE_IMAGES), ("kmeans", selection.MOST_CANDIDATES + PROBE_IMAGES)]
+    ("selection", "most"), [("random", 8 + PROBE_IMAGES), ("kmeans", MOST_CANDIDATES + PROBE_IMAGES)]
 )
 def test_a_class_of_any_size_costs_no_more_than_its_candidates_and_probes(selection, most):
     of, read = many_images(50_000)
