@@ -15,7 +15,7 @@ from structlog.typing import EventDict, ExcInfo, Processor
 from app.domain.text import printable_lines
 
 ACCEPT_PAUSE_SECONDS = 10.0
-STARTING_FAILED = "SystemExit: dapple: "  # app.starting raises it
+STARTING_FAILED = "SystemExit: dapple: "  # app.startup_errors raises it
 
 
 def configure(level: str, **always: str) -> None:

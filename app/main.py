@@ -12,11 +12,11 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from app.api import errors
-from app.api.access import Access
-from app.api.guard import Guard
-from app.api.hub import Hub
+from app.api.event_broadcaster import EventBroadcaster
 from app.api.metrics import Metrics
-from app.api.observer import Observer
+from app.api.middleware.access import Access
+from app.api.middleware.request_filter import RequestFilter
+from app.api.middleware.request_telemetry import RequestTelemetry
 from app.api.openapi import TAGS, describe
 from app.api.routes import artifacts, backbones, events, health, job_parts, jobs, metrics, workers
 from app.api.shutdown import noticing_signals
@@ -24,12 +24,12 @@ from app.db.session import Database
 from app.distribution import DISTRIBUTION
 from app.domain.errors import PermanentError
 from app.log import configure
-from app.queue.choice import queue_for
 from app.services.resources import Resources
 from app.settings import Settings, settings_from
-from app.starting import ending_in_words
-from app.storage.choice import store_for
+from app.startup_errors import ending_in_words
+from app.storage.factory import store_for
 from app.tracing import tracing_of
+from app.wakeup.factory import queue_for
 
 
 @ending_in_words()
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _answer_head(app)
     app.state.closing = Event()
     app.state.resources = Resources(settings, Database(settings.sqlalchemy_url), store_for(settings), queue_for(settings))
-    app.state.hub = Hub(app.state.resources.database, app.state.closing)
+    app.state.hub = EventBroadcaster(app.state.resources.database, app.state.closing)
     app.state.metrics = Metrics(app.state.resources.database, settings.heartbeat_seconds)
     app.state.tracing = tracing_of("dapple-api")
     for routes in (jobs, job_parts, events, artifacts, backbones, workers, health, metrics):
@@ -59,8 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     token = settings.access_token
     app.add_middleware(Access, token=None if token is None else token.get_secret_value())
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # leaves out archives, pictures and event streams
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(Observer, metrics=app.state.metrics, tracing=app.state.tracing)
+    app.add_middleware(RequestFilter, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(RequestTelemetry, metrics=app.state.metrics, tracing=app.state.tracing)
     describe(app)
     return app
 

@@ -1,4 +1,4 @@
-"""What a claim costs: by the number of ready tasks, and by the number of workers; on Postgres and SQLite.
+"""What a claim costs: by the number of ready leases, and by the number of workers; on Postgres and SQLite.
 
     make bench-claims ARGS="--json claims.json --postgres postgresql://postgres@127.0.0.1:5432/postgres"
 
@@ -22,7 +22,7 @@ import psycopg
 from sqlalchemy import insert, make_url, text
 from ulid import ULID
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.db.tables import TaskRow
 from app.domain.job import JobState, Lease, Phase, TaskKind, TaskState
@@ -59,7 +59,7 @@ def _sample(job_id: str, ordinal: int) -> dict[str, object]:
 
 def claim(database: Database, name: str) -> Lease | None:
     with database.transaction() as session:
-        return tasks.claim(session, Claimant(name), 600.0)
+        return leases.claim(session, Claimant(name), 600.0)
 
 
 def latency_ms(database: Database, ready: int, claims: int) -> dict[str, float]:
@@ -74,7 +74,7 @@ def latency_ms(database: Database, ready: int, claims: int) -> dict[str, float]:
         if lease is None:
             raise RuntimeError("there is nothing to claim")
         with database.transaction() as session:
-            tasks.release(session, lease)
+            leases.release(session, lease)
     marks = statistics.quantiles(taken, n=100)
     return {"ready": ready, "p50_ms": round(marks[49], 2), "p99_ms": round(marks[98], 2)}
 

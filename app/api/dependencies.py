@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from pydantic import AfterValidator
 
-from app.api.hub import Hub
+from app.api.event_broadcaster import EventBroadcaster
 from app.domain.text import refuse_unstorable
 from app.services.resources import Resources
 
@@ -14,7 +14,7 @@ async def _resources(request: Request) -> Resources:
     return request.app.state.resources
 
 
-async def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> EventBroadcaster:
     return request.app.state.hub
 
 
@@ -23,7 +23,7 @@ async def _traceparent(request: Request) -> str | None:
 
 
 Res = Annotated[Resources, Depends(_resources)]
-Watching = Annotated[Hub, Depends(_hub)]
+Watching = Annotated[EventBroadcaster, Depends(_hub)]
 Traceparent = Annotated[str | None, Depends(_traceparent)]
 Text = Annotated[str, AfterValidator(refuse_unstorable)]  # what may be asked of the database
 JobId = Annotated[

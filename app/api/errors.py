@@ -14,7 +14,7 @@ from app.api.field_errors import fault_texts, field_errors, shortened
 from app.api.json_body import MalformedJson
 from app.api.safe_headers import SAFE_HEADERS
 from app.domain import errors
-from app.domain.views import FieldError, Problem
+from app.schemas import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

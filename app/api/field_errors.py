@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.domain.errors import FieldProblem
 from app.domain.spec.job_spec import DistillationSpec
-from app.domain.views import FieldError
+from app.schemas import FieldError
 
 MOST_FAULTS = 20
 MOST_NAME = 200  # characters of a field's path

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.db import census, totals
-from app.db.census import Census
+from app.db import counts, totals
+from app.db.counts import Counts
 from app.db.session import Database
 from app.db.totals import Totals
 from app.domain.errors import DatabaseUnavailable
@@ -59,7 +59,7 @@ class Counted(Collector):
         """Without the database there is `dapple_database_up 0` and none of what is in it."""
         try:
             with self._database.reading() as session:
-                taken = census.take(session, self._heartbeat_seconds)
+                taken = counts.take(session, self._heartbeat_seconds)
                 ended = totals.read(session)
         except DatabaseUnavailable:
             yield GaugeMetricFamily("dapple_database_up", "Whether the database answers.", 0)
@@ -69,7 +69,7 @@ class Counted(Collector):
             yield from _counters(ended)
 
 
-def _gauges(taken: Census) -> Iterator[GaugeMetricFamily]:
+def _gauges(taken: Counts) -> Iterator[GaugeMetricFamily]:
     jobs = GaugeMetricFamily("dapple_jobs", "Jobs by state.", labels=("state",))
     for state, count in taken.jobs.items():
         jobs.add_metric((state,), count)

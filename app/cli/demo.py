@@ -21,7 +21,7 @@ from app.domain.job import JobState
 from app.domain.spec.bandwidth import MEDIAN
 from app.domain.spec.evaluation import Evaluation
 from app.domain.spec.job_spec import DistillationSpec
-from app.domain.views import JobDetail
+from app.schemas import JobDetail
 
 SPEC = DistillationSpec(dataset_uri="sklearn://digits", ipc=10, kernel_bandwidth=MEDIAN, evaluation=Evaluation())
 STOP_SECONDS = 20.0

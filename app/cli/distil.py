@@ -17,7 +17,7 @@ from app.domain.spec.bandwidth import Kernel
 from app.domain.spec.guidance import Objective, ScaleMode
 from app.domain.spec.job_spec import DEFAULT_BACKBONE
 from app.domain.spec.sampling import Scheduler
-from app.domain.views import JobView
+from app.schemas import JobView
 
 FIELDS = {
     "ipc": ("ipc",),

@@ -9,13 +9,13 @@ import typer
 from rich.text import Text
 
 from app.cli.console import AsJson, ExitCode, answers, print_json
-from app.domain.diagnosis import Finding, Verdict, is_sound
+from app.doctor import checks
+from app.doctor.diagnosis import collected, diagnose
+from app.doctor.findings import Finding, Verdict, is_sound
 from app.domain.errors import WrongSettings
 from app.domain.text import printable_lines
-from app.services import checks
-from app.services.diagnosis import collected, diagnose
 from app.settings import settings_from
-from app.storage.choice import store_for
+from app.storage.factory import store_for
 
 STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 

@@ -13,7 +13,7 @@ from app.cli.progress import JobProgress
 from app.cli.render import backbone_table, job_lines, job_summary, measurements, worker_table
 from app.client import Client
 from app.domain.job import JobState, Outcome
-from app.domain.views import JobDetail
+from app.schemas import JobDetail
 
 UNSUCCESSFUL = (Outcome.FAILED, Outcome.EXPIRED)
 FAILURES_SHOWN = 20

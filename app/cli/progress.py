@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app.domain.following import JobStatus
+from app.client.job_status import JobStatus
 from app.domain.job import Phase
 
 WHOLE = "whole job"

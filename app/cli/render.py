@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.text import printable, printable_lines
-from app.domain.views import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
+from app.schemas import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
 
 GUIDED = "guided"
 NUMBERS = ("images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")

@@ -2,13 +2,13 @@
 
 from itertools import islice
 
+from app.backbones import catalog
+from app.backbones.catalog import BackboneFolder
+from app.datasets.dataset_classes import class_names
 from app.domain.compatibility import MOST_NAMED, class_problems, missing_classes, model_problems
 from app.domain.errors import BackboneRejected, FieldProblem, InvalidSpec
 from app.domain.spec.job_spec import DistillationSpec
-from app.services.dataset_classes import class_names
 from app.settings import Settings
-from app.storage import backbones
-from app.storage.backbones import BackboneFolder
 
 
 def check(spec: DistillationSpec, settings: Settings) -> None:
@@ -21,7 +21,7 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
     except InvalidSpec as error:
         problems += error.problems
     try:
-        backbone = backbones.find(settings.backbone_roots, spec.backbone)
+        backbone = catalog.find(settings.backbone_roots, spec.backbone)
     except InvalidSpec as error:
         problems += error.problems
     except BackboneRejected as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.client import Client
 from app.domain.job import JobState, Phase
-from app.domain.views import JobDetail, WorkerView
+from app.schemas import JobDetail, WorkerView
 from tests.waiting import wait_long
 
 DAPPLE = [sys.executable, "-P", "-m", "app.cli"]

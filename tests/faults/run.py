@@ -13,7 +13,7 @@ from app.client import Client
 from app.db.session import Database
 from app.domain.job import JobState
 from app.domain.ports import ArtifactStore
-from app.storage.choice import store_for
+from app.storage.factory import store_for
 from tests.faults import checks, faults, jobs
 from tests.faults.checks import Findings
 from tests.faults.cluster import Cluster, running

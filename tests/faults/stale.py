@@ -21,15 +21,15 @@ import psycopg
 import torch
 from ulid import ULID
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import NewTask, TaskKind, TaskState
 from app.domain.spec.job_spec import DistillationSpec
 from app.log import configure
-from app.queue.polling import PollingQueue
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
+from app.wakeup.polling import PollingQueue
 from tests.faults.processes import Supervisor, free_ports
 from tests.faults.servers import DATABASE, Postgres
 from worker.backbones.registry import BackboneRegistry
@@ -189,7 +189,7 @@ class Slot:
     def _submit(self) -> str:
         with self._database.transaction() as session:
             job = jobs.insert(session, str(ULID()), SPEC)
-            tasks.insert(session, job, [NewTask(TaskKind.PACKAGE, 0, {}, STEPS)], TaskState.READY)
+            leases.insert(session, job, [NewTask(TaskKind.PACKAGE, 0, {}, STEPS)], TaskState.READY)
             return job.id
 
     def _worker(self, name: str) -> int:
@@ -212,7 +212,7 @@ class Slot:
             assert time.monotonic() < deadline, "a trial is stuck"
             if sweeping:
                 with suppress(DatabaseUnavailable), self._database.transaction() as session:
-                    tasks.expire(session, 0)
+                    leases.expire(session, 0)
             time.sleep(LOOK_SECONDS)
 
     def _wrote(self, job_id: str, writer: str, what: str) -> bool:

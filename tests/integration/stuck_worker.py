@@ -8,8 +8,8 @@ import time
 from app.db.session import Database
 from app.domain.job import TaskKind
 from app.log import configure
-from app.queue.polling import PollingQueue
 from app.settings import Settings
+from app.wakeup.polling import PollingQueue
 from worker.service.worker_process import WorkerProcess
 from worker.stages.context import StageResult, TaskContext, WorkerContext
 from worker.stages.outputs import StageOutput

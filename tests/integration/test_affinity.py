@@ -2,7 +2,7 @@
 
 import time
 
-from app.db import tasks
+from app.db import leases
 from app.db.session import Database
 from app.domain.job import Lease
 from app.domain.worker import Claimant
@@ -19,7 +19,7 @@ def submit(database: Database, *backbones: str) -> None:
 
 def claim(database: Database, claimant: Claimant) -> Lease | None:
     with database.transaction() as session:
-        return tasks.claim(session, claimant, 60.0)
+        return leases.claim(session, claimant, 60.0)
 
 
 def backbone_claimed(database: Database, claimant: Claimant) -> str:

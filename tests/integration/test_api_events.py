@@ -13,8 +13,8 @@ import httpx
 import pytest
 import uvicorn
 
-from app.db import jobs, tasks
-from app.domain.following import JobStatus
+from app.client.job_status import JobStatus
+from app.db import jobs, leases
 from app.domain.job import JobState, Progress
 from app.main import create_app
 from app.services.resources import Resources
@@ -108,11 +108,11 @@ def test_what_happens_meanwhile_is_told_until_the_job_ends(server: tuple[httpx.C
         first = next(event for event in events if event["event"] == "progress")
         lease = claimed(resources.database)
         with resources.database.transaction() as session:
-            tasks.renew(session, lease, 60, Progress(25, 50))
+            leases.renew(session, lease, 60, Progress(25, 50))
         second = next(event for event in events if event["event"] == "progress")
         with resources.database.transaction() as session:
             jobs.request_cancel(session, job_id)
-            tasks.cancelled(session, lease)
+            leases.cancelled(session, lease)
         last = numbered(events)[-1]
     fractions = [json.loads(event["data"])["fraction"] for event in (first, second)]
     assert "id" not in first

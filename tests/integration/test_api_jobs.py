@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.db import tasks
+from app.db import leases
 from app.domain.job import Failure, FailureKind, Progress
 from app.services.resources import Resources
 from tests.unit.app.stored import claimed, prepared, succeeded
@@ -73,7 +73,7 @@ def test_an_etag_changes_with_state_and_progress_only(client: TestClient, resour
     lease = claimed(resources.database)
     tags.append(client.get(url).headers["etag"])
     with resources.database.transaction() as session:
-        tasks.renew(session, lease, 60, Progress(1, 2))
+        leases.renew(session, lease, 60, Progress(1, 2))
     tags.append(client.get(url).headers["etag"])
     assert tags[0] == tags[1]
     assert len(set(tags)) == 3
@@ -86,7 +86,7 @@ def test_progress_counts_tasks_and_units(client: TestClient, resources: Resource
     job_id = prepared(resources.database, samples=2, evaluations=1)
     lease = claimed(resources.database)
     with resources.database.transaction() as session:
-        tasks.renew(session, lease, 60, Progress(25, 50))
+        leases.renew(session, lease, 60, Progress(25, 50))
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert [phase["phase"] for phase in job["progress"]["phases"]] == ["preparing", "sampling", "evaluating", "packaging"]
     assert job["progress"]["phases"][1] == {"phase": "sampling", "tasks_done": 0, "tasks_total": 2, "done": 25, "total": 100}
@@ -100,7 +100,7 @@ def test_a_failed_job_says_why(client: TestClient, resources: Resources) -> None
     job = submit(client)
     lease = claimed(resources.database)
     with resources.database.transaction() as session:
-        tasks.fail(session, lease, Failure(FailureKind.INVALID_INPUT, "no images"), backoff_seconds=None)
+        leases.fail(session, lease, Failure(FailureKind.INVALID_INPUT, "no images"), backoff_seconds=None)
     told = client.get(job["links"]["self"]).json()
     assert told["state"] == "failed"
     assert told["attempts"] == {"total": 1, "failed": 1}
@@ -137,7 +137,7 @@ def test_attempts_are_paged_oldest_first_and_filtered_by_their_outcome(client: T
     job_id = prepared(resources.database, samples=4)
     for _ in range(2):
         with resources.database.transaction() as session:
-            tasks.fail(session, claimed(resources.database), Failure(FailureKind.DEPENDENCY, "away"), backoff_seconds=0)
+            leases.fail(session, claimed(resources.database), Failure(FailureKind.DEPENDENCY, "away"), backoff_seconds=0)
     found = everything(client, f"/v1/jobs/{job_id}/attempts")
     assert [attempt["kind"] for attempt in found] == ["prepare", "sample", "sample"]
     assert [attempt["started_at"] for attempt in found] == sorted(attempt["started_at"] for attempt in found)

@@ -8,7 +8,7 @@ from typing import IO
 import pytest
 from fastapi.testclient import TestClient
 
-from app.services.delete import delete
+from app.services.jobs import delete
 from app.services.resources import Resources
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore

@@ -17,13 +17,13 @@ from sqlalchemy import make_url, text
 from app.cli import main
 from app.db.session import Database, now
 from app.db.tables import WorkerRow
-from app.domain.diagnosis import Finding, Verdict, is_sound
+from app.doctor.checks import PATIENCE_SECONDS
+from app.doctor.diagnosis import diagnose
+from app.doctor.findings import Finding, Verdict, is_sound
 from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.job import Queue
 from app.domain.ports import ArtifactStore
 from app.domain.worker import About
-from app.services.checks import PATIENCE_SECONDS
-from app.services.diagnosis import diagnose
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.databases import PostgresServer

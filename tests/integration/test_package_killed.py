@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.db import tasks
+from app.db import leases
 from app.db.session import Database
 from app.domain.artifact import Artifact
 from app.domain.job import JobState, Outcome, TaskKind
@@ -83,13 +83,13 @@ class Packing:
         }
         lease = claimed(database)
         with database.transaction() as session:
-            tasks.finish(session, lease, output, then=later_tasks(spec, NAMES))
+            leases.finish(session, lease, output, then=later_tasks(spec, NAMES))
         while (lease := claimed(database)).task.kind is TaskKind.SAMPLE:
             stored = self._store(lease.output_prefix + "samples.npz", lease.task.input["classes"])
             with database.transaction() as session:
-                tasks.finish(session, lease, self._output(stored))
+                leases.finish(session, lease, self._output(stored))
         with database.transaction() as session:
-            tasks.release(session, lease)
+            leases.release(session, lease)
         database.dispose()
         return job_id
 
@@ -154,8 +154,8 @@ class Packing:
         """Of the tries to pack it, after the one that `sampled` gave back."""
         database = self.database()
         with database.reading() as session:
-            (package,) = [task.id for task in tasks.of_job(session, job_id) if task.kind is TaskKind.PACKAGE]
-            found = [one.outcome for one in tasks.attempts_of_job(session, job_id) if one.task_id == package]
+            (package,) = [task.id for task in leases.of_job(session, job_id) if task.kind is TaskKind.PACKAGE]
+            found = [one.outcome for one in leases.attempts_of_job(session, job_id) if one.task_id == package]
         database.dispose()
         return found[1:]
 
@@ -163,7 +163,7 @@ class Packing:
         """The lease of a killed worker has run out."""
         database = self.database()
         with database.transaction() as session:
-            assert tasks.expire_worker(session, name) == 1
+            assert leases.expire_worker(session, name) == 1
         database.dispose()
 
 

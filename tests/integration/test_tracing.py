@@ -17,10 +17,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.domain.errors import StorageUnavailable
 from app.domain.job import TaskKind
 from app.main import create_app
-from app.queue.polling import PollingQueue
 from app.services.resources import Resources
 from app.settings import Settings
 from app.tracing import Untraced, checked, tracing_of
+from app.wakeup.polling import PollingQueue
 from tests.integration.test_api_jobs import BODY
 from tests.unit.worker.service.test_task_runner import Stages
 from worker.backbones.registry import BackboneRegistry

@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor
 
+from app.backbones.folder import BackboneFolder
 from app.domain.backbone import BackboneInfo
 from app.domain.class_conditioning import Condition
-from app.storage.folder import BackboneFolder
 from worker.backbones.base import Conditions
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.loading import Reader

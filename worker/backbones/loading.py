@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
+from app.backbones.catalog import BackboneFolder
 from app.domain.errors import BackboneRejected, BackboneUnavailable
-from app.storage.backbones import BackboneFolder
 from worker.backbones.sizes import check_size
 
 CLIP_VOCABULARY = ("vocab.json", "merges.txt")

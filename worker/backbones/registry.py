@@ -5,8 +5,8 @@ from collections import OrderedDict
 
 import torch
 
+from app.backbones.catalog import BackboneFolder, Family, Roots, find
 from app.domain.errors import BackboneUnavailable, PermanentError
-from app.storage.backbones import BackboneFolder, Family, Roots, find
 from worker.backbones.base import Backbone
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.dit import DiTBackbone

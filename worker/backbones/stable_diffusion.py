@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from app.backbones.folder import BackboneFolder
 from app.domain.backbone import BackboneInfo
-from app.storage.folder import BackboneFolder
 from worker.backbones.classifier_free_guidance import both_halves
 from worker.backbones.loading import Reader
 from worker.backbones.prompted import PromptedBackbone, excess

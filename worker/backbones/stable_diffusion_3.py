@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
+from app.backbones.folder import BackboneFolder
 from app.domain.backbone import BackboneInfo
-from app.storage.folder import BackboneFolder
 from worker.backbones.loading import Reader
 from worker.backbones.prompted import PromptedBackbone, excess
 from worker.backbones.schedules import FlowMatching

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.datasets.image_folder import Listing, listing_of, walk
+from app.datasets.image_folder.zip_member import NEITHER
 from app.domain.dataset_uri import DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder import Listing, listing_of, walk
-from app.domain.image_folder.zip_member import NEITHER
 from worker.datasets.base import Dataset, relabelled
 from worker.datasets.decode import MAX_PIXELS, Pixels
 from worker.datasets.readers import digits, image_folder

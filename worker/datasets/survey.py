@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.datasets.image_folder import Item, arrange, items_of
 from app.domain.dataset_uri import BUNDLED, DatasetUri, resolve_local
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder import Item, arrange, items_of
 from app.domain.text import storable
 from worker.datasets.decode import FORMATS, MAX_PIXELS, BadImage, Pixels
 from worker.datasets.decode_pool import Refused, decoders

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import resampling, tasks
+from app.db import leases, resampling
 from app.db.session import Database
 from app.domain.errors import Cancelled, DappleError, DatabaseUnavailable, LeaseLost, SamplesDamaged, TransientError
 from app.domain.job import Lease, Outcome, Task
@@ -61,18 +61,18 @@ class AttemptRecorder:
         except Exception:
             log.exception("task.failure_not_recorded", failure=type(error).__name__)
         with self._database.transaction() as session:
-            tasks.fail(session, lease, UNRECORDED, backoff_seconds=None)
+            leases.fail(session, lease, UNRECORDED, backoff_seconds=None)
         return Outcome.FAILED
 
     def _record(self, session: Session, lease: Lease, error: Exception) -> Outcome:
         match error:
             case ShuttingDown():
                 log.info("task.released")
-                tasks.release(session, lease)
+                leases.release(session, lease)
                 return Outcome.RELEASED
             case Cancelled():
                 log.info("task.cancelled")
-                tasks.cancelled(session, lease)
+                leases.cancelled(session, lease)
                 return Outcome.CANCELLED
             case SamplesDamaged():
                 log.warning("task.samples_damaged", keys=error.keys)
@@ -87,14 +87,14 @@ class AttemptRecorder:
         failure, again = decision.failure, decision.backoff_seconds is not None
         unforeseen = None if isinstance(error, DappleError) else error
         log.warning("task.failed", kind=failure.kind.value, reason=failure.message, again=again, exc_info=unforeseen)
-        tasks.fail(session, lease, failure, backoff_seconds=decision.backoff_seconds)
+        leases.fail(session, lease, failure, backoff_seconds=decision.backoff_seconds)
 
 
 def _publish(session: Session, lease: Lease, result: StageResult) -> Sequence[Task]:
     if result.publication is None:
-        return tasks.finish(session, lease, result.output.json, then=result.then, warnings=result.warnings)
+        return leases.finish(session, lease, result.output.json, then=result.then, warnings=result.warnings)
     published = result.publication
-    tasks.complete(
+    leases.complete(
         session,
         lease,
         result.output.json,

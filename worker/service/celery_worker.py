@@ -18,9 +18,9 @@ from app.db.session import Database
 from app.domain.errors import PermanentError
 from app.domain.job import Queue
 from app.log import configure
-from app.queue.celery import TASK, CeleryQueue, is_redis, shared
 from app.settings import Settings, settings_from
-from app.starting import ending_in_words
+from app.startup_errors import ending_in_words
+from app.wakeup.celery import TASK, CeleryQueue, is_redis, shared
 from worker.service.worker_process import WorkerProcess, unique_name
 
 ANSWER_SECONDS = 10.0  # what the broker may take for anything, and how often a silent connection is looked at

@@ -8,10 +8,10 @@ from functools import partial
 
 from app.db.session import Database
 from app.log import configure
-from app.queue.choice import queue_for
 from app.settings import Settings
-from app.starting import ending_in_words
-from app.storage.choice import store_for
+from app.startup_errors import ending_in_words
+from app.storage.factory import store_for
+from app.wakeup.factory import queue_for
 from worker.service.orphaned_artifacts import sweep_orphans_until
 from worker.service.sweeper import Sweeper
 from worker.service.sweeper_metrics import SweeperMetrics

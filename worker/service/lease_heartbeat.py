@@ -12,7 +12,7 @@ from typing import Self
 
 import structlog
 
-from app.db import tasks
+from app.db import leases
 from app.db.session import Database
 from app.domain.errors import Cancelled, DappleError, DatabaseUnavailable, LeaseLost, TimedOut
 from app.domain.job import Lease, Progress
@@ -118,7 +118,7 @@ class LeaseHeartbeat:
         """
         try:
             with self._database.transaction() as session:
-                tasks.cancelled(session, self._lease)
+                leases.cancelled(session, self._lease)
             log.warning("task.cancelled_without_answer", seconds=self._settings.cancel_seconds)
         except LeaseLost as error:
             self._must_stop = error
@@ -134,7 +134,7 @@ class LeaseHeartbeat:
         """
         try:
             with self._database.transaction() as session:
-                cancel = tasks.renew(session, self._lease, self._settings.lease_seconds, self._progress)
+                cancel = leases.renew(session, self._lease, self._settings.lease_seconds, self._progress)
             self._renewed_at = time.monotonic()
             self._note(cancel)
         except LeaseLost as error:
@@ -146,7 +146,7 @@ class LeaseHeartbeat:
         self._asked_at = time.monotonic()
         try:
             with self._database.reading() as session:
-                self._note(tasks.cancel_requested(session, self._lease))
+                self._note(leases.cancel_requested(session, self._lease))
         except LeaseLost as error:
             self._must_stop = error
         except DatabaseUnavailable as error:

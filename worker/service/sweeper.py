@@ -14,15 +14,15 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.db import tasks, totals, workers
+from app.db import leases, totals, workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import Queue
 from app.domain.ports import TaskQueue
 from app.log import configure
-from app.queue.choice import queue_for
 from app.settings import Settings, settings_from
-from app.storage.choice import store_for
+from app.storage.factory import store_for
+from app.wakeup.factory import queue_for
 from worker.service.metrics_endpoint import serve
 from worker.service.orphaned_artifacts import sweep_orphans, sweep_orphans_until
 from worker.service.sweeper_metrics import SweeperMetrics
@@ -95,7 +95,7 @@ class Sweeper:
     def sweep(self) -> int:
         """How many leases and jobs were ended in this round. Raises DatabaseUnavailable."""
         with self._database.transaction() as session:
-            ended = tasks.expire(session, self._settings.retry_backoff_seconds)
+            ended = leases.expire(session, self._settings.retry_backoff_seconds)
         if ended:
             log.info("sweep.ended", count=ended)
         self._wake()
@@ -117,7 +117,7 @@ class Sweeper:
         more, else now and then.
         """
         with self._database.reading() as session:
-            ready = tasks.claimable(session)
+            ready = leases.claimable(session)
             alive = workers.alive_by_queue(session, self._settings.heartbeat_seconds)
         for queue, count in ready.items():
             more = count > self._unclaimed.get(queue, 0)

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import tasks
+from app.db import leases
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, LeaseLost, SamplesDamaged, StorageUnavailable, TimedOut, TransientError
 from app.domain.job import Lease, Outcome, Queue, Task, TaskKind
@@ -104,10 +104,10 @@ class TaskRunner:
             if lease is not None:
                 self._run(lease)
         except (DatabaseUnavailable, StorageUnavailable):
-            self._give_up = self._give_up or tasks.release_worker
+            self._give_up = self._give_up or leases.release_worker
             raise
         except BaseException:
-            self._give_up = tasks.expire_worker
+            self._give_up = leases.expire_worker
             raise
         return lease is not None
 
@@ -138,7 +138,7 @@ class TaskRunner:
             patience_seconds=self._settings.patience_seconds,
         )
         with self._database.transaction() as session:
-            return tasks.claim(session, claimant, self._settings.lease_seconds)
+            return leases.claim(session, claimant, self._settings.lease_seconds)
 
     def _run(self, lease: Lease) -> None:
         """One attempt at a task, with its log fields, its trace and its metrics."""
@@ -207,7 +207,7 @@ class TaskRunner:
         """The finished tasks of the kinds before this one."""
         kinds = list(TaskKind)
         with self._database.reading() as session:
-            return {kind: tasks.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
+            return {kind: leases.task_outputs(session, task.job_id, kind) for kind in kinds[: kinds.index(task.kind)]}
 
     def _finish(self, lease: Lease, result: StageResult, *, seconds: float) -> None:
         ready = self._recorder.publish(lease, replace(result, output=replace(result.output, seconds=seconds)))

@@ -24,7 +24,7 @@ from app.domain.job import Queue, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, About
 from app.settings import Settings
-from app.storage.choice import store_for
+from app.storage.factory import store_for
 from app.tracing import tracing_of
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.disk_cache import DiskCache

@@ -11,11 +11,11 @@ import structlog
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.api.conditional import check_match, is_known, quoted
+from app.api.byte_ranges import requested
 from app.api.dependencies import JobId, Res
 from app.api.errors import documented
+from app.api.etags import check_match, is_known, quoted
 from app.api.open_file import OpenFileResponse
-from app.api.ranges import requested
 from app.db import jobs
 from app.domain.artifact import Artifact
 from app.domain.errors import ArtifactDamaged, ArtifactNotReady, StorageUnavailable

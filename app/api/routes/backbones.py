@@ -8,9 +8,9 @@ from fastapi import APIRouter
 
 from app.api.dependencies import Res
 from app.api.errors import documented
-from app.api.schemas import BackbonePage, BackboneView
+from app.backbones.catalog import BackboneFolder, survey
 from app.domain.backbone import schedulers_of
-from app.storage.backbones import BackboneFolder, survey
+from app.schemas import BackbonePage, BackboneView
 
 log = structlog.get_logger()
 

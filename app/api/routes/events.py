@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.dependencies import JobId, Res, Watching
 from app.api.errors import documented
-from app.api.hub import Hub, News, look
-from app.api.rendering import moment
+from app.api.event_broadcaster import EventBroadcaster, News, look
+from app.api.job_views import moment
 from app.domain.errors import JobNotFound
 from app.domain.job import Event, JobState
 
@@ -67,7 +67,7 @@ async def stream_job_events(
     return StreamingResponse(_stream(hub, job_id, first, seen, tasks=tasks), headers=HEADERS, media_type="text/event-stream")
 
 
-async def _stream(hub: Hub, job_id: str, first: News, seen: int, *, tasks: bool) -> AsyncGenerator[str]:
+async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *, tasks: bool) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
     for part in _told(first, tasks=tasks):
         yield part

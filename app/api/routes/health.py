@@ -5,8 +5,8 @@ from fastapi.responses import RedirectResponse
 
 from app.api.dependencies import Res
 from app.api.errors import documented
-from app.api.schemas import HealthView
 from app.domain.errors import StorageUnavailable
+from app.schemas import HealthView
 
 router = APIRouter(tags=["health"])
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 
 from app.api.dependencies import JobId, Res
 from app.api.errors import documented
-from app.api.rendering import attempt_view, task_view
-from app.api.schemas import AttemptPage, TaskPage
-from app.db import pages
+from app.api.job_views import attempt_view, task_view
+from app.db import queries
 from app.domain.job import Outcome, TaskKind, TaskState
+from app.schemas import AttemptPage, TaskPage
 
 KINDS = "|".join(TaskKind)
 Limit = Annotated[int, Query(ge=1, le=500, description="At most this many.", examples=[100])]
@@ -35,8 +35,8 @@ def list_tasks(
         kind, _, ordinal = cursor.partition(":")
         after = (TaskKind(kind), int(ordinal))
     with resources.database.reading() as session:
-        pages.require(session, job_id)
-        found = pages.tasks(session, job_id, limit=limit + 1, after=after, state=state)
+        queries.require(session, job_id)
+        found = queries.tasks(session, job_id, limit=limit + 1, after=after, state=state)
     shown = found[:limit]
     more = f"{shown[-1].kind}:{shown[-1].ordinal}" if len(found) > limit else None
     return TaskPage(items=tuple(map(task_view, shown)), next_cursor=more)
@@ -66,8 +66,8 @@ def list_attempts(
         started_at, task_id, number = cursor.split(":")
         after = (float(started_at), task_id, int(number))
     with resources.database.reading() as session:
-        pages.require(session, job_id)
-        found = pages.attempts(session, job_id, limit=limit + 1, after=after, outcomes=tuple(outcome or ()))
+        queries.require(session, job_id)
+        found = queries.attempts(session, job_id, limit=limit + 1, after=after, outcomes=tuple(outcome or ()))
     shown = found[:limit]
     last = shown[-1].attempt if len(found) > limit else None
     more = f"{last.started_at!r}:{last.task_id}:{last.number}" if last else None

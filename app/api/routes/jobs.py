@@ -6,12 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator
 
-from app.api.conditional import check_match, is_known, quoted
 from app.api.dependencies import JobId, Res, Text, Traceparent
 from app.api.errors import documented
+from app.api.etags import check_match, is_known, quoted
+from app.api.job_views import job_detail, job_summaries, job_view, location
 from app.api.json_body import JsonRoute
-from app.api.rendering import job_detail, job_summaries, job_view, location
-from app.api.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.db import jobs
 from app.db.jobs import Filters
 from app.domain.dataset_uri import canonical
@@ -19,11 +18,10 @@ from app.domain.job import Job, JobState
 from app.domain.plan import first_task
 from app.domain.progress import untouched
 from app.domain.spec.job_spec import DistillationSpec
+from app.schemas import JobDetail, JobPage, JobView, ValidationView
 from app.services import validation
-from app.services.cancel import cancel
-from app.services.delete import delete
+from app.services.jobs import cancel, delete, submit
 from app.services.resources import Resources
-from app.services.submit import submit
 
 POLL_AFTER_SECONDS = "1"
 JSON = "application/json"

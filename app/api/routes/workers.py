@@ -6,10 +6,10 @@ from fastapi import APIRouter
 
 from app.api.dependencies import Res
 from app.api.errors import documented
-from app.api.schemas import RunningTaskView, WorkerPage, WorkerView
 from app.db import workers
 from app.domain.job import Task
 from app.domain.worker import Worker
+from app.schemas import RunningTaskView, WorkerPage, WorkerView
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event, text, update
 from sqlalchemy.orm import Session
 
-from app.db import jobs, tasks
-from app.db.ready import WINDOW
+from app.db import jobs, leases
+from app.db.claim_query import WINDOW
 from app.db.session import Database, now
 from app.db.tables import JobRow, TaskRow
 from app.domain.job import JobState, Lease, NewTask, Queue, TaskKind, TaskState
@@ -28,7 +28,7 @@ HOLDER = Claimant("w", backbones=frozenset({"warm"}), dataset_uris=frozenset({"f
 
 def claim(database: Database, claimant: Claimant) -> Lease | None:
     with database.transaction() as session:
-        return tasks.claim(session, claimant, 60.0)
+        return leases.claim(session, claimant, 60.0)
 
 
 def job_claimed(database: Database, claimant: Claimant) -> str | None:
@@ -102,7 +102,7 @@ def test_claimable_tasks_are_counted_by_queue(database: Database) -> None:
     with database.transaction() as session:
         session.get_one(JobRow, expired).deadline_at = 1.0
     with database.reading() as session:
-        assert tasks.claimable(session) == {Queue.GPU: 30, Queue.CPU: 1}
+        assert leases.claimable(session) == {Queue.GPU: 30, Queue.CPU: 1}
 
 
 @pytest.mark.postgres
@@ -134,7 +134,7 @@ def test_who_waited_for_a_task_that_was_taken_finds_another(database: Database) 
     high, low = submitted(database, of_priority(9)), submitted(database)
     with ThreadPoolExecutor(1) as pool:
         with database.transaction() as holder:
-            lease = tasks.claim(holder, Claimant("first"), 60.0)
+            lease = leases.claim(holder, Claimant("first"), 60.0)
             waiting = pool.submit(job_claimed, database, Claimant("second"))
             with pytest.raises(TimeoutError):
                 waiting.result(0.3)
@@ -178,7 +178,7 @@ def plans(database: Database, claimant: Claimant) -> list[Any]:
     """What the database says of how it finds the job and takes its task, in this order."""
     with database.transaction() as session:
         with statements_of(session) as seen:
-            tasks.claim(session, claimant, 60.0)
+            leases.claim(session, claimant, 60.0)
         session.rollback()
     seen = [(statement, values) for statement, values in seen if not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE"))]
     assert len(seen) == 4, [statement for statement, _ in seen]
@@ -237,7 +237,7 @@ def test_a_thousand_tasks_of_one_job_are_run_once_each_by_a_hundred_workers(data
     job_id = submitted(database)
     plan = [*(NewTask(TaskKind.SAMPLE, i, {}, 1) for i in range(1000)), NewTask(TaskKind.PACKAGE, 0, {})]
     with database.transaction() as session:
-        tasks.finish(session, _only(tasks.claim(session, Claimant("w"), 60.0)), {}, then=plan)
+        leases.finish(session, _only(leases.claim(session, Claimant("w"), 60.0)), {}, then=plan)
     opened: list[TaskKind] = []
     gpu = frozenset({Queue.GPU})
     connections = threading.Semaphore(8)
@@ -250,7 +250,7 @@ def test_a_thousand_tasks_of_one_job_are_run_once_each_by_a_hundred_workers(data
         done: list[str] = []
         while (lease := claim_in_turn(f"w{number}")) is not None:
             with connections, database.transaction() as session:
-                opened.extend(task.kind for task in tasks.finish(session, lease, {}))
+                opened.extend(task.kind for task in leases.finish(session, lease, {}))
             done.append(lease.task.id)
         return done
 

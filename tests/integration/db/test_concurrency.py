@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.domain.errors import Cancelled, IllegalTransition, JobNotFound, LeaseLost
 from app.domain.job import Failure, FailureKind, JobState, Lease, NewTask, Progress, Queue, TaskKind
@@ -58,13 +58,13 @@ class Mischief:
     def claim(self) -> None:
         queues = self._random.choice([frozenset(Queue), frozenset({Queue.GPU}), frozenset({Queue.CPU})])
         claimant = Claimant(f"w{threading.get_ident()}", queues, patience_seconds=self._random.choice([0.0, 30.0]))
-        lease = self._call(tasks.claim, claimant, self._random.choice([0.01, 60.0]))
+        lease = self._call(leases.claim, claimant, self._random.choice([0.01, 60.0]))
         if lease is not None:
             self._leases.append(lease)
 
     def renew(self) -> None:
         if self._leases:
-            self._call(tasks.renew, self._random.choice(self._leases), 60.0, Progress(self._random.randrange(50), 50))
+            self._call(leases.renew, self._random.choice(self._leases), 60.0, Progress(self._random.randrange(50), 50))
 
     def finish(self) -> None:
         if self._leases:
@@ -73,11 +73,11 @@ class Mischief:
 
     def fail(self) -> None:
         if self._leases:
-            self._call(tasks.fail, self._leases.pop(), CRASH, backoff_seconds=self._random.choice([None, 0.0, 0.001]))
+            self._call(leases.fail, self._leases.pop(), CRASH, backoff_seconds=self._random.choice([None, 0.0, 0.001]))
 
     def release(self) -> None:
         if self._leases:
-            self._call(tasks.release, self._leases.pop())
+            self._call(leases.release, self._leases.pop())
 
     def cancel(self) -> None:
         if self._job_ids:
@@ -88,12 +88,12 @@ class Mischief:
             self._call(jobs.delete, self._random.choice(self._job_ids))
 
     def expire(self) -> None:
-        self._call(tasks.expire, 0.0)
+        self._call(leases.expire, 0.0)
 
     def forget(self) -> None:
         """A worker that dies: its leases end, or its machine is stopped."""
         self._leases.clear()
-        self._call(self._random.choice([tasks.expire_worker, tasks.release_worker]), f"w{threading.get_ident()}")
+        self._call(self._random.choice([leases.expire_worker, leases.release_worker]), f"w{threading.get_ident()}")
 
     def _call(self, use: Callable[..., Any], *args: Any, **options: Any) -> Any:
         with self._database.transaction() as session:
@@ -104,20 +104,20 @@ def finish(database: Database, lease: Lease) -> int:
     """How many tasks became ready."""
     with database.transaction() as session:
         if lease.task.kind is TaskKind.PACKAGE:
-            tasks.complete(session, lease, {}, archive=ARTIFACT, preview=ARTIFACT, metrics={})
+            leases.complete(session, lease, {}, archive=ARTIFACT, preview=ARTIFACT, metrics={})
             return 0
-        return len(tasks.finish(session, lease, {}, then=PLAN if lease.task.kind is TaskKind.PREPARE else ()))
+        return len(leases.finish(session, lease, {}, then=PLAN if lease.task.kind is TaskKind.PREPARE else ()))
 
 
 def claim(database: Database, claimant: Claimant) -> Lease | None:
     with database.transaction() as session:
-        return tasks.claim(session, claimant, 60.0)
+        return leases.claim(session, claimant, 60.0)
 
 
 def run_to_the_end(database: Database) -> None:
     """An undisturbed worker does what is left, also what threads above have left running."""
     with database.transaction() as session:
-        tasks.release_worker(session, "w")
+        leases.release_worker(session, "w")
     while (lease := claim(database, Claimant("last"))) is not None:
         with suppress(LeaseLost, Cancelled):
             finish(database, lease)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from app.db import events, jobs, resampling, tasks
+from app.db import events, jobs, leases, resampling
 from app.db.session import Database
 from app.domain.errors import LeaseLost
 from app.domain.job import FailureKind, JobState, Lease, Outcome, TaskKind
@@ -25,17 +25,17 @@ def sampled(database: Database, samples: int = 2, evaluations: int = 0, **change
 
 
 def store(database: Database, lease: Lease, version: str = "") -> None:
-    call(database, tasks.finish, lease, {"key": f"key {lease.task.ordinal}{version}"})
+    call(database, leases.finish, lease, {"key": f"key {lease.task.ordinal}{version}"})
 
 
 def outcomes(database: Database, job_id: str) -> list[Outcome | None]:
     with database.reading() as session:
-        return [attempt.outcome for attempt in tasks.attempts_of_job(session, job_id)]
+        return [attempt.outcome for attempt in leases.attempts_of_job(session, job_id)]
 
 
 def keys(database: Database, job_id: str) -> list[str]:
     with database.reading() as session:
-        return [(task.output or {})["key"] for task in tasks.task_outputs(session, job_id, TaskKind.SAMPLE)]
+        return [(task.output or {})["key"] for task in leases.task_outputs(session, job_id, TaskKind.SAMPLE)]
 
 
 def test_a_damaged_sample_is_made_again_while_its_reader_waits(database: Database) -> None:
@@ -59,7 +59,7 @@ def test_its_reader_can_change_nothing_more(database: Database) -> None:
     sampled(database)
     package = claimed(database)
     call(database, resampling.sample_again, package, ["key 0"])
-    for use in (tasks.finish, resampling.sample_again):
+    for use in (leases.finish, resampling.sample_again):
         with pytest.raises(LeaseLost):
             call(database, use, package, {})
 
@@ -75,8 +75,8 @@ def test_evaluations_that_run_go_on_and_those_that_wait_follow_the_sample(databa
     first, second = claimed(database), claimed(database)
     call(database, resampling.sample_again, first, ["key 0"])
     assert states_of(database, job_id) == ["succeeded", "ready", "waiting", "running", "ready", "waiting"]
-    call(database, tasks.finish, second, {})
-    while (lease := call(database, tasks.claim, Claimant("w"), 60)) is not None:
+    call(database, leases.finish, second, {})
+    while (lease := call(database, leases.claim, Claimant("w"), 60)) is not None:
         store(database, lease, " again")
     assert set(states_of(database, job_id)) == {"succeeded"}
 

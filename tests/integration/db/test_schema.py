@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import inspect, make_url, text
 
 from app.cli import main
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.schema import Fit, head, schema_of
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, PermanentError
@@ -95,7 +95,7 @@ def test_a_job_of_a_newer_version_can_be_seen_but_not_run(database: Database, pl
         job.spec = spec
     assert job_of(database, job_id).spec == SPEC
     with database.transaction() as session:
-        assert tasks.claim(session, Claimant("w"), 60) is None
+        assert leases.claim(session, Claimant("w"), 60) is None
     assert states_of(database, job_id) == ["ready"]
 
 

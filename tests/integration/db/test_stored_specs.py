@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.domain.job import FailureKind, JobState, JobWarning, WarningCode
 from app.domain.spec.guidance import Guidance
@@ -44,7 +44,7 @@ def test_a_job_that_no_version_can_read_fails_and_blocks_no_others(database: Dat
     assert job.failure.kind is FailureKind.INTERNAL
     assert next(iter(changes)) in job.failure.message
     with database.transaction() as session:
-        assert tasks.claim(session, Claimant("w"), 60) is None
+        assert leases.claim(session, Claimant("w"), 60) is None
 
 
 @pytest.mark.parametrize("changes", [*NEWER, *BROKEN])

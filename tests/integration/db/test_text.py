@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import insert, select
 
-from app.db import events, jobs, tasks
+from app.db import events, jobs, leases
 from app.db.jobs import Filters
 from app.db.session import Database
 from app.db.tables import EventRow, WorkerRow
@@ -18,9 +18,9 @@ def test_json_is_stored_with_escapes_in_keys_and_values(database: Database) -> N
     submitted(database)
     lease = claimed(database)
     with database.transaction() as session:
-        tasks.finish(session, lease, {BAD: [BAD, {"deep": (BAD, 1, None)}, EMOJI], "plain": EMOJI})
+        leases.finish(session, lease, {BAD: [BAD, {"deep": (BAD, 1, None)}, EMOJI], "plain": EMOJI})
     with database.reading() as session:
-        output = tasks.of_job(session, lease.task.job_id)[0].output
+        output = leases.of_job(session, lease.task.job_id)[0].output
     assert output == {KEPT: [KEPT, {"deep": [KEPT, 1, None]}, EMOJI], "plain": EMOJI}
 
 
@@ -47,12 +47,12 @@ def test_a_question_with_such_text_finds_nothing(database: Database, filters: Fi
     submitted(database)
     with database.reading() as session:
         assert jobs.page(session, filters, limit=5) == ([], None)
-        assert tasks.of_job(session, BAD) == []
+        assert leases.of_job(session, BAD) == []
 
 
 def test_a_worker_with_such_a_name_gives_its_task_back(database: Database) -> None:
     job_id = submitted(database)
     claimed(database, worker=BAD)
     with database.transaction() as session:
-        assert tasks.release_worker(session, BAD) == 1
+        assert leases.release_worker(session, BAD) == 1
     assert job_of(database, job_id).state == "running"

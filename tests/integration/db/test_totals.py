@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db import jobs, tasks, totals
+from app.db import jobs, leases, totals
 from app.db.session import Database
 from app.domain.job import Failure, FailureKind, JobState, Outcome, TaskKind
 from tests.databases import PostgresServer
@@ -29,10 +29,10 @@ def test_every_attempt_and_job_is_counted_once_by_how_it_ended(database: Databas
     succeeded(database)
     submitted(database, SPEC.model_copy(update={"max_attempts": 2}))
     with database.transaction() as session:
-        tasks.fail(session, claimed(database), OOM, backoff_seconds=0)
+        leases.fail(session, claimed(database), OOM, backoff_seconds=0)
     claimed(database, "killed", lease_seconds=-1)
     with database.transaction() as session:
-        assert tasks.expire(session, 0) == 1
+        assert leases.expire(session, 0) == 1
     after, jobs_after = ended(database)
     assert added(before, after) == {
         (TaskKind.PREPARE, Outcome.SUCCEEDED, ""): 1,
@@ -49,7 +49,7 @@ def test_what_a_failing_job_takes_along_is_counted_as_cancelled(database: Databa
     prepared(database, samples=2)
     lease, _other = claimed(database), claimed(database)
     with database.transaction() as session:
-        tasks.fail(session, lease, OOM, backoff_seconds=None)
+        leases.fail(session, lease, OOM, backoff_seconds=None)
     after, _ = ended(database)
     assert added(before, after) == {
         (TaskKind.PREPARE, Outcome.SUCCEEDED, ""): 1,
@@ -71,7 +71,7 @@ def test_what_was_rolled_back_is_not_counted(database: Database) -> None:
     lease = claimed(database)
     before = ended(database)
     with pytest.raises(KeyError), database.transaction() as session:
-        tasks.fail(session, lease, OOM, backoff_seconds=None)
+        leases.fail(session, lease, OOM, backoff_seconds=None)
         raise KeyError
     assert ended(database) == before
 

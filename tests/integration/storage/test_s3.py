@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from app.domain.errors import ArtifactNotReady, PermanentError, StorageUnavailable
-from app.storage.choice import store_for
+from app.storage.factory import store_for
 from app.storage.local import LocalArtifactStore
 from app.storage.s3 import PART_BYTES, S3ArtifactStore
 from tests.services.s3 import Bucket, CephServer, free_port
@@ -246,7 +246,7 @@ MEASURED = '''
 import json, re, sys
 from pathlib import Path
 from app.settings import Settings
-from app.storage.choice import store_for
+from app.storage.factory import store_for
 
 def peak():
     """In megabytes; ru_maxrss would begin with the parent's."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ulid import ULID
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.domain.artifact import Artifact
 from app.domain.job import Job, Lease, NewTask, Queue, TaskKind, TaskState
@@ -72,13 +72,13 @@ def submitted(database: Database, spec: DistillationSpec = SPEC) -> str:
     """Id of a new queued job."""
     with database.transaction() as session:
         job = jobs.insert(session, str(ULID()), spec)
-        tasks.insert(session, job, [first_task()], TaskState.READY)
+        leases.insert(session, job, [first_task()], TaskState.READY)
         return job.id
 
 
 def claimed(database: Database, worker: str = "w", lease_seconds: float = 60.0) -> Lease:
     with database.transaction() as session:
-        lease = tasks.claim(session, Claimant(worker), lease_seconds)
+        lease = leases.claim(session, Claimant(worker), lease_seconds)
     assert lease is not None
     return lease
 
@@ -90,7 +90,7 @@ def prepared(database: Database, samples: int = 2, evaluations: int = 0, spec: D
     later += [NewTask(TaskKind.EVALUATE, i, {"arm": i}, 3) for i in range(evaluations)]
     lease = claimed(database)
     with database.transaction() as session:
-        tasks.finish(session, lease, {}, then=[*later, NewTask(TaskKind.PACKAGE, 0, {})])
+        leases.finish(session, lease, {}, then=[*later, NewTask(TaskKind.PACKAGE, 0, {})])
     return job_id
 
 
@@ -99,10 +99,10 @@ def succeeded(database: Database, archive: Artifact = ARTIFACT, preview: Artifac
     job_id = prepared(database, samples=1)
     sample = claimed(database)
     with database.transaction() as session:
-        tasks.finish(session, sample, {})
+        leases.finish(session, sample, {})
     package = claimed(database)
     with database.transaction() as session:
-        tasks.complete(session, package, {}, archive=archive, preview=preview, metrics={"guided": {"mean": 97.1}})
+        leases.complete(session, package, {}, archive=archive, preview=preview, metrics={"guided": {"mean": 97.1}})
     return job_id
 
 
@@ -114,7 +114,7 @@ def job_of(database: Database, job_id: str) -> Job:
 def states_of(database: Database, job_id: str) -> list[str]:
     """The states of the job's tasks in the order of the graph."""
     with database.reading() as session:
-        return [task.state.value for task in tasks.of_job(session, job_id)]
+        return [task.state.value for task in leases.of_job(session, job_id)]
 
 
 def write_backbone(folder: Path, names: tuple[str, ...] = tuple("0123456789"), **transformer: int) -> None:

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from app.access_token import RunningService, announce
-from app.client import ApiError, Client, DownloadCorrupt, OtherVersion, ServiceUnreachable, TargetUnwritable, job_events
+from app.client import ApiError, Client, DownloadCorrupt, OtherVersion, ServiceUnreachable, TargetUnwritable
+from app.client.job_status import JobStatus
 from app.domain.errors import ArtifactNotReady
-from app.domain.following import JobStatus
 from app.domain.job import JobState, Outcome, Phase
-from app.domain.views import ProgressView
+from app.schemas import ProgressView
 from tests.unit.app.fake_service import ARCHIVE, SHA256, SPEC, Answer, Service, job, listed, refuses, says
 
 
@@ -165,11 +165,16 @@ def test_readiness_asks_once():
 
 
 def test_comments_and_events_without_data_are_skipped():
-    lines = [": ping", "", "retry: 1000", "", "id: 4", "event: state", 'data: {"state": "running"}', ""]
+    content = b': ping\n\nretry: 1000\n\nid: 4\nevent: state\ndata: {"state": "running"}\n\n'
 
-    (found,) = job_events(lines)
+    (found,) = Service(streams(content), ended).client().events("J1")
 
     assert (found.id, found.type, found.body) == ("4", "state", {"state": "running"})
+
+
+def test_an_answer_that_is_no_event_stream_is_of_another_version():
+    with pytest.raises(OtherVersion, match="http://service speaks another version"):
+        list(Service(says({})).client().events("J1"))
 
 
 def test_a_broken_event_stream_is_taken_up_behind_the_last_event():
@@ -243,7 +248,7 @@ def test_progress_without_an_id_does_not_move_the_place_to_resume_from():
 
     found = list(service.client().events("J1"))
 
-    assert [event.id for event in found] == ["1", None]
+    assert [event.id for event in found] == ["1", "1"]
     assert service.requests[1].headers["Last-Event-ID"] == "1"
 
 
@@ -395,7 +400,7 @@ def test_a_followed_job_outlives_a_restart_of_its_service():
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/events") and "Last-Event-ID" not in request.headers:
-            return httpx.Response(200, text="id: 1\nevent: job.running\ndata: {}\n\n")
+            return streams(event(1, "job.running"))(request)
         if next(away, False):
             raise httpx.ConnectError("refused", request=request)
         return ended(request) if request.url.path.endswith("/events") else httpx.Response(200, json=job("succeeded"))

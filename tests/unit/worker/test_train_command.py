@@ -7,8 +7,8 @@ import torch
 import typer
 from PIL import Image
 
+from app.backbones.catalog import find
 from app.domain.errors import DatasetRejected, InvalidSpec, PermanentError
-from app.storage.backbones import find
 from worker import train_command
 from worker.train_command import train
 from worker.training.checkpoint import CHECKPOINT

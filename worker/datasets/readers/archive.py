@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from app.datasets.image_folder.zip_member import is_guessed, member_name
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder.zip_member import is_guessed, member_name
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
 from worker.datasets.readers.files import check_count
 from worker.datasets.readers.regular_file import open_regular, regular_descriptor

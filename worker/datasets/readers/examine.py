@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.datasets.image_folder import Item
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder import Item
 from worker.datasets.decode import BadImage, Pixels
 from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files

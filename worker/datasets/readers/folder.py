@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.datasets.image_folder.names import readable
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder.names import readable
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
 from worker.datasets.readers.regular_file import open_regular
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.datasets.image_folder import TRAIN, Item, Listing, arrange, items_of, refuse_untrained
 from app.domain.errors import DatasetRejected, FieldProblem, InvalidSpec
-from app.domain.image_folder import TRAIN, Item, Listing, arrange, items_of, refuse_untrained
 from app.domain.suggestions import MOST_NAMED, nearest
 from worker.datasets.base import Dataset, Split, divide, require_images
 from worker.datasets.decode import Pixels

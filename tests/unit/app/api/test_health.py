@@ -2,8 +2,8 @@ import inspect
 
 from app.api.errors import RULES
 from app.api.routes.health import get_liveness
+from app.datasets.look_pool import DatasetBusy
 from app.domain.errors import TransientError
-from app.services.look_pool import DatasetBusy
 
 
 def test_liveness_needs_no_thread_so_it_answers_while_all_are_taken() -> None:

@@ -40,7 +40,8 @@ def ended_service(state: str = "succeeded", **changes: Any) -> Service:
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/events"):
-            return httpx.Response(200, text=f"id: 1\nevent: job.{state}\ndata: {{}}\n\n")
+            headers = {"Content-Type": "text/event-stream"}
+            return httpx.Response(200, headers=headers, text=f"id: 1\nevent: job.{state}\ndata: {{}}\n\n")
         if request.url.path.endswith("/metrics"):
             return httpx.Response(200, json=METRICS)
         return httpx.Response(202 if request.method == "POST" else 200, json=ended)

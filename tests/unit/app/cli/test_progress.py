@@ -3,9 +3,9 @@ import io
 from rich.console import Console
 
 from app.cli.progress import JobProgress
-from app.domain.following import JobStatus
+from app.client.job_status import JobStatus
 from app.domain.job import JobState, Phase
-from app.domain.views import PhaseProgress, ProgressView
+from app.schemas import PhaseProgress, ProgressView
 
 
 def sampling(done: int, total: int = 100) -> JobStatus:

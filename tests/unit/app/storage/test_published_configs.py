@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.storage.folder import BackboneFolder
-from app.storage.pipelines import read
+from app.backbones.folder import BackboneFolder
+from app.backbones.pipelines import read
 from tests.unit.app.stored import write_component, write_json
 
 CLIP_L: dict[str, Any] = {

@@ -9,8 +9,8 @@ from diffusers import DiTPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from app.backbones.catalog import find
 from app.domain.errors import BackboneUnavailable
-from app.storage.backbones import find
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.base import Backbone

@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel, UNet2DConditionModel
 
+from app.backbones.catalog import find
 from app.domain.errors import BackboneRejected, BackboneUnavailable
-from app.storage.backbones import find
 from tests.unit.worker import tiny, tiny_text
 from tests.unit.worker.numbers import noise
 from worker.backbones.dit import DiTBackbone

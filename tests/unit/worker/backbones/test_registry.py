@@ -4,8 +4,8 @@ import psutil
 import pytest
 import torch
 
+from app.backbones.catalog import find
 from app.domain.errors import BackboneUnavailable, InvalidSpec, PermanentError
-from app.storage.backbones import find
 from tests.unit.worker import tiny
 from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of

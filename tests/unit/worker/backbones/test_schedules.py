@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
+from app.backbones.noise_schedules import NOISE_SCHEDULERS, NoiseSchedule
+from app.backbones.part_reader import PartReader
 from app.domain.errors import BackboneRejected, InvalidSpec
 from app.domain.spec.sampling import Sampling, Scheduler, Variance
-from app.storage.noise_schedules import NOISE_SCHEDULERS, NoiseSchedule
-from app.storage.part_reader import PartReader
 from tests.unit.worker import tiny
 from tests.unit.worker.numbers import noise
 from worker.backbones.schedules import SCHEDULERS, FlowMatching, Schedule, VariancePreserving

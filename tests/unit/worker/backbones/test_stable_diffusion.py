@@ -19,9 +19,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from app.backbones.catalog import BackboneFolder, find
 from app.domain.errors import BackboneUnavailable, InvalidSpec
 from app.domain.spec.sampling import Sampling, Scheduler
-from app.storage.backbones import BackboneFolder, find
 from tests.unit.worker import tiny, tiny_text
 from tests.unit.worker.numbers import noise
 from worker.backbones.base import Backbone

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.datasets.image_folder import Item
 from app.domain.errors import DatasetRejected
-from app.domain.image_folder import Item
 from tests.unit.worker.datasets.test_decode_pool import DYING, picture
 from worker.datasets.decode import MAX_PIXELS, BadImage, Pixels
 from worker.datasets.decode_pool import DecodePool

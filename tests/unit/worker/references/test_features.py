@@ -102,9 +102,7 @@ def test_without_timesteps_there_are_clean_features_only():
     assert list(work.probes()) == []
 
 
-@pytest.mark.parametrize(
-    ("selection", "most"), [("random", 8 + PROBE_IMAGES), ("kmeans", MOST_CANDIDATES + PROBE_IMAGES)]
-)
+@pytest.mark.parametrize(("selection", "most"), [("random", 8 + PROBE_IMAGES), ("kmeans", MOST_CANDIDATES + PROBE_IMAGES)])
 def test_a_class_of_any_size_costs_no_more_than_its_candidates_and_probes(selection, most):
     of, read = many_images(50_000)
     work = real(Formula(), of, timesteps=STEPS[:1], batch=512, reference={"count": 8, "selection": selection, "probes": True})

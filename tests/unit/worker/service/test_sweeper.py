@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db import tasks, workers
+from app.db import leases, workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, LeaseLost
 from app.domain.job import Failure, FailureKind, JobState, Queue
@@ -97,7 +97,7 @@ def test_a_job_that_runs_for_longer_than_its_limit_fails_and_its_worker_learns_o
     assert job.failure == Failure(FailureKind.TIMEOUT, "the job did not end within its limit of 0.001 s")
     assert states_of(database, job_id) == ["cancelled"]
     with database.transaction() as session, pytest.raises(LeaseLost):
-        tasks.renew(session, lease, 60)
+        leases.renew(session, lease, 60)
 
 
 def test_the_time_limit_of_a_job_begins_with_its_first_task(database, settings):

@@ -10,7 +10,7 @@ import torch
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from app.db import jobs, tasks
+from app.db import jobs, leases
 from app.db.session import Database
 from app.db.tables import TaskRow
 from app.domain.errors import (
@@ -106,14 +106,14 @@ class Service:
 
     def attempts(self, job_id, kind):
         with self.database.reading() as session:
-            ids = {task.id for task in tasks.of_job(session, job_id) if task.kind is kind}
-            return [attempt for attempt in tasks.attempts_of_job(session, job_id) if attempt.task_id in ids]
+            ids = {task.id for task in leases.of_job(session, job_id) if task.kind is kind}
+            return [attempt for attempt in leases.attempts_of_job(session, job_id) if attempt.task_id in ids]
 
     def outcomes(self, job_id, kind):
         return [attempt.outcome for attempt in self.attempts(job_id, kind)]
 
     def take_lease_away(self, _work):
-        assert self.write(tasks.expire_worker, "runner") == 1
+        assert self.write(leases.expire_worker, "runner") == 1
 
 
 def stored_key(task: Task) -> str:
@@ -410,7 +410,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(service, ending):
     mine, others = service.stages.seen[0].lease, service.other_stages.seen[0].lease
     assert states_of(service.database, job_id) == ["succeeded", "ready", "ready", "waiting", "waiting"]
     with service.database.reading() as session:
-        published = tasks.task_outputs(session, job_id, PREPARE)[0].output
+        published = leases.task_outputs(session, job_id, PREPARE)[0].output
     assert published is not None
     assert published["key"].startswith(others.output_prefix)
     assert not published["key"].startswith(mine.output_prefix)

@@ -1,0 +1,132 @@
+"""Backbones on disk: diffusers-format folders below the configured roots, read without torch."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from app.backbones.folder import BackboneFolder
+from app.backbones.odd_entries import leads_nowhere, oddity
+from app.backbones.pipelines import read
+from app.domain.backbone import Family
+from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
+
+__all__ = ["BackboneFolder", "Family", "Roots", "find", "survey"]
+
+Roots = Sequence[tuple[str, Path]]
+
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf", ".zip")
+MOST_ENTRIES = 10_000  # of a folder and its sub-folders; each is looked at for every job
+
+
+def find(roots: Roots, name: str) -> BackboneFolder:
+    """The backbone with this name.
+
+    Raises InvalidSpec naming `backbone` for one that no root has, BackboneUnavailable naming a file that is missing,
+    BackboneRejected naming one that cannot be used. Names are compared with the entries that exist, so none can lead out of the
+    roots.
+    """
+    entries = dict(_entries(roots))
+    if name not in entries:
+        meant = next((entry for entry in entries if Path(entry).stem == name and Path(entry).suffix in WEIGHT_SUFFIXES), None)
+        if meant is not None:
+            raise InvalidSpec.of("backbone", f"{entries[meant]} {oddity(entries[meant])}")
+        usable = [folder.name for folder in survey(roots)[0]]
+        nearest = get_close_matches(name, usable, n=3) or usable
+        raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
+    if (odd := oddity(entries[name])) is not None:
+        if leads_nowhere(entries[name]):
+            raise BackboneUnavailable(f"backbone {name}: {entries[name]} {odd}")
+        raise InvalidSpec.of("backbone", f"{entries[name]} {odd}")
+    return _read(name, entries[name])
+
+
+def survey(roots: Roots) -> tuple[list[BackboneFolder], list[tuple[str, str]]]:
+    """Every backbone that can be used, and name and fault of every other entry below the roots; both by name."""
+    looked_at = [_read_or_fault(name, path) for name, path in sorted(_entries(roots))]
+    usable = [one for one in looked_at if isinstance(one, BackboneFolder)]
+    return usable, [(one.name, one.fault) for one in looked_at if isinstance(one, _Broken)]
+
+
+@dataclass(frozen=True)
+class _Broken:
+    name: str
+    fault: str
+
+
+def _read_or_fault(name: str, path: Path) -> BackboneFolder | _Broken:
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    try:
+        if shown != name:
+            return _Broken(shown, f"the name of {shown} is not UTF-8")
+        if (odd := oddity(path)) is not None:
+            return _Broken(name, f"{path} {odd}")
+        return _read(name, path)
+    except (BackboneUnavailable, InvalidSpec) as error:
+        return _Broken(name, str(error))
+    except (OSError, ValueError, RecursionError) as error:
+        return _Broken(name, f"{path}: {error}")
+
+
+def _read(name: str, path: Path) -> BackboneFolder:
+    return _read_as_it_was(name, path, _marks(path))
+
+
+@lru_cache(maxsize=256)
+def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> BackboneFolder:
+    """Remembered until a file changes: every job asks, and reading takes some milliseconds. A refusal is not remembered."""
+    return read(name, path)
+
+
+def _marks(path: Path) -> tuple[object, ...]:
+    """Fingerprint of the files in the folder and in its sub-folders, which is as deep as a backbone goes.
+
+    It uses the inode's time, as `cp -p` preserves the other. Links are followed.
+    """
+    entries = list(islice(_statted(path), MOST_ENTRIES))
+    deeper = (each for entry in entries if entry.is_dir for each in _statted(path / entry.name))
+    marks = (*entries, *islice(deeper, MOST_ENTRIES))
+    if len(marks) >= MOST_ENTRIES:
+        raise BackboneRejected(
+            f"backbone {path.name}: {path}: it holds more than {MOST_ENTRIES:,} files; remove what is no model"
+        )
+    return marks
+
+
+@dataclass(frozen=True)
+class _Entry:
+    folder: str
+    name: str
+    is_dir: bool
+    mark: tuple[int, ...]
+
+
+def _statted(folder: Path) -> Iterator[_Entry]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                stat, is_dir = entry.stat(), entry.is_dir()
+                mark = () if is_dir else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+                if not entry.name.startswith("."):
+                    yield _Entry(str(folder), entry.name, is_dir, mark)
+
+
+def _entries(roots: Roots) -> Iterator[tuple[str, Path]]:
+    """Whatever lies below the roots and may be meant as a backbone."""
+    for prefix, root in roots:
+        names: list[str] = []
+        with suppress(OSError):
+            names = sorted(name for name in os.listdir(root) if not name.startswith("."))  # noqa: PTH208 - names that are no UTF-8
+        yield from ((prefix + name, root / name) for name in names if _may_be_one(root / name))
+
+
+def _may_be_one(path: Path) -> bool:
+    """Folders, files of weights, and links to what is not there now."""
+    try:
+        return path.is_dir() or path.suffix in WEIGHT_SUFFIXES or leads_nowhere(path)
+    except OSError:
+        return True

@@ -1,0 +1,80 @@
+"""The image files of a layout, each with its class and split."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from app.datasets.image_folder.layout import TEST, AnnotatedFolder, Layout
+from app.datasets.image_folder.masks import masks_beside
+from app.datasets.image_folder.names import readable
+from app.datasets.image_folder.tree import LeftOut, pieces_of
+from app.domain.errors import DatasetRejected
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file: `path` as its reader knows it, `name` without the wrapping folders, `split` None if there are none."""
+
+    path: str
+    name: str
+    class_name: str
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Items:
+    """Files of the chosen classes, sorted by name, and phrases on those whose class is not known or that may be no images."""
+
+    items: tuple[Item, ...]
+    left_out: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], bytes]) -> Items:
+    """The images of the chosen classes; `read(path)` gives the list of labels where a split has one.
+
+    Raises DatasetRejected if two files would have one name.
+    """
+    wanted = frozenset(chosen)
+    found = [
+        Item(path, _name(path, layout.wrappers), one.class_name, one.split)
+        for one in layout.class_folders
+        if one.class_name in wanted
+        for path in one.folder.everything()
+    ]
+    left_out = LeftOut()
+    if layout.annotated is not None:
+        found += _annotated(layout, layout.annotated, read, left_out, wanted)
+    items = tuple(_unique(sorted(found, key=lambda item: item.name)))
+    masks = masks_beside([item.name for item in items])
+    return Items(items, left_out.phrases(), () if masks is None else (masks,))
+
+
+def labels_in(text: str) -> Mapping[str, str]:
+    """Class by file name, of a list of labels: file and class begin each line, a box may follow."""
+    lines = (line.split() for line in text.splitlines())
+    return {words[0]: words[1] for words in lines if len(words) > 1}
+
+
+def _annotated(
+    layout: Layout, split: AnnotatedFolder, read: Callable[[str], bytes], left_out: LeftOut, wanted: Collection[str]
+) -> Iterator[Item]:
+    labels = labels_in(read(split.annotations).decode("utf-8", "backslashreplace"))
+    known = frozenset(layout.classes)
+    for path in split.folder.everything():
+        class_name = labels.get(path.rpartition("/")[2])
+        if class_name not in known:
+            left_out.add(f"images without a class of the training split in {readable(split.annotations)}", path)
+        elif class_name in wanted:
+            yield Item(path, _name(path, layout.wrappers), class_name, TEST)
+
+
+def _name(path: str, wrappers: int) -> str:
+    return readable("/".join(pieces_of(path)[wrappers:]))
+
+
+def _unique(items: list[Item]) -> list[Item]:
+    for one, other in pairwise(items):
+        if one.name == other.name:
+            raise DatasetRejected(f"two files have the name {one.name!r}")
+    return items

@@ -1,0 +1,342 @@
+"""Which folders are classes and which are splits; refuses what can be read in two ways, and says what it left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.datasets.image_folder.names import TESTING, Role, is_bag, is_no_class, split_name
+from app.datasets.image_folder.tree import Folder, LeftOut, Listing
+from app.datasets.image_folder.words import and_more, slashed
+from app.domain.errors import DatasetRejected
+
+TRAIN, TEST = "train", "test"
+
+EXPECTED = "expected class/image.png, or train/class/image.png"
+LOOSE = "images outside class folders"
+EMPTY = "folders without images"
+UNLABELLED = "images without labels"
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder whose images, also those further below, are of one class; `split` is None if the dataset has no splits."""
+
+    folder: Folder
+    class_name: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedFolder:
+    """A test split whose labels are in a list at `annotations`, as in Tiny-ImageNet."""
+
+    folder: Folder
+    annotations: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a listing is understood.
+
+    `wrappers` folders lie around everything. `left_out` and `doubts` are phrases for the user: what is not read, and which
+    of several readings was chosen.
+    """
+
+    class_folders: tuple[ClassFolder, ...]
+    annotated: AnnotatedFolder | None
+    wrappers: int
+    left_out: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class, sorted."""
+        return tuple(sorted({one.class_name for one in self.class_folders}))
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test split, so that nothing need be held out."""
+        return self.annotated is not None or any(one.split == TEST for one in self.class_folders)
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The classes that only the test split has."""
+        trained = {one.class_name for one in self.class_folders if one.split != TEST}
+        return tuple(name for name in self.classes if name not in trained)
+
+
+def refuse_untrained(untrained: Sequence[str], chosen: Sequence[str] | None) -> None:
+    """Raises DatasetRejected if one of the chosen classes, or of all if none are chosen, is only in the test split."""
+    missing = untrained if chosen is None else sorted(set(untrained).intersection(chosen))
+    if missing:
+        told = f"class {missing[0]!r} has 0 training images: only the test split has it; leave it out with `classes`"
+        raise DatasetRejected(told)
+
+
+def arrange(listing: Listing) -> Layout:
+    """The layout of what was listed.
+
+    Understands class/…/file; splits of any usual spelling around class folders (train/class/…/file) or in each of them
+    (class/train/…/file); and folders around either. Raises DatasetRejected if there are no class folders, or if they may be
+    understood in two ways, naming both.
+    """
+    return _Arranging(listing).layout()
+
+
+class _Arranging:
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._left_out = LeftOut()
+        self._doubts = list(listing.doubts)
+        self._found: list[ClassFolder] = []
+        self._annotated: AnnotatedFolder | None = None
+
+    def layout(self) -> Layout:
+        inner, wrappers = self._unwrapped(self._listing.root)
+        self._top(inner)
+        _refuse_alike(sorted({one.class_name for one in self._found}))
+        self._note_empty(self._listing.root, "")
+        left_out = (*self._left_out.phrases(), *self._listing.left_out.phrases())
+        return Layout(tuple(self._found), self._annotated, wrappers, left_out, tuple(self._doubts))
+
+    def _unwrapped(self, folder: Folder) -> tuple[Folder, int]:
+        """The folder that holds the class folders or splits, and how many folders lie around it."""
+        wrappers = 0
+        while len(folder.live) == 1 and _is_wrapper(folder.live[0]):
+            self._note_loose(folder)
+            folder = folder.live[0]
+            wrappers += 1
+        self._note_loose(folder)
+        return folder, wrappers
+
+    def _top(self, inner: Folder) -> None:
+        tops = inner.live
+        if not tops:
+            raise DatasetRejected(f"no class folders with images: {EXPECTED}")
+        splits, others = _splits_among(tops)
+        if not splits:
+            self._classes(tops)
+        elif not others:
+            self._splits(splits)
+        else:
+            self._beside_classes(splits, others, tops)
+
+    def _classes(self, tops: Sequence[Folder]) -> None:
+        inside = [top for top in tops if _has_splits(top)]
+        if inside and len(inside) < len(tops):
+            other = next(top for top in tops if top not in inside)
+            raise DatasetRejected(
+                f"{inside[0].name}/ holds splits ({slashed(inside[0].live)}) and {other.name}/ does not: "
+                "are they classes, or is the one a dataset beside something else? Give each class its splits, or none"
+            )
+        if inside:
+            self._splits_in_classes(tops)
+            return
+        _refuse_bags(tops)
+        _refuse_wrappers(tops)
+        _refuse_splits_in_names(tops)
+        nested = [top for top in tops if len(_class_like(top)) > 1]
+        if nested:
+            self._doubts.append(
+                f"{slashed(nested)} {'holds' if len(nested) == 1 else 'hold'} folders of images "
+                f"({slashed(_class_like(nested[0]))}): each outer folder is read as one class"
+            )
+        self._found += [ClassFolder(top, top.name) for top in tops]
+
+    def _beside_classes(self, splits: "dict[Folder, Role]", others: Sequence[Folder], tops: Sequence[Folder]) -> None:
+        """One folder named as a split is a class if it looks like the others and its name may be one; else refuse."""
+        names, roles = slashed(list(splits)), set(splits.values())
+        if any(_class_like(top) for top in splits):
+            raise DatasetRejected(
+                f"{names} stands beside {slashed(others)}, which is no split: are they all classes, or is {slashed(others)} "
+                "no part of the dataset? Expected class folders only, or train/ and test/ (or val/) only"
+            )
+        if len(roles) > 1 or not roles <= {Role.TRAIN, Role.VALIDATION}:
+            raise DatasetRejected(
+                f"{names} beside {slashed(others)} may be a class, or a split whose images have no class folders. "
+                "Rename it if it is a class; else move it elsewhere"
+            )
+        self._doubts.append(f"{names} is read as a class, as it stands beside {slashed(others)}")
+        self._classes(tops)
+
+    def _splits(self, splits: "dict[Folder, Role]") -> None:
+        train = self._the_train_split(splits)
+        inner = _without_wrappers(train)
+        if not _class_like(inner):
+            raise DatasetRejected(
+                f"{slashed(list(splits))} look like splits, but {train.name}/ holds images without class folders: {EXPECTED}"
+            )
+        self._note_loose(inner, train)
+        known = {folder.name for folder in inner.live}
+        self._found += [ClassFolder(folder, folder.name, TRAIN) for folder in inner.live]
+        test = self._test_split(splits, known)
+        for folder, role in splits.items():
+            if role is Role.UNLABELLED:
+                self._left_out.add(UNLABELLED, f"{folder.name}/", folder.total)
+            elif folder not in (train, test) and role in TESTING and test is not None and self._labelled(folder, known):
+                self._left_out.add(f"another split than {test.name}/, which is the test split", f"{folder.name}/", folder.total)
+
+    def _the_train_split(self, splits: "dict[Folder, Role]") -> Folder:
+        for role in Role:
+            same = [folder for folder, its in splits.items() if its is role]
+            if len(same) > 1 and role is not Role.UNLABELLED:
+                raise DatasetRejected(f"{slashed(same)} are both a {role} split by their names: which is it? Keep one of them")
+        train = next((folder for folder, role in splits.items() if role is Role.TRAIN), None)
+        if train is None:
+            raise DatasetRejected(f"there is {slashed(list(splits))} but no train/")
+        return train
+
+    def _test_split(self, splits: "dict[Folder, Role]", known: set[str]) -> Folder | None:
+        """The first labelled split that is not for training."""
+        candidates = sorted(
+            (folder for folder in splits if splits[folder] in TESTING), key=lambda one: TESTING.index(splits[one])
+        )
+        chosen: Folder | None = None
+        for folder in candidates:
+            if not self._labelled(folder, known):
+                self._left_out.add(UNLABELLED, f"{folder.name}/", folder.total)
+            elif chosen is None:
+                chosen = folder
+        if chosen is not None:
+            self._add_test(chosen, known)
+        elif candidates:
+            self._doubts.append(f"{slashed(candidates)} has no labels: a part of the training images is held out in its place")
+        return chosen
+
+    def _labelled(self, folder: Folder, known: set[str]) -> bool:
+        """Whether the images of a split have classes. Raises DatasetRejected if these are others than the known ones."""
+        classes = _class_like(_without_wrappers(folder))
+        if known & {one.name for one in classes} or folder.annotations is not None:
+            return True
+        if len(classes) > 1:
+            raise DatasetRejected(
+                f"{folder.name}/ has the classes {slashed(classes)}, and train/ has {and_more(sorted(known))}: "
+                "are they two datasets, or one class under two names?"
+            )
+        return False
+
+    def _add_test(self, folder: Folder, known: set[str]) -> None:
+        inner = _without_wrappers(folder)
+        if not known & {one.name for one in inner.live} and folder.annotations is not None:
+            self._annotated = AnnotatedFolder(folder, folder.annotations)
+            return
+        self._note_loose(inner, folder)
+        self._found += [ClassFolder(one, one.name, TEST) for one in inner.live]
+
+    def _splits_in_classes(self, tops: Sequence[Folder]) -> None:
+        splits = [(top, _splits_among(top.live)[0]) for top in tops]
+        tested = next((role for role in TESTING if any(role in those.values() for _, those in splits)), None)
+        for top, those in splits:
+            _refuse_twice(top, list(those.values()))
+            self._note_loose(top)
+            for folder, role in those.items():
+                if role in (Role.TRAIN, tested):
+                    self._found.append(ClassFolder(folder, top.name, TRAIN if role is Role.TRAIN else TEST))
+                else:
+                    self._left_out.add(f"another split than {tested}", f"{top.name}/{folder.name}/", folder.total)
+
+    def _note_loose(self, folder: Folder, shown: Folder | None = None) -> None:
+        if folder.count:
+            self._left_out.add(LOOSE, folder.images[0] if folder.images else f"{(shown or folder).name}/", folder.count)
+
+    def _note_empty(self, folder: Folder, prefix: str) -> None:
+        for one in folder.folders.values():
+            if not one.total:
+                self._left_out.add(EMPTY, f"{prefix}{one.name}/")
+            else:
+                self._note_empty(one, f"{prefix}{one.name}/")
+
+
+def _class_like(folder: Folder) -> list[Folder]:
+    """The folders in it that may be classes: all with images, but for one that is only a bag of images."""
+    return [one for one in folder.live if one.live or not is_bag(one.name)]
+
+
+def _is_wrapper(folder: Folder) -> bool:
+    """Whether a folder that stands alone is no class and no split, but lies around them."""
+    named = split_name(folder.name)
+    if named is not None and not named[1] and Role.TRAIN not in _splits_among(folder.live)[0].values():
+        return False
+    if not _class_like(folder):
+        return False
+    if 2 * folder.count > folder.total:
+        raise DatasetRejected(
+            f"{folder.name}/ holds {folder.count:,} images of its own and the folders {slashed(folder.live)}: "
+            "is it a class, or are they? Move its own images elsewhere, or all images into it"
+        )
+    return True
+
+
+def _without_wrappers(split: Folder) -> Folder:
+    """The folder with the classes of a split: seg_train/ in seg_train/seg_train/, images/ in train/images/class/."""
+    while len(split.live) == 1 and not split.count:
+        only = split.live[0]
+        if not _class_like(only) or not (is_bag(only.name) or split_name(only.name) or len(only.live) > 1):
+            break
+        split = only
+    return split
+
+
+def _splits_among(tops: Sequence[Folder]) -> "tuple[dict[Folder, Role], list[Folder]]":
+    """Which folders are splits by name, and the others. `flowers_train` needs another such as `flowers_test` beside it."""
+    named = {top: split_name(top.name) for top in tops}
+    rests = {found[1] for found in named.values() if found is not None}
+    together = len(tops) > 1 and len(rests) == 1 and None not in named.values()
+    splits = {top: found[0] for top, found in named.items() if found is not None and (together or not found[1])}
+    return splits, [top for top in tops if top not in splits]
+
+
+def _has_splits(top: Folder) -> bool:
+    splits, others = _splits_among(top.live)
+    return not others and Role.TRAIN in splits.values()
+
+
+def _refuse_twice(top: Folder, roles: Sequence[Role]) -> None:
+    if len(set(roles)) < len(roles):
+        raise DatasetRejected(f"{top.name}/ holds one split twice ({slashed(top.live)}): which is it? Keep one of them")
+
+
+def _refuse_bags(tops: Sequence[Folder]) -> None:
+    if all(is_no_class(top.name) for top in tops):
+        raise DatasetRejected(f"{slashed(tops)} by name hold images, but of which class? {EXPECTED}")
+
+
+def _refuse_wrappers(tops: Sequence[Folder]) -> None:
+    """Refuse folders that lie around classes, but beside each other or beside other images."""
+    around = [top for top in tops if not top.count and len(_class_like(top)) > 1]
+    if len(around) == 1 and len(tops) > 1 and not any(top.live for top in tops if top not in around):
+        others = [top for top in tops if top not in around]
+        raise DatasetRejected(
+            f"{around[0].name}/ holds the folders {slashed(around[0].live)} and stands beside {slashed(others)}: "
+            "is it one class, or a folder around classes? Keep one of the two layouts"
+        )
+    inside = {tuple(one.name for one in _class_like(top)) for top in tops}
+    if len(around) == len(tops) > 1 and len(inside) == 1:
+        raise DatasetRejected(
+            f"{slashed(tops)} hold the same folders ({slashed(_class_like(tops[0]))}): which are the classes? "
+            "Put all images of a class directly into its folder, and all these folders beside each other"
+        )
+
+
+def _refuse_splits_in_names(tops: Sequence[Folder]) -> None:
+    """Refuse folders such as cat_train/ and cat_test/ beside dog_train/."""
+    trained: dict[tuple[str, ...], Folder] = {}
+    for top in tops:
+        named = split_name(top.name)
+        if named is not None and named[0] is Role.TRAIN:
+            trained[named[1]] = top
+    for top in tops:
+        named = split_name(top.name)
+        if named is not None and named[0] is not Role.TRAIN and named[1] in trained:
+            raise DatasetRejected(
+                f"are {trained[named[1]].name}/ and {top.name}/ two classes, or splits of one? Put them below train/ and test/"
+            )
+
+
+def _refuse_alike(names: Sequence[str]) -> None:
+    """Refuse two names that differ in case or outer blanks only. Letters of the alphabet are no such names."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = name.strip().casefold() if len(name) > 1 else name
+        if key in seen:
+            raise DatasetRejected(f"are {seen[key]!r} and {name!r} one class or two? Rename or join them")
+        seen[key] = name

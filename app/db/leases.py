@@ -1,0 +1,295 @@
+"""The task machine: claim, renew, finish, fail, expire.
+
+A lease is proved by its token: every write under it first finds the task running with that token, else raises LeaseLost.
+A job that ends while tasks of it still run takes their leases away in the same transaction, so a job that has ended has
+no running task, and their workers learn of it as LeaseLost at their next step.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, literal_column, select, update
+from sqlalchemy.orm import Session
+from ulid import ULID
+
+from app.db import attempts, claim_query, jobs
+from app.db.attempts import UNFETCHED, hold, lost, under
+from app.db.rows import from_artifact, to_attempt, to_task
+from app.db.session import now
+from app.db.stored_specs import OfNewerVersion, UnreadableSpec, to_runnable_spec
+from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.domain.artifact import Artifact
+from app.domain.errors import Cancelled, LeaseLost
+from app.domain.job import (
+    Attempt,
+    Failure,
+    FailureKind,
+    JobState,
+    JobWarning,
+    Lease,
+    NewTask,
+    Outcome,
+    Progress,
+    Queue,
+    Task,
+    TaskKind,
+    TaskState,
+)
+from app.domain.worker import Claimant
+
+CLAIM_TRIES = 10
+
+
+def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
+    """The job's new tasks, as stored; ids follow the given order."""
+    rows = [
+        TaskRow(
+            id=str(ULID()),
+            job_id=job.id,
+            kind=new.kind.value,
+            queue=new.kind.queue.value,
+            rank=-int(job.spec.get("priority", 0)),
+            ordinal=new.ordinal,
+            state=state.value,
+            input=dict(new.input),
+            attempt=0,
+            failures=0,
+            token=0,
+            not_before=0.0,
+            ready_at=now() if state is TaskState.READY else None,
+            done=0,
+            total=new.total,
+        )
+        for new in new_tasks
+    ]
+    session.add_all(rows)
+    session.flush()
+    return [to_task(row) for row in rows]
+
+
+def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease | None:
+    """The right to run, for `lease_seconds`, the ready task that suits the claimant best; None if there is nothing to do.
+
+    The job's row is held before the task's, as everywhere. If others took the job's last task first, its row is let go
+    before the next look: who waits for a job holds no other. A job whose spec is of a newer version is left to workers of
+    that version; one whose spec cannot be read at all fails. Neither keeps the claimant from the jobs behind it.
+    """
+    tries, of_others = CLAIM_TRIES, set[str]()
+    while tries:
+        with session.begin_nested() as held:
+            job = claim_query.best_job(session, claimant, except_of=of_others)
+            if job is None:
+                return None
+            task = claim_query.take(session, job, claimant, lease_seconds)
+            if task is None:
+                tries -= 1
+                held.rollback()
+                continue
+            try:
+                spec = to_runnable_spec(job)
+            except OfNewerVersion:
+                of_others.add(job.id)
+                held.rollback()
+            except UnreadableSpec as error:
+                attempts.refuse(session, job, task, Failure(FailureKind.INTERNAL, str(error)))
+            else:
+                attempts.begin(session, job, task, claimant.name)
+                return Lease(to_task(task), spec, task.token, job.traceparent)
+    return None
+
+
+def claimable(session: Session) -> Mapping[Queue, int]:
+    """How many tasks of each queue could be claimed now, counted up to 10,000."""
+    return claim_query.counts(session)
+
+
+def renew(session: Session, lease: Lease, lease_seconds: float, progress: Progress | None = None) -> bool:
+    """Whether the user asked the job to stop; extends the lease, and stores progress unless the task's share would fall.
+
+    Raises LeaseLost, also when the job has ended because another of its tasks failed.
+    """
+    values: dict[Any, Any] = {TaskRow.lease_expires_at: now() + lease_seconds}
+    if progress is not None and progress.total > 0:
+        done = max(0, min(progress.done, progress.total))
+        forward = done * TaskRow.total >= TaskRow.done * progress.total
+        values[TaskRow.done] = case((forward, done), else_=TaskRow.done)
+        values[TaskRow.total] = case((forward, progress.total), else_=TaskRow.total)
+    change = update(TaskRow).where(*under(lease)).values(values).returning(TaskRow.id)
+    if session.scalar(change, execution_options=UNFETCHED) is None:
+        raise lost(lease)
+    return cancel_requested(session, lease)
+
+
+def cancel_requested(session: Session, lease: Lease) -> bool:
+    """Whether the user asked the job to stop: one read, cheap enough for every sampling step. Raises LeaseLost."""
+    query = select(JobRow.state).join(TaskRow, TaskRow.job_id == JobRow.id).where(*under(lease))
+    state = session.scalar(query)
+    if state is None:
+        raise lost(lease)
+    return state == JobState.CANCELLING
+
+
+def finish(
+    session: Session,
+    lease: Lease,
+    output: Mapping[str, Any],
+    *,
+    then: Sequence[NewTask] = (),
+    warnings: Sequence[JobWarning] = (),
+) -> list[Task]:
+    """The tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
+
+    Stores the task as succeeded, adds its warnings to the job's, and inserts `then` as waiting.
+    Raises LeaseLost, or Cancelled without changing anything.
+    """
+    job, task = _publishable(session, lease)
+    attempts.succeed(session, job, task, output, warnings)
+    insert(session, job, then, TaskState.WAITING)
+    return [to_task(row) for row in attempts.promote(session, job.id, TaskKind(task.kind))]
+
+
+def complete(
+    session: Session,
+    lease: Lease,
+    output: Mapping[str, Any],
+    *,
+    archive: Artifact,
+    preview: Artifact,
+    metrics: Mapping[str, Any],
+    warnings: Sequence[JobWarning] = (),
+) -> None:
+    """Finish the last task and with it the job. Raises LeaseLost, or Cancelled without changing anything."""
+    job, task = _publishable(session, lease)
+    attempts.succeed(session, job, task, output, warnings)
+    job.archive = from_artifact(archive)
+    job.preview = from_artifact(preview)
+    job.metrics = dict(metrics)
+    jobs.move(session, job, JobState.SUCCEEDED)
+
+
+def _publishable(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
+    job, task = hold(session, lease)
+    if job.state == JobState.CANCELLING:
+        raise Cancelled(f"job {job.id} was asked to stop")
+    return job, task
+
+
+def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: float | None) -> bool:
+    """Whether the task will be tried again, after `backoff_seconds` doubled for each earlier failure.
+
+    Without a backoff, or after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
+    """
+    job, task = hold(session, lease)
+    attempts.end(session, task, Outcome.FAILED, failure)
+    return attempts.retry_or_fail(session, job, task, failure, backoff_seconds)
+
+
+def release(session: Session, lease: Lease) -> None:
+    """Give the task back unharmed, to be claimed at once; counts as no failure. Raises LeaseLost."""
+    attempts.release(session, *hold(session, lease))
+
+
+def cancelled(session: Session, lease: Lease) -> None:
+    """The worker has stopped as asked; the job is `cancelled` once its last running task says so.
+
+    Raises LeaseLost, also if nobody asked.
+    """
+    job, task = hold(session, lease)
+    if job.state != JobState.CANCELLING:
+        raise LeaseLost(f"job {job.id} is {job.state}; it was not asked to stop")
+    attempts.end(session, task, Outcome.CANCELLED)
+    attempts.cancel(session, job, task)
+
+
+def expire(session: Session, backoff_seconds: float) -> int:
+    """How many leases and jobs had run out of time and were ended.
+
+    An expired lease is a crash: the task is tried again after `backoff_seconds`, doubled for each earlier failure, or
+    the job fails naming its attempts. A job still queued at its deadline becomes `expired`; one that runs for longer than
+    its time limit fails.
+
+    A job that somebody else holds is left to the next call: a process that was stopped in the middle of a transaction
+    must not keep the tasks of others from being expired.
+    """
+    lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now(), skip_locked=True)
+    return lapsed + _expire_queued(session) + _fail_overdue(session)
+
+
+def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
+    """How many leases were ended of workers whose names start with the prefix: their process is known to have crashed."""
+    return _expire_leases(session, backoff_seconds, _named(worker_prefix), skip_locked=False)
+
+
+def release_worker(session: Session, worker_prefix: str) -> int:
+    """How many tasks were taken back from workers whose names start with the prefix: the machine was stopped under them.
+
+    No fault of the tasks, so it counts as no failure.
+    """
+    taken = 0
+    for job, task in _running(session, _named(worker_prefix), skip_locked=False):
+        attempts.release(session, job, task)
+        taken += 1
+    return taken
+
+
+def _named(worker_prefix: str) -> ColumnElement[bool]:
+    return TaskRow.worker.startswith(worker_prefix, autoescape=True)
+
+
+def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool], *, skip_locked: bool) -> int:
+    ended = 0
+    for job, task in _running(session, which, skip_locked=skip_locked):
+        attempts.expire(session, job, task, backoff_seconds)
+        ended += 1
+    return ended
+
+
+def _running(session: Session, which: ColumnElement[bool], *, skip_locked: bool) -> Iterator[tuple[JobRow, TaskRow]]:
+    """Looked up one at a time: what is done about one task may end another of the same job.
+
+    In the order of jobs, whose rows are held one after another: two that do this at once wait, but not for each other.
+    """
+    running = TaskRow.state == literal_column("'running'")
+    query = select(TaskRow.id, TaskRow.token).where(running, which).order_by(TaskRow.job_id, TaskRow.id)
+    for task_id, token in session.execute(query).all():
+        held = attempts.still_running(session, task_id, token, skip_locked=skip_locked)
+        if held is not None:
+            yield held
+
+
+def _expire_queued(session: Session) -> int:
+    late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at <= now())
+    found = session.scalars(late.with_for_update(skip_locked=True)).all()
+    for job in found:
+        jobs.cancel_unstarted(session, job.id)
+        jobs.move(session, job, JobState.EXPIRED, Failure(FailureKind.TIMEOUT, "no worker was free before the deadline"))
+    return len(found)
+
+
+def _fail_overdue(session: Session) -> int:
+    """Jobs in the order of their ids, as wherever several are held."""
+    late = select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.must_end_at <= now()).order_by(JobRow.id)
+    found = session.scalars(late.with_for_update(skip_locked=True)).all()
+    for job in found:
+        limit = job.spec["time_limit_seconds"]
+        attempts.fail_job(session, job, Failure(FailureKind.TIMEOUT, f"the job did not end within its limit of {limit:g} s"))
+    return len(found)
+
+
+def of_job(session: Session, job_id: str) -> list[Task]:
+    """All tasks of a job in the order of the graph."""
+    kinds = list(TaskKind)
+    found = (to_task(row) for row in session.scalars(select(TaskRow).where(TaskRow.job_id == job_id)))
+    return sorted(found, key=lambda task: (kinds.index(task.kind), task.ordinal))
+
+
+def attempts_of_job(session: Session, job_id: str) -> list[Attempt]:
+    """Every try at the job's tasks, oldest first."""
+    query = select(AttemptRow).join(TaskRow, TaskRow.id == AttemptRow.task_id).where(TaskRow.job_id == job_id)
+    return [to_attempt(row) for row in session.scalars(query.order_by(AttemptRow.started_at, AttemptRow.task_id))]
+
+
+def task_outputs(session: Session, job_id: str, kind: TaskKind) -> list[Task]:
+    """The job's succeeded tasks of one kind, by ordinal."""
+    query = select(TaskRow).where(TaskRow.job_id == job_id, TaskRow.kind == kind, TaskRow.state == TaskState.SUCCEEDED)
+    return [to_task(row) for row in session.scalars(query.order_by(TaskRow.ordinal))]

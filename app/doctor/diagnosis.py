@@ -1,0 +1,61 @@
+"""Look at an installation as it is configured, and name what is wrong."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from app.doctor import checks
+from app.doctor.checks import ADVICE, PATIENCE_SECONDS, OpenStore, install_command
+from app.doctor.findings import Finding, Verdict
+from app.domain.errors import DappleError
+from app.settings import Settings
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def diagnose(settings: Settings, open_store: OpenStore, environ: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Every finding, in a fixed order. All checks run at once, and none is waited for longer than PATIENCE_SECONDS."""
+    every: Mapping[str, Check] = {
+        "settings": partial(checks.environment, settings, environ),
+        "packages": partial(checks.packages, settings, environ),
+        "data folder": partial(checks.data_folder, settings),
+        "database": partial(checks.database, settings),
+        "artifacts": partial(checks.artifacts, settings, open_store),
+        "broker": partial(checks.broker, settings),
+        "datasets": partial(checks.dataset_roots, settings),
+        "backbones": partial(checks.backbones, settings),
+        "device": partial(checks.device, settings),
+    }
+    running = [(subject, _started(subject, check)) for subject, check in every.items()]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    return [finding for subject, results in running for finding in _awaited(subject, results, deadline)]
+
+
+def _started(subject: str, check: Check) -> SimpleQueue[Sequence[Finding]]:
+    """Where the findings will be. A daemon: a check that hangs must not keep the process."""
+    results: SimpleQueue[Sequence[Finding]] = SimpleQueue()
+    threading.Thread(target=lambda: results.put(list(collected(subject, check))), name=subject, daemon=True).start()
+    return results
+
+
+def collected(subject: str, check: Check) -> Iterator[Finding]:
+    """The findings of a check, and one more about the error that ended it."""
+    try:
+        yield from check()
+    except ModuleNotFoundError as error:
+        yield Finding(subject, Verdict.FAIL, f"{error.name} is not installed", install_command(error.name or ""))
+    except DappleError as error:
+        yield Finding(subject, Verdict.FAIL, str(error), ADVICE.get(subject, ""))
+    except Exception as error:  # noqa: BLE001 - whatever a check meets is what it was to find out
+        yield Finding(subject, Verdict.FAIL, f"{type(error).__name__}: {error}", ADVICE.get(subject, ""))
+
+
+def _awaited(subject: str, results: SimpleQueue[Sequence[Finding]], deadline: float) -> Sequence[Finding]:
+    try:
+        return results.get(timeout=max(0.0, deadline - time.monotonic()))
+    except Empty:
+        message = f"no answer within {PATIENCE_SECONDS:g} s"
+        return [Finding(subject, Verdict.FAIL, message, ADVICE.get(subject, "look what it waits for"))]
