@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.datasets.image_folder.names import TESTING, Role, is_bag, is_no_class, split_name
+from app.datasets.image_folder.ambiguities import (
+    EXPECTED,
+    refuse_alike,
+    refuse_bags,
+    refuse_splits_in_names,
+    refuse_twice,
+    refuse_wrappers,
+)
+from app.datasets.image_folder.folder_roles import class_like, has_splits, is_wrapper, splits_among, without_wrappers
+from app.datasets.image_folder.names import TESTING, Role
 from app.datasets.image_folder.tree import Folder, LeftOut, Listing
 from app.datasets.image_folder.words import and_more, slashed
 from app.domain.errors import DatasetRejected
 
 TRAIN, TEST = "train", "test"
 
-EXPECTED = "expected class/image.png, or train/class/image.png"
 LOOSE = "images outside class folders"
 EMPTY = "folders without images"
 UNLABELLED = "images without labels"
@@ -93,7 +101,7 @@ class _Arranging:
     def layout(self) -> Layout:
         inner, wrappers = self._unwrapped(self._listing.root)
         self._top(inner)
-        _refuse_alike(sorted({one.class_name for one in self._found}))
+        refuse_alike(sorted({one.class_name for one in self._found}))
         self._note_empty(self._listing.root, "")
         left_out = (*self._left_out.phrases(), *self._listing.left_out.phrases())
         return Layout(tuple(self._found), self._annotated, wrappers, left_out, tuple(self._doubts))
@@ -101,7 +109,7 @@ class _Arranging:
     def _unwrapped(self, folder: Folder) -> tuple[Folder, int]:
         """The folder that holds the class folders or splits, and how many folders lie around it."""
         wrappers = 0
-        while len(folder.live) == 1 and _is_wrapper(folder.live[0]):
+        while len(folder.live) == 1 and is_wrapper(folder.live[0]):
             self._note_loose(folder)
             folder = folder.live[0]
             wrappers += 1
@@ -112,7 +120,7 @@ class _Arranging:
         tops = inner.live
         if not tops:
             raise DatasetRejected(f"no class folders with images: {EXPECTED}")
-        splits, others = _splits_among(tops)
+        splits, others = splits_among(tops)
         if not splits:
             self._classes(tops)
         elif not others:
@@ -121,7 +129,7 @@ class _Arranging:
             self._beside_classes(splits, others, tops)
 
     def _classes(self, tops: Sequence[Folder]) -> None:
-        inside = [top for top in tops if _has_splits(top)]
+        inside = [top for top in tops if has_splits(top)]
         if inside and len(inside) < len(tops):
             other = next(top for top in tops if top not in inside)
             raise DatasetRejected(
@@ -131,21 +139,21 @@ class _Arranging:
         if inside:
             self._splits_in_classes(tops)
             return
-        _refuse_bags(tops)
-        _refuse_wrappers(tops)
-        _refuse_splits_in_names(tops)
-        nested = [top for top in tops if len(_class_like(top)) > 1]
+        refuse_bags(tops)
+        refuse_wrappers(tops)
+        refuse_splits_in_names(tops)
+        nested = [top for top in tops if len(class_like(top)) > 1]
         if nested:
             self._doubts.append(
                 f"{slashed(nested)} {'holds' if len(nested) == 1 else 'hold'} folders of images "
-                f"({slashed(_class_like(nested[0]))}): each outer folder is read as one class"
+                f"({slashed(class_like(nested[0]))}): each outer folder is read as one class"
             )
         self._found += [ClassFolder(top, top.name) for top in tops]
 
     def _beside_classes(self, splits: "dict[Folder, Role]", others: Sequence[Folder], tops: Sequence[Folder]) -> None:
         """One folder named as a split is a class if it looks like the others and its name may be one; else refuse."""
         names, roles = slashed(list(splits)), set(splits.values())
-        if any(_class_like(top) for top in splits):
+        if any(class_like(top) for top in splits):
             raise DatasetRejected(
                 f"{names} stands beside {slashed(others)}, which is no split: are they all classes, or is {slashed(others)} "
                 "no part of the dataset? Expected class folders only, or train/ and test/ (or val/) only"
@@ -160,8 +168,8 @@ class _Arranging:
 
     def _splits(self, splits: "dict[Folder, Role]") -> None:
         train = self._the_train_split(splits)
-        inner = _without_wrappers(train)
-        if not _class_like(inner):
+        inner = without_wrappers(train)
+        if not class_like(inner):
             raise DatasetRejected(
                 f"{slashed(list(splits))} look like splits, but {train.name}/ holds images without class folders: {EXPECTED}"
             )
@@ -204,7 +212,7 @@ class _Arranging:
 
     def _labelled(self, folder: Folder, known: set[str]) -> bool:
         """Whether the images of a split have classes. Raises DatasetRejected if these are others than the known ones."""
-        classes = _class_like(_without_wrappers(folder))
+        classes = class_like(without_wrappers(folder))
         if known & {one.name for one in classes} or folder.annotations is not None:
             return True
         if len(classes) > 1:
@@ -215,7 +223,7 @@ class _Arranging:
         return False
 
     def _add_test(self, folder: Folder, known: set[str]) -> None:
-        inner = _without_wrappers(folder)
+        inner = without_wrappers(folder)
         if not known & {one.name for one in inner.live} and folder.annotations is not None:
             self._annotated = AnnotatedFolder(folder, folder.annotations)
             return
@@ -223,10 +231,10 @@ class _Arranging:
         self._found += [ClassFolder(one, one.name, TEST) for one in inner.live]
 
     def _splits_in_classes(self, tops: Sequence[Folder]) -> None:
-        splits = [(top, _splits_among(top.live)[0]) for top in tops]
+        splits = [(top, splits_among(top.live)[0]) for top in tops]
         tested = next((role for role in TESTING if any(role in those.values() for _, those in splits)), None)
         for top, those in splits:
-            _refuse_twice(top, list(those.values()))
+            refuse_twice(top, list(those.values()))
             self._note_loose(top)
             for folder, role in those.items():
                 if role in (Role.TRAIN, tested):
@@ -244,99 +252,3 @@ class _Arranging:
                 self._left_out.add(EMPTY, f"{prefix}{one.name}/")
             else:
                 self._note_empty(one, f"{prefix}{one.name}/")
-
-
-def _class_like(folder: Folder) -> list[Folder]:
-    """The folders in it that may be classes: all with images, but for one that is only a bag of images."""
-    return [one for one in folder.live if one.live or not is_bag(one.name)]
-
-
-def _is_wrapper(folder: Folder) -> bool:
-    """Whether a folder that stands alone is no class and no split, but lies around them."""
-    named = split_name(folder.name)
-    if named is not None and not named[1] and Role.TRAIN not in _splits_among(folder.live)[0].values():
-        return False
-    if not _class_like(folder):
-        return False
-    if 2 * folder.count > folder.total:
-        raise DatasetRejected(
-            f"{folder.name}/ holds {folder.count:,} images of its own and the folders {slashed(folder.live)}: "
-            "is it a class, or are they? Move its own images elsewhere, or all images into it"
-        )
-    return True
-
-
-def _without_wrappers(split: Folder) -> Folder:
-    """The folder with the classes of a split: seg_train/ in seg_train/seg_train/, images/ in train/images/class/."""
-    while len(split.live) == 1 and not split.count:
-        only = split.live[0]
-        if not _class_like(only) or not (is_bag(only.name) or split_name(only.name) or len(only.live) > 1):
-            break
-        split = only
-    return split
-
-
-def _splits_among(tops: Sequence[Folder]) -> "tuple[dict[Folder, Role], list[Folder]]":
-    """Which folders are splits by name, and the others. `flowers_train` needs another such as `flowers_test` beside it."""
-    named = {top: split_name(top.name) for top in tops}
-    rests = {found[1] for found in named.values() if found is not None}
-    together = len(tops) > 1 and len(rests) == 1 and None not in named.values()
-    splits = {top: found[0] for top, found in named.items() if found is not None and (together or not found[1])}
-    return splits, [top for top in tops if top not in splits]
-
-
-def _has_splits(top: Folder) -> bool:
-    splits, others = _splits_among(top.live)
-    return not others and Role.TRAIN in splits.values()
-
-
-def _refuse_twice(top: Folder, roles: Sequence[Role]) -> None:
-    if len(set(roles)) < len(roles):
-        raise DatasetRejected(f"{top.name}/ holds one split twice ({slashed(top.live)}): which is it? Keep one of them")
-
-
-def _refuse_bags(tops: Sequence[Folder]) -> None:
-    if all(is_no_class(top.name) for top in tops):
-        raise DatasetRejected(f"{slashed(tops)} by name hold images, but of which class? {EXPECTED}")
-
-
-def _refuse_wrappers(tops: Sequence[Folder]) -> None:
-    """Refuse folders that lie around classes, but beside each other or beside other images."""
-    around = [top for top in tops if not top.count and len(_class_like(top)) > 1]
-    if len(around) == 1 and len(tops) > 1 and not any(top.live for top in tops if top not in around):
-        others = [top for top in tops if top not in around]
-        raise DatasetRejected(
-            f"{around[0].name}/ holds the folders {slashed(around[0].live)} and stands beside {slashed(others)}: "
-            "is it one class, or a folder around classes? Keep one of the two layouts"
-        )
-    inside = {tuple(one.name for one in _class_like(top)) for top in tops}
-    if len(around) == len(tops) > 1 and len(inside) == 1:
-        raise DatasetRejected(
-            f"{slashed(tops)} hold the same folders ({slashed(_class_like(tops[0]))}): which are the classes? "
-            "Put all images of a class directly into its folder, and all these folders beside each other"
-        )
-
-
-def _refuse_splits_in_names(tops: Sequence[Folder]) -> None:
-    """Refuse folders such as cat_train/ and cat_test/ beside dog_train/."""
-    trained: dict[tuple[str, ...], Folder] = {}
-    for top in tops:
-        named = split_name(top.name)
-        if named is not None and named[0] is Role.TRAIN:
-            trained[named[1]] = top
-    for top in tops:
-        named = split_name(top.name)
-        if named is not None and named[0] is not Role.TRAIN and named[1] in trained:
-            raise DatasetRejected(
-                f"are {trained[named[1]].name}/ and {top.name}/ two classes, or splits of one? Put them below train/ and test/"
-            )
-
-
-def _refuse_alike(names: Sequence[str]) -> None:
-    """Refuse two names that differ in case or outer blanks only. Letters of the alphabet are no such names."""
-    seen: dict[str, str] = {}
-    for name in names:
-        key = name.strip().casefold() if len(name) > 1 else name
-        if key in seen:
-            raise DatasetRejected(f"are {seen[key]!r} and {name!r} one class or two? Rename or join them")
-        seen[key] = name
