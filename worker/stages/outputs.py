@@ -56,7 +56,7 @@ class PrepareOutput(StageOutput):
 class ClassReferences(ReferenceReport):
     """The reference report of one class."""
 
-    class_name: str
+    class_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
