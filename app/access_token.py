@@ -1,7 +1,8 @@
 """The token that keeps other accounts of a machine out of a service on its loopback address.
 
-Loopback is open to every account. `dapple up` makes a new token at each start, writes it into its data folder, and leaves a
-note for the clients of its own account that says where. That account alone can read both.
+Every account of a machine can reach loopback. `dapple up` makes a new token at each start and
+writes it into its data folder. It also leaves a note for the clients of its own account, which says
+where this folder is. Only that account can read the two files.
 """
 
 import json
@@ -21,7 +22,7 @@ SERVICE_FILE = "service.json"
 
 @dataclass(frozen=True)
 class RunningService:
-    """What `dapple up` writes into its data folder while it runs."""
+    """The record that `dapple up` keeps in its data folder while it runs."""
 
     url: str
     pid: int
@@ -29,12 +30,12 @@ class RunningService:
 
 
 def new_token() -> str:
-    """256 random bits as text."""
+    """A new token: 256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
 def read_service(data_dir: Path) -> RunningService | None:
-    """What the service of this folder wrote; None if it wrote nothing, or nothing that we understand."""
+    """The service recorded in this folder; None if its record is missing or cannot be read."""
     try:
         return RunningService(**json.loads((data_dir / SERVICE_FILE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -42,16 +43,19 @@ def read_service(data_dir: Path) -> RunningService | None:
 
 
 def announce(data_dir: Path, service: RunningService) -> None:
-    """Let clients of this account find the service and its token. Raises OSError if the data folder cannot be written."""
+    """Let clients of this account find the service and its token.
+
+    Raises OSError if the data folder cannot be written.
+    """
     _write_private(data_dir / SERVICE_FILE, json.dumps(vars(service)))
     note = _note(service.url)
-    with suppress(OSError):  # an account without a home folder names the token itself
+    with suppress(OSError):  # an account without a home folder sets DAPPLE_ACCESS_TOKEN itself
         note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(note, str(data_dir))
 
 
 def withdraw(data_dir: Path, url: str) -> None:
-    """Remove what `announce` wrote, but no note of another service that has taken the port since."""
+    """Remove what `announce` wrote, except the note of a service that has since taken the port."""
     (data_dir / SERVICE_FILE).unlink(missing_ok=True)
     note = _note(url)
     with suppress(OSError, ValueError):
@@ -60,10 +64,11 @@ def withdraw(data_dir: Path, url: str) -> None:
 
 
 def token_for(url: str) -> str | None:
-    """The token to send to the service at `url`: the environment's, else what a service of this account wrote.
+    """The token for the service at `url`: from the environment, else as written by the service.
 
-    What was written is for the very address and port on which that service listens: another account may listen on another
-    address of loopback. Who sends it connects to `address_for`.
+    A token that a service of this account wrote is used only for the exact address and port on
+    which that service listens, because another account may listen on another loopback address. A
+    caller that sends the token must connect to `address_for`.
     """
     given = os.environ.get(VARIABLE)
     if given:
@@ -73,9 +78,10 @@ def token_for(url: str) -> str | None:
 
 
 def address_for(url: str, token: str) -> str:
-    """The host of `url` to connect to with this token: an address, where a service of this account wrote the token.
+    """The host to connect to with this token: that of `url`, or the address of our own service.
 
-    The name `localhost` may lead to [::1], where another account can listen.
+    It is the address of the service if a service of this account wrote the token. The name
+    `localhost` may resolve to [::1], where another account can listen.
     """
     service = _own_service(url)
     return urlsplit(service.url if service is not None and service.token == token else url).hostname or ""
@@ -91,7 +97,10 @@ def _own_service(url: str) -> RunningService | None:
 
 
 def _place(url: str) -> tuple[IPv4Address | IPv6Address, int]:
-    """Address and port. Raises ValueError for a name: `localhost` alone stands for an address, 127.0.0.1."""
+    """The address and port of `url`.
+
+    Raises ValueError for a host name, except `localhost`, which stands for 127.0.0.1.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     return ip_address("127.0.0.1" if host == "localhost" else host), parts.port or 80
@@ -106,12 +115,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _note(url: str) -> Path:
-    """Where a service on this port of loopback says which data folder is its own."""
+    """The file in which a service on this loopback port names its data folder."""
     return platformdirs.user_state_path("dapple") / "services" / str(urlsplit(url).port or 80)
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write the file whole, for its owner's eyes only."""
+    """Write the file whole or not at all, readable only by its owner."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,6 +1,7 @@
-"""Structured logs on stderr: for people on a terminal, else one JSON object a line.
+"""Structured logs on stderr: readable lines on a terminal, else one JSON object per line.
 
-Ids are bound once per task or request with `structlog.contextvars.bound_contextvars` and appear on every line within.
+Ids are bound once per task or request with `structlog.contextvars.bound_contextvars`, and appear on
+every line logged within.
 """
 
 import io
@@ -15,11 +16,14 @@ from structlog.typing import EventDict, ExcInfo, Processor
 from app.domain.text import printable_lines
 
 ACCEPT_PAUSE_SECONDS = 10.0
-STARTING_FAILED = "SystemExit: dapple: "  # app.startup_errors raises it
+STARTING_FAILED = "SystemExit: dapple: "  # app.startup_errors raises this SystemExit
 
 
 def configure(level: str, **always: str) -> None:
-    """Send structlog's and the standard library's records of `level` and above to stderr, in one form, with these fields."""
+    """Send log records of `level` and above to stderr, in one form, with the fields in `always`.
+
+    This covers the records of structlog and of the standard library.
+    """
     shared: list[Processor] = [
         lambda _logger, _method, line: {**always, **line},
         structlog.contextvars.merge_contextvars,
@@ -38,16 +42,17 @@ def configure(level: str, **always: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in ("uvicorn", "uvicorn.access"):
         _take_over(logging.getLogger(name))
-    # Without free descriptors, asyncio writes thousands of lines a second about connections that it cannot accept.
+    # Without free descriptors, asyncio logs thousands of lines a second about connections that it
+    # cannot accept.
     _add_once(logging.getLogger("asyncio"), OncePerPause("socket.accept() out of system resource", ACCEPT_PAUSE_SECONDS))
     _add_once(logging.getLogger("uvicorn.error"), ReasonOnly())
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at every start that it has nothing to do
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports at every start that it has nothing to do
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Log what ends the process, in the same form as everything else; Ctrl-C is no fault."""
+    """Log the error that ends the process, in the form of all other logs. Ctrl-C is no error."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
@@ -55,7 +60,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 class OncePerPause(logging.Filter):
-    """Passes a line that begins with `text` at most once in `seconds`, and every other line."""
+    """Passes lines that begin with `text` at most once in `seconds`, and every other line."""
 
     def __init__(self, text: str, seconds: float) -> None:
         super().__init__()
@@ -72,7 +77,10 @@ class OncePerPause(logging.Filter):
 
 
 class ReasonOnly(logging.Filter):
-    """Shortens the traceback of a start that failed in our words to these words: Starlette passes all of it on."""
+    """Shortens the traceback of a start that failed with our own message to this message.
+
+    Starlette passes on the whole traceback.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         _, ours, reason = record.getMessage().partition(f"\n{STARTING_FAILED}")
@@ -82,14 +90,17 @@ class ReasonOnly(logging.Filter):
 
 
 def _add_once(logger: logging.Logger, added: logging.Filter) -> None:
-    """Add a filter in place of an earlier one of its kind."""
+    """Add a filter in place of an earlier filter of the same type."""
     for earlier in [one for one in logger.filters if isinstance(one, type(added))]:
         logger.removeFilter(earlier)
     logger.addFilter(added)
 
 
 def _take_over(logger: logging.Logger) -> None:
-    """Let a library that set up handlers of its own write in our form, with the ids; one that is silent stays so."""
+    """Make a library that set up its own handlers log in our form, with the ids.
+
+    A library without handlers stays silent.
+    """
     if logger.handlers:
         logger.handlers.clear()
         logger.propagate = True
@@ -103,12 +114,15 @@ def _rendering() -> list[Processor]:
 
 
 def _escaped(_logger: object, _method: str, line: EventDict) -> EventDict:
-    """The line for a terminal: names and messages from outside without control characters."""
+    """The line for a terminal, with control characters in its texts escaped.
+
+    Names and messages from outside may hold such characters.
+    """
     return {name: printable_lines(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _escaped_traceback(out: TextIO, found: ExcInfo) -> None:
-    """The same of an error's traceback, which ends with its message."""
+    """Write an error's traceback, which ends with its message, with control characters escaped."""
     written = io.StringIO()
     structlog.dev.plain_traceback(written, found)
     out.write(printable_lines(written.getvalue()))

@@ -17,16 +17,17 @@ INSTALLED_AT = Path(__file__).parents[1]
 EMBEDDED_BACKBONES = INSTALLED_AT / "worker" / "backbones" / "embedded"
 
 
-TaskSeconds = Annotated[float, Field(gt=0, le=30 * 86400)]  # within what timers hold
+TaskSeconds = Annotated[float, Field(gt=0, le=30 * 86400)]  # within the range of timers
 
 
 class Settings(BaseSettings):
     """Everything that differs between two installations.
 
-    `dataset_roots` is a list of folders separated by `:` in the environment, or a JSON list if a name has a `:`.
+    In the environment, `dataset_roots` is a list of folders separated by `:`, or a JSON list if a
+    name has a `:`.
     """
 
-    # What was given is no part of errors: it may be a URL with a password.
+    # Errors leave out the given value, because it may be a URL with a password.
     model_config = SettingsConfigDict(
         env_prefix="DAPPLE_", frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
@@ -35,14 +36,14 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")
     broker_url: str | None = Field(
         default=None,
-        description="redis:// or amqp:// URL that wakes Celery workers; default: runners look by themselves.",
+        description="redis:// or amqp:// URL that wakes Celery workers; default: runners poll for tasks.",
     )
     artifacts_url: str | None = Field(
         default=None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://BUCKET/PREFIX; default: a folder in data_dir."
     )
     s3_endpoint: str | None = Field(default=None, description="URL of a server compatible with S3; default: Amazon's.")
     s3_public_endpoint: str | None = Field(
-        default=None, description="The same server as clients reach it, for presigned downloads; default: s3_endpoint."
+        default=None, description="The same server's URL as clients reach it, for presigned downloads; default: s3_endpoint."
     )
     s3_region: str = Field(default="us-east-1")
     s3_checksums: Literal["when_supported", "when_required"] = Field(
@@ -54,76 +55,76 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Host names that requests may be addressed to besides loopback and the address listened on; `*` is any. "
+        description="Host names that requests may address, besides loopback and the listening address; `*` allows any. "
         "Separated by commas in the environment.",
     )
     access_token: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="What requests must carry as a bearer token; `dapple up` makes one at each start. Default: none.",
+        description="The bearer token that requests must carry; `dapple up` makes one at each start. Default: none.",
     )
     max_body_bytes: int = Field(default=1 << 20, gt=0)
     max_image_pixels: int = Field(
         default=1 << 24,
         gt=0,
         le=1 << 28,
-        description="An image file with more pixels counts as damaged. A process that decodes takes up to 32 bytes for each.",
+        description="An image file with more pixels counts as damaged. Decoding takes a process up to 32 bytes per pixel.",
     )
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     stall_seconds: Annotated[Mapping[TaskKind, TaskSeconds], NoDecode] = Field(
         default=dict.fromkeys(TaskKind, 3600.0),
-        description="How long a task may show no progress before it counts as stuck: it has failed, and its worker ends. "
-        "Seconds for every kind of task, or as in `sample=900,package=7200`; the other kinds keep their default.",
+        description="How long a task may show no progress before it counts as stuck: the task fails, and its worker ends. "
+        "Seconds for every kind of task, or by kind as in `sample=900,package=7200`; other kinds keep their default.",
     )
     task_seconds: Annotated[Mapping[TaskKind, TaskSeconds], NoDecode] = Field(
         default=dict.fromkeys(TaskKind, 7 * 86400.0),
-        description="How long one try at a task may take, however it progresses; spelled as `stall_seconds`.",
+        description="How long one attempt at a task may take, whatever its progress; same syntax as `stall_seconds`.",
     )
     cancel_seconds: float = Field(
         default=60.0, gt=0, description="How long a task may go on after its job was cancelled; then the job ends without it."
     )
-    progress_seconds: float = Field(default=0.5, gt=0, description="Least time between two progress writes of a task.")
+    progress_seconds: float = Field(default=0.5, gt=0, description="Minimum time between two progress writes of a task.")
     poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
     patience_seconds: float = Field(
-        default=30.0, ge=0, description="How long a task may wait for a worker that holds its backbone and data already."
+        default=30.0, ge=0, description="How long a task may wait for a worker that already holds its backbone and data."
     )
-    orphan_sweep_seconds: float = Field(default=3600.0, gt=0, description="How often objects that nobody names are removed.")
+    orphan_sweep_seconds: float = Field(default=3600.0, gt=0, description="How often objects that no row names are removed.")
     orphan_grace_seconds: float = Field(
-        default=3600.0, ge=0, description="How long after a job's end a worker that slept may still store something."
+        default=3600.0, ge=0, description="How long after a job's end a suspended worker may still store objects."
     )
-    retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Doubled at each further attempt.")
+    retry_backoff_seconds: float = Field(default=2.0, ge=0, description="Delay of a retry; doubled at each further attempt.")
     outage_backoff_seconds: float = Field(
         default=30.0,
         ge=0,
-        description="The same where the artifact store did not answer, and how long an answer of it is trusted.",
+        description="Delay of a retry if the artifact store did not answer; also how long an answer of it is trusted.",
     )
-    cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for what jobs share, such as features of real images.")
-    threads: int = Field(default=2, ge=1, description="CPU threads for the mathematics; part of what makes bytes reproducible.")
+    cache_bytes: int = Field(default=20 << 30, gt=0, description="Disk for data jobs share, such as features of real images.")
+    threads: int = Field(default=2, ge=1, description="CPU threads for computation. Reproducible bytes need the same value.")
     batch_size: int = Field(
         default=256,
         ge=1,
-        description="Images of a pass at most, each perhaps with and without its condition; halved where memory is too small. "
-        "Part of what makes bytes reproducible.",
+        description="Maximum images in a pass, each perhaps with and without its condition; halved if memory is too small. "
+        "Reproducible bytes need the same value.",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:1.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="What backbones compute in; auto: bfloat16 on GPUs that have it, float32 elsewhere. Images are encoded and "
-        "decoded, and scheduler steps made, in float32 always. Part of what makes bytes reproducible.",
+        description="The dtype of backbones; auto: bfloat16 on GPUs that support it, float32 elsewhere. Encoding and decoding "
+        "of images and scheduler steps always use float32. Reproducible bytes need the same value.",
     )
     compile: bool = Field(
         default=False,
         description="Compile backbones' blocks with torch.compile: minutes at a backbone's first use, then faster steps. "
-        "Needs a C++ compiler. Part of what makes bytes reproducible.",
+        "Needs a C++ compiler. Reproducible bytes need the same value.",
     )
     backbone_memory_bytes: int | None = Field(
         default=None,
         gt=0,
-        description="What backbones kept for later jobs may take of the device's memory; default: half of it.",
+        description="How much of the device's memory the backbones kept for later jobs may take; default: half of it.",
     )
     metrics_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Where a worker serves its numbers to Prometheus; default: nowhere."
+        default=None, ge=1, le=65535, description="The port where a worker serves metrics to Prometheus; default: none."
     )
     metrics_host: str = Field(default="127.0.0.1", description="The address for metrics_port.")
     log_level: str = "INFO"
@@ -174,21 +175,24 @@ class Settings(BaseSettings):
 
     @property
     def scratch_dir(self) -> Path:
-        """Where running tasks keep files that nobody else reads."""
+        """The folder where running tasks keep files that nobody else reads."""
         return self.data_dir / "scratch"
 
     @property
     def cache_dir(self) -> Path:
-        """What jobs share and can make again: safe to delete while no service runs."""
+        """The folder of shared data that jobs can rebuild; safe to delete while no service runs."""
         return self.data_dir / "cache"
 
     @property
     def backbone_roots(self) -> tuple[tuple[str, Path], ...]:
-        """Where backbones lie: a name prefix and a folder. Each sub-folder with a model_index.json is one backbone."""
+        """The places of backbones, each as a name prefix and a folder.
+
+        Each sub-folder with a model_index.json is one backbone.
+        """
         return (("embedded/", EMBEDDED_BACKBONES), ("", self.data_dir / "backbones"))
 
     def as_environment(self) -> dict[str, str]:
-        """The environment from which another process builds these same settings."""
+        """The environment from which another process builds the same settings."""
         limits = {"stall_seconds": self.stall_seconds, "task_seconds": self.task_seconds}
         plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts", "access_token", *limits}, exclude_none=True)
         secret = {} if self.access_token is None else {"DAPPLE_ACCESS_TOKEN": self.access_token.get_secret_value()}
@@ -205,7 +209,10 @@ def _joined(seconds: Mapping[TaskKind, float]) -> str:
 
 
 def settings_from(**given: Any) -> Settings:
-    """What is given, and the environment for the rest. Raises WrongSettings."""
+    """The settings from the given values, and from the environment for the rest.
+
+    Raises WrongSettings.
+    """
     try:
         return Settings(**given)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How a process that another program starts, such as uvicorn or celery, tells why it cannot."""
+"""Reports why a process that another program starts, such as uvicorn or celery, cannot start."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from app.domain.errors import DappleError
 
 @contextmanager
 def ending_in_words() -> Generator[None]:
-    """An error of ours ends the process, with the error's text on standard error instead of a traceback."""
+    """End the process on an error of ours, with its text on stderr instead of a traceback."""
     try:
         yield
     except DappleError as error:

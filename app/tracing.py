@@ -1,7 +1,10 @@
-"""Traces of requests and tasks, sent where OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) says; else nothing is sent.
+"""Traces of requests and tasks, sent to the endpoint that the environment names, if any.
 
-What ties the parts of a trace together is the W3C `traceparent`, a short text: a request brings it or gets it, the job keeps
-it, and every attempt at a task goes on from there. https://www.w3.org/TR/trace-context/#traceparent-header
+The variable is OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT); without it, nothing is sent.
+
+The W3C `traceparent`, a short text, ties the parts of a trace together. A request brings one or
+gets one, the job keeps it, and every attempt at a task continues it.
+https://www.w3.org/TR/trace-context/#traceparent-header
 """
 
 import os
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as RecordedSpan
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-FLUSH_SECONDS = 3.0  # at the end, for what was not yet sent; a collector that is down must not hold up a shutdown
+FLUSH_SECONDS = 3.0  # at the end, for unsent spans; a collector that is down must not delay a shutdown
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Attribute = str | int | float | bool
@@ -31,23 +34,26 @@ log = structlog.get_logger()
 
 
 class Span(Protocol):
-    """One request or attempt while it runs."""
+    """The span of one request or attempt while it runs."""
 
     @property
     def traceparent(self) -> str | None:
-        """What continues this span elsewhere; None where there is no trace."""
+        """The trace context that continues this span elsewhere; None if there is no trace."""
         ...
 
     def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
-        """Add what became known meanwhile."""
+        """Add attributes, and a failure, that became known while the span runs."""
         ...
 
 
 class Tracing(Protocol):
-    """Makes spans. Safe to share between threads; nothing it does can fail what is traced."""
+    """Makes spans. Safe to share between threads. No error of tracing can fail the traced code."""
 
     def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> AbstractContextManager[Span]:
-        """A span around the block; on its log lines are `trace_id` and `span_id`. `parent`: a traceparent, checked here."""
+        """A span around the block, whose log lines carry `trace_id` and `span_id`.
+
+        `parent` is a traceparent, which is checked here.
+        """
         ...
 
     def close(self) -> None:
@@ -56,14 +62,14 @@ class Tracing(Protocol):
 
 
 class Untraced:
-    """Hands on the trace of whoever asked, and adds nothing to it."""
+    """Passes on the caller's trace, and adds nothing to it."""
 
     @contextmanager
     def span(self, _name: str, _kind: Kind, parent: str | None, /, **_attributes: Attribute) -> Generator[Span]:
         yield _Passing(checked(parent))
 
     def close(self) -> None:
-        """There is nothing to send."""
+        """Do nothing, because there is nothing to send."""
 
 
 class _Passing:
@@ -71,16 +77,19 @@ class _Passing:
         self.traceparent = traceparent
 
     def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
-        """Nobody reads it."""
+        """Do nothing, because nobody reads it."""
 
 
 def checked(traceparent: str | None) -> str | None:
-    """The traceparent if it is one; a malformed one begins no trace and breaks none."""
+    """The traceparent if valid, else None. A malformed one begins no trace and breaks none."""
     return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
 
 
 def tracing_of(service: str) -> Tracing:
-    """What the environment asks for: the variables of OpenTelemetry. `service` is the default of OTEL_SERVICE_NAME."""
+    """The tracing that the environment variables of OpenTelemetry ask for.
+
+    `service` is the default of OTEL_SERVICE_NAME.
+    """
     endpoint = asked_for(os.environ)
     if endpoint is None:
         return Untraced()
@@ -94,12 +103,12 @@ def tracing_of(service: str) -> Tracing:
 
 
 def asked_for(environ: Mapping[str, str]) -> str | None:
-    """The variable that says where traces go, if one does."""
+    """The name of the variable that sets the endpoint of traces; None if none is set."""
     return next((name for name in ENDPOINTS if environ.get(name)), None)
 
 
 class OpenTelemetry:
-    """Spans of OpenTelemetry, sent in batches from a thread by `exporter`. Nothing global is set."""
+    """Spans of OpenTelemetry, sent in batches from a thread by `exporter`. Sets nothing global."""
 
     def __init__(self, service: str, exporter: "SpanExporter") -> None:
         from opentelemetry.sdk.resources import Resource

@@ -1,5 +1,6 @@
-"""One generator per random choice, never the global one: a name decides the numbers, not the order
-of calls.
+"""One generator per random choice, and never the global generator.
+
+The name of a choice determines its numbers; the order of calls does not.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ def seed_of(*parts: int | str) -> int:
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator for one choice: noise is drawn on the CPU so that it does not depend on the
-    device.
+    """A CPU generator for one choice.
+
+    Noise is drawn on the CPU so that it does not depend on the device.
     """
     return torch.Generator().manual_seed(seed_of(*parts))

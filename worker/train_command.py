@@ -1,5 +1,6 @@
-"""Commands that need the mathematics; they join `dapple` through the entry-point group
-`dapple.commands`.
+"""Commands that need the numerical libraries.
+
+They join `dapple` through the entry-point group `dapple.commands`.
 """
 
 import shlex
@@ -37,19 +38,19 @@ from worker.training.threads import candidates, fastest, measured, step_seconds
 from worker.training.train import Observer, Trained, TrainingStopped
 from worker.training.train import train as train_model
 
-ANYWHERE = (Path("/"),)  # the user's own command reads what the user may read
-MEASURED_STEPS = 200  # fewer steps are done before a measurement pays
+ANYWHERE = (Path("/"),)  # a command of the user may read every file that the user may read
+MEASURED_STEPS = 200  # a run of fewer steps ends before a measurement pays off
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def train(
     dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.")],
-    name: Annotated[str, typer.Option(help="Name of the new backbone; jobs then say it in `backbone`.")],
+    name: Annotated[str, typer.Option(help="Name of the new backbone. Jobs then give it as `backbone`.")],
     image_size: Annotated[
         int | None,
         typer.Option(
-            help=f"Width and height in pixels, up to {LARGEST_SIZE}. Default: as the images, at most 32.",
+            help=f"Width and height in pixels, up to {LARGEST_SIZE}. Default: the size of the images, at most 32.",
             min=LEAST_SIZE,
             max=LARGEST_SIZE,
         ),
@@ -58,10 +59,10 @@ def train(
         int | None, typer.Option(help="1 for grey, 3 for colour. Default: 3 if the images have colour.", min=1, max=3)
     ] = None,
     patch_size: Annotated[
-        int | None, typer.Option(help="Width and height of a token in pixels. Default: what the model can draw.", min=1)
+        int | None, typer.Option(help="Width and height of a token in pixels. Default: a size that the model can draw.", min=1)
     ] = None,
     heads: Annotated[
-        int | None, typer.Option(help="Attention heads, 32 wide each. Default: what the patch needs.", min=1)
+        int | None, typer.Option(help="Attention heads, 32 wide each. Default: as many as the patch needs.", min=1)
     ] = None,
     blocks: Annotated[int, typer.Option(help="Transformer blocks.", min=1)] = 6,
     steps: Annotated[int, typer.Option(min=1)] = TrainingConfig.steps,
@@ -72,13 +73,13 @@ def train(
         int | None, typer.Option(help="CPU threads. Default: DAPPLE_THREADS, else the fastest in a short trial.", min=1)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Where the service keeps everything.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder where the service keeps all its data.")] = None,
 ) -> None:
     """Train a small class-conditional diffusion backbone on your own images (up to 64 pixels).
 
-    The test split, or the quarter of the images that stands in for it, is never seen. Interrupt it
-    at any time: the same command goes on where it stopped. The folder training/ of the backbone
-    shows samples and the loss meanwhile.
+    The training never sees the test split, or the quarter of the images that stands in for it.
+    Interrupt the training at any time: the same command continues where it stopped. Meanwhile, the
+    folder training/ of the backbone shows samples and the loss.
     """
     settings = settings_from() if data_dir is None else settings_from(data_dir=data_dir)
     where = device_named(device)
@@ -101,9 +102,9 @@ def train(
 
 
 def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
-    """The architecture for the images at `uri`, said aloud.
+    """The architecture for the images at `uri`, which is also printed.
 
-    Raises for names and sizes that would fail later.
+    Raises an error for names and sizes that would fail later.
     """
     found = survey(uri, ANYWHERE)
     refuse_escaped(found.escaped)
@@ -118,8 +119,9 @@ def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
 def _threads(
     architecture: Architecture, config: TrainingConfig, unfinished: Mapping[str, Any] | None, device: torch.device
 ) -> int:
-    """As before in an unfinished run, else what a trial finds fastest; 1 where the trial would take
-    longer than it saves.
+    """The thread count of an unfinished run, else the count that a trial finds fastest.
+
+    The count is 1 where the trial would take longer than it saves.
     """
     if unfinished is not None:
         return unfinished.get("threads", 1)
@@ -146,7 +148,7 @@ def _read(uri: DatasetUri, architecture: Architecture) -> Dataset:
 def _run(dataset: Dataset, architecture: Architecture, config: TrainingConfig, *, folder: Path, device: torch.device) -> None:
     """Train and write the backbone.
 
-    Raises typer.Exit after a signal, with everything in the checkpoint.
+    Raises typer.Exit after a signal, with all steps in the checkpoint.
     """
     started = time.monotonic()
     with noted_interrupts() as interrupts:

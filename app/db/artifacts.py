@@ -1,4 +1,4 @@
-"""Which stored objects the rows name, and whose they are."""
+"""The stored objects that rows name, and the jobs that own them."""
 
 from collections.abc import Collection, Mapping
 
@@ -15,15 +15,16 @@ ENDED = [state for state in JobState if state.terminal]
 
 
 def installation(session: Session) -> str:
-    """What tells this database from any other; a restored copy has it too."""
+    """The id that distinguishes this database from every other; a restored copy has the same id."""
     return session.scalars(select(InstallationRow.id)).one()
 
 
 def kept(session: Session, job_ids: Collection[str], grace_seconds: float) -> Mapping[str, frozenset[str] | None]:
-    """What each of these jobs keeps, by job; one that does not exist is missing.
+    """The keys that each of these jobs keeps, by job id; a job that does not exist is left out.
 
-    A job that ended more than `grace_seconds` ago keeps the keys of its archive and its preview: nothing reads what its tasks
-    made once it has ended. None: the job keeps everything.
+    A job that ended more than `grace_seconds` ago keeps the keys of its archive and its preview,
+    because nothing reads the outputs of its tasks after its end. None means that the job keeps
+    everything.
     """
     ended = and_(JobRow.state.in_(ENDED), JobRow.finished_at <= now() - grace_seconds)
     query = select(JobRow.id, JobRow.archive, JobRow.preview, ended).where(JobRow.id.in_(job_ids))
@@ -31,7 +32,7 @@ def kept(session: Session, job_ids: Collection[str], grace_seconds: float) -> Ma
 
 
 def published(session: Session, *, after: str, limit: int) -> list[tuple[str, list[Artifact]]]:
-    """The archive and the preview of the next jobs that succeeded, in the order of their ids, beginning behind `after`."""
+    """The archives and previews of the next succeeded jobs, in the order of ids, after `after`."""
     query = (
         select(JobRow.id, JobRow.archive, JobRow.preview)
         .where(JobRow.id > after, JobRow.state == JobState.SUCCEEDED)

@@ -1,4 +1,7 @@
-"""How an attempt begins and ends, and what that does to its task and its job. Only `tasks` and `resampling` call this."""
+"""The start and end of an attempt, and their effects on its task and its job.
+
+Only `leases` and `resampling` call this.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +20,7 @@ UNFETCHED = {"synchronize_session": False}
 
 
 def under(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    """The guard of every write under a lease."""
+    """The conditions that guard every write under a lease."""
     return (TaskRow.id == lease.task.id, TaskRow.token == lease.token, TaskRow.state == TaskState.RUNNING)
 
 
@@ -26,7 +29,7 @@ def lost(lease: Lease) -> LeaseLost:
 
 
 def hold(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
-    """The job's and the task's rows, held until the transaction ends. Raises LeaseLost."""
+    """The job's and the task's rows, locked until the transaction ends. Raises LeaseLost."""
     try:
         job = jobs.lock(session, lease.task.job_id)
     except JobNotFound as error:
@@ -38,7 +41,7 @@ def hold(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
 
 
 def begin(session: Session, job: JobRow, task: TaskRow, worker: str) -> None:
-    """Record the try that a claim has just made possible."""
+    """Record the start of the attempt that a claim has just made possible."""
     session.add(AttemptRow(task_id=task.id, number=task.attempt, worker=worker, started_at=now()))
     phase = TaskKind(task.kind).phase
     if job.state == JobState.QUEUED:
@@ -53,7 +56,7 @@ def begin(session: Session, job: JobRow, task: TaskRow, worker: str) -> None:
 def succeed(
     session: Session, job: JobRow, task: TaskRow, output: Mapping[str, Any], warnings: Sequence[JobWarning] = ()
 ) -> None:
-    """Store the task as succeeded; its job gets those of the warnings that it does not have yet."""
+    """Store the task as succeeded, and add to its job those of the warnings that it lacks."""
     end(session, task, Outcome.SUCCEEDED)
     task.state = TaskState.SUCCEEDED.value
     task.output = dict(output)
@@ -64,7 +67,7 @@ def succeed(
 
 
 def release(session: Session, job: JobRow, task: TaskRow) -> None:
-    """Give the task back unharmed, or end it if its job is being cancelled."""
+    """Give the task back without a failure, or end it if its job is being cancelled."""
     if job.state == JobState.CANCELLING:
         end(session, task, Outcome.CANCELLED)
         cancel(session, job, task)
@@ -75,7 +78,7 @@ def release(session: Session, job: JobRow, task: TaskRow) -> None:
 
 
 def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | None = None) -> None:
-    """Close the running try and take the lease away."""
+    """Close the running attempt and revoke the lease."""
     totals.count_attempt(session, task.kind, outcome, failure)
     change = update(AttemptRow).where(AttemptRow.task_id == task.id, AttemptRow.number == task.attempt)
     values = {"finished_at": now(), "outcome": outcome.value}
@@ -90,19 +93,22 @@ def end(session: Session, task: TaskRow, outcome: Outcome, failure: Failure | No
 def make_ready(task: TaskRow, retry_in: float | None) -> None:
     task.state = TaskState.READY.value
     task.not_before = now() + retry_in if retry_in else 0.0
-    if task.ready_at is None:  # one that was tried before keeps its place among those that wait
+    if task.ready_at is None:  # a task that was tried before keeps its place in the queue
         task.ready_at = now()
 
 
 def cancel(session: Session, job: JobRow, task: TaskRow) -> None:
-    """The task will not run again, and its job is `cancelled` if no other task of it runs."""
+    """Cancel the task for good; its job becomes `cancelled` if no other task of it runs."""
     task.state = TaskState.CANCELLED.value
     session.flush()
     jobs.finish_cancelling(session, job)
 
 
 def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure, backoff_seconds: float | None) -> bool:
-    """Whether an unsuccessful try is followed by another, later with each failure; if not, the job fails with it."""
+    """Whether another attempt follows an unsuccessful one; if not, the job fails with `failure`.
+
+    The delay before the next attempt grows with each failure.
+    """
     retry_in = None if backoff_seconds is None or _tries_left(job, task) <= 1 else backoff_seconds * 2**task.failures
     task.failures += 1
     if job.state == JobState.CANCELLING:
@@ -119,7 +125,7 @@ def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure
 
 
 def refuse(session: Session, job: JobRow, task: TaskRow, failure: Failure) -> None:
-    """End a held job whose task was taken, and which cannot be tried."""
+    """Fail a locked job whose task was claimed but cannot be attempted."""
     task.state = TaskState.FAILED.value
     task.attempt -= 1
     task.worker = None
@@ -129,7 +135,7 @@ def refuse(session: Session, job: JobRow, task: TaskRow, failure: Failure) -> No
 
 
 def fail_job(session: Session, job: JobRow, failure: Failure) -> None:
-    """End a held job: no further task of it starts, and its running tasks lose their leases."""
+    """Fail a locked job: no further task of it starts, and its running tasks lose their leases."""
     _close_tasks(session, job)
     jobs.move(session, job, JobState.FAILED, failure)
 
@@ -143,7 +149,10 @@ def _close_tasks(session: Session, job: JobRow) -> None:
 
 
 def promote(session: Session, job_id: str, finished: TaskKind) -> list[TaskRow]:
-    """Make the next kind of tasks ready if no task of the finished kind is left; those tasks, in order."""
+    """Make the next kind of tasks ready if no task of kind `finished` is left.
+
+    Returns the tasks that became ready, in order.
+    """
     session.flush()
     of_job = (TaskRow.job_id == job_id,)
     if session.scalar(
@@ -162,9 +171,10 @@ def promote(session: Session, job_id: str, finished: TaskKind) -> list[TaskRow]:
 
 
 def still_running(session: Session, task_id: str, token: int, *, skip_locked: bool) -> tuple[JobRow, TaskRow] | None:
-    """The job's and the task's rows, held until the transaction ends, if the task still runs under this token.
+    """The job's and the task's rows, locked, if the task still runs under this token, else None.
 
-    `skip_locked`: None as well where somebody else holds either of them now.
+    The rows stay locked until the transaction ends. With `skip_locked`, the result is also None if
+    another transaction holds either row now.
     """
     job_of_task = select(TaskRow.job_id).where(TaskRow.id == task_id).scalar_subquery()
     job = session.scalars(select(JobRow).where(JobRow.id == job_of_task).with_for_update(skip_locked=skip_locked)).one_or_none()
@@ -176,7 +186,7 @@ def still_running(session: Session, task_id: str, token: int, *, skip_locked: bo
 
 
 def expire(session: Session, job: JobRow, task: TaskRow, backoff_seconds: float) -> None:
-    """The task's worker is taken for dead."""
+    """End the attempt as a crash, because the task's worker is presumed dead."""
     crash = Failure(FailureKind.CRASHED, f"worker {task.worker} stopped answering")
     end(session, task, Outcome.EXPIRED, crash)
     failure = crash if _tries_left(job, task) > 1 else Failure(FailureKind.CRASHED, _all_attempts(session, task))

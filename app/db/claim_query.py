@@ -1,6 +1,7 @@
-"""What may be claimed, and which of it first. Only app.db.leases calls this.
+"""The tasks that may be claimed, and which comes first. Only app.db.leases calls this.
 
-Every query here names states as literals: a partial index is used only where its condition stands in the query.
+Every query here names states as literals, because a partial index is used only if its condition
+appears in the query.
 """
 
 from collections.abc import Collection
@@ -13,16 +14,17 @@ from app.db.tables import JobRow, TaskRow
 from app.domain.job import JobState, Queue, TaskState
 from app.domain.worker import Claimant
 
-WINDOW = 64  # how many tasks are compared: a claim costs the same however many are ready
+WINDOW = 64  # tasks that a claim compares, so that its cost does not grow with the number of ready tasks
 COUNTED = 10_000
 
 
 def best_job(session: Session, claimant: Claimant, *, except_of: Collection[str]) -> JobRow | None:
-    """The job whose task suits the claimant best, its row held until the transaction ends; None if nothing is ready.
+    """The job whose task suits the claimant best, its row locked; None if nothing is ready.
 
-    The jobs `except_of` are passed over, and jobs that others hold as long as one is left whose task suits the claimant as
-    well: for a better one it is worth to wait, as who holds a job's row does so for milliseconds. SQLite has one writer at a
-    time.
+    The row stays locked until the transaction ends. The jobs in `except_of` are skipped. A job that
+    another transaction has locked is skipped only while an unlocked job has a task that suits the
+    claimant equally well. It is worth waiting for a better job, because a transaction locks a job's
+    row for milliseconds. SQLite has one writer at a time.
     """
     free = _best_job(session, claimant, except_of, skip_locked=True)
     return free or _best_job(session, claimant, except_of, skip_locked=False)
@@ -42,9 +44,12 @@ def _best_job(session: Session, claimant: Claimant, except_of: Collection[str], 
 
 
 def take(session: Session, job: JobRow, claimant: Claimant, lease_seconds: float) -> TaskRow | None:
-    """The held job's first ready task of the claimant's queues, now running; None if others have taken them all."""
+    """The locked job's first ready task in the claimant's queues, now running.
+
+    None if other workers have taken all of them.
+    """
     task = aliased(TaskRow)
-    unfinished = task.state != literal_column("'succeeded'")  # the index is a partial one; SQLite cannot infer it
+    unfinished = task.state != literal_column("'succeeded'")  # the index is partial; SQLite cannot infer its condition
     of_job = (task.job_id == job.id, unfinished, _ready(task), task.queue.in_(sorted(claimant.queues)))
     first = select(task.id).where(*of_job).order_by(task.id).limit(1).scalar_subquery()
     change = (
@@ -63,7 +68,7 @@ def take(session: Session, job: JobRow, claimant: Claimant, lease_seconds: float
 
 
 def counts(session: Session) -> dict[Queue, int]:
-    """How many tasks each queue has that could be claimed now; what is above COUNTED is not counted."""
+    """The number of tasks in each queue that could be claimed now; counting stops at COUNTED."""
     return {queue: session.scalar(select(func.count()).select_from(_some_of(queue))) or 0 for queue in Queue}
 
 
@@ -72,9 +77,10 @@ def _some_of(queue: Queue) -> Subquery:
 
 
 def _ranked(claimant: Claimant, except_of: Collection[str]) -> Subquery:
-    """The window's tasks by how well they suit the claimant: `place` is 1 for all that nothing suits better.
+    """The window's tasks, ranked by how well they suit the claimant; the best all have `place` 1.
 
-    What has waited longer than the claimant's patience comes first, the longest first, so that nothing starves.
+    Tasks that have waited longer than the claimant's patience come first, in the order of their
+    waiting times, longest first, so that no task starves.
     """
     near = union_all(*(select(_window(queue, except_of)) for queue in sorted(claimant.queues))).subquery("near")
     overdue = near.c.ready_at <= now() - claimant.patience_seconds
@@ -92,13 +98,16 @@ def _window(queue: Queue, except_of: Collection[str]) -> Subquery:
         .where(*_claimable(queue, except_of))
         .order_by(TaskRow.rank, TaskRow.id)
         .limit(WINDOW)
-        .with_hint(TaskRow, "INDEXED BY tasks_ready", "sqlite")  # it would rather sort all tasks of all open jobs
+        .with_hint(TaskRow, "INDEXED BY tasks_ready", "sqlite")  # else it sorts all tasks of all open jobs
         .subquery()
     )
 
 
 def _claimable(queue: Queue, except_of: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    """Ready tasks, joined with their jobs, of jobs that may run: a queued job past its deadline is left to `expire`."""
+    """The conditions for ready tasks, joined with their jobs, of jobs that may run.
+
+    A queued job past its deadline is left to `expire`.
+    """
     in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at > now())
     open_job = or_(JobRow.state == JobState.RUNNING, and_(JobRow.state == JobState.QUEUED, in_time))
     others = (TaskRow.job_id.not_in(except_of),) if except_of else ()

@@ -1,4 +1,4 @@
-"""What is there now, counted: jobs, tasks of each queue, workers."""
+"""The current numbers of jobs, of tasks in each queue, and of workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from app.domain.job import JobState, Queue, TaskState
 
 @dataclass(frozen=True)
 class QueueCounts:
-    """Tasks of one queue, and the live workers that consume it; `oldest_ready_seconds` is 0 where nothing waits."""
+    """The tasks of one queue, and the live workers that consume it.
+
+    `oldest_ready_seconds` is 0 if no task waits.
+    """
 
     ready: int = 0
     running: int = 0
@@ -24,7 +27,10 @@ class QueueCounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """Every state and every queue is there, with 0 where there is nothing. `workers` counts each live worker once."""
+    """The counts of every state and every queue, zeros included.
+
+    `workers` counts each live worker once.
+    """
 
     jobs: Mapping[JobState, int]
     queues: Mapping[Queue, QueueCounts]
@@ -32,7 +38,7 @@ class Counts:
 
 
 def take(session: Session, heartbeat_seconds: float) -> Counts:
-    """Counted by three queries; a worker is live as `workers.alive` has it."""
+    """The counts, from three queries. `workers.alive` decides which workers are live."""
     jobs = {
         JobState(state): count for state, count in session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
     }
@@ -51,7 +57,7 @@ def take(session: Session, heartbeat_seconds: float) -> Counts:
 
 
 def _tasks(session: Session) -> dict[tuple[str, str], tuple[int, float]]:
-    """By queue and state: how many, and for how many seconds the first of them has been ready."""
+    """The number of tasks by queue and state, and for how many seconds the first has been ready."""
     waited = func.coalesce(now() - func.min(TaskRow.ready_at), 0.0)
     found = select(TaskRow.queue, TaskRow.state, func.count(), waited).where(
         TaskRow.state.in_((TaskState.READY, TaskState.RUNNING))

@@ -1,4 +1,4 @@
-"""What a kind of database offers to app.db.session."""
+"""The interface that each kind of database offers to app.db.session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ def _nothing_to_say(_: SQLAlchemyError) -> None:
 
 @dataclass(frozen=True)
 class Engines:
-    """Ways into one database: to change it, to read one snapshot of it, and to change its tables.
+    """The engines of one database: to change it, to read one snapshot of it, to change its tables.
 
-    `explain` says what an error means to the operator and what to do; None if it knows no more than the driver. `check` raises
-    DatabaseUnavailable where the database is known to take no changes.
+    `explain` returns what an error means to the operator and what to do about it, or None if it
+    knows no more than the driver. `check` raises DatabaseUnavailable if the database is known to
+    accept no changes.
     """
 
     writing: Engine

@@ -1,4 +1,4 @@
-"""What happened to a job, in order: the rows behind the event stream."""
+"""The events of each job, in order: the rows behind the event stream."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,22 @@ from app.db.session import now
 from app.db.tables import EventRow, JobRow
 from app.domain.job import Event, JobState
 
-PART = 200  # jobs in one statement: databases limit how long and how deep it may be
+PART = 200  # jobs per statement: databases limit the length and the depth of a statement
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a job is: its state, and the id of its last event."""
+    """How far a job has come: its state, and the id of its last event."""
 
     state: JobState
     last_id: int
 
 
 def append(session: Session, job_id: str, event_type: str, body: Mapping[str, Any] | None = None) -> None:
-    """Record an event. The caller holds the job's row, so a job's ids grow in the order of commits."""
+    """Record an event.
+
+    The caller has locked the job's row, so the ids of a job's events grow in the order of commits.
+    """
     session.add(EventRow(job_id=job_id, at=now(), type=event_type, body=dict(body or {})))
 
 
@@ -35,7 +38,10 @@ def after(session: Session, job_id: str, last_id: int, limit: int = 500) -> list
 
 
 def standing(session: Session, job_ids: Sequence[str]) -> dict[str, Standing]:
-    """Of each of these jobs that is there; both are read by one statement, so no state is told before its event."""
+    """The standing of each of these jobs that exists.
+
+    One statement reads the state and the event id, so no state is reported before its event.
+    """
     last_id = select(func.max(EventRow.id)).where(EventRow.job_id == JobRow.id).scalar_subquery()
     found: dict[str, Standing] = {}
     for first in range(0, len(job_ids), PART):
@@ -45,7 +51,10 @@ def standing(session: Session, job_ids: Sequence[str]) -> dict[str, Standing]:
 
 
 def after_each(session: Session, seen: Mapping[str, int], limit: int) -> dict[str, list[Event]]:
-    """Each job's events with ids above that one, oldest first; about `limit` of all of them together at most."""
+    """Each job's events with ids above the one in `seen`, oldest first.
+
+    The total for all jobs is at most about `limit`.
+    """
     found: defaultdict[str, list[Event]] = defaultdict(list)
     pairs = list(seen.items())
     for first in range(0, len(pairs), PART):

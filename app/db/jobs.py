@@ -1,4 +1,8 @@
-"""Queries and changes of jobs. Whoever changes a job or its tasks holds the job's row first: one order, no deadlocks."""
+"""Queries and changes of jobs.
+
+Every transaction that changes a job or its tasks locks the job's row first. This single order
+prevents deadlocks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +42,7 @@ LISTED = (
 
 @dataclass(frozen=True)
 class Filters:
-    """Which jobs to list; None is any."""
+    """The jobs to list; None matches any value."""
 
     state: JobState | None = None
     dataset_uri: str | None = None
@@ -47,14 +51,17 @@ class Filters:
 
 @dataclass(frozen=True)
 class KeyUse:
-    """What an idempotency key was first used for."""
+    """The request and the job for which an idempotency key was first used."""
 
     request_sha256: str
     job_id: str
 
 
 def insert(session: Session, job_id: str, spec: DistillationSpec, *, traceparent: str | None = None) -> JobRow:
-    """The row of a new queued job, without tasks yet; `traceparent` is the W3C trace context of its submission."""
+    """The row of a new queued job, without tasks yet.
+
+    `traceparent` is the W3C trace context of its submission.
+    """
     deadline = spec.deadline_seconds
     row = JobRow(
         id=job_id,
@@ -74,7 +81,7 @@ def insert(session: Session, job_id: str, spec: DistillationSpec, *, traceparent
 
 
 def get(session: Session, job_id: str) -> Job:
-    """Raises JobNotFound."""
+    """The job. Raises JobNotFound."""
     row = session.get(JobRow, job_id)
     if row is None:
         raise JobNotFound(job_id)
@@ -82,7 +89,10 @@ def get(session: Session, job_id: str) -> Job:
 
 
 def page(session: Session, filters: Filters, *, limit: int, cursor: str | None = None) -> tuple[list[ListedJob], str | None]:
-    """At most `limit` jobs older than the job `cursor`, newest first, and the next cursor if there are more."""
+    """At most `limit` jobs older than the job `cursor`, newest first.
+
+    Also returns the next cursor if there are more jobs.
+    """
     query = select(*LISTED).order_by(JobRow.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(JobRow.id < cursor)
@@ -98,7 +108,7 @@ def page(session: Session, filters: Filters, *, limit: int, cursor: str | None =
 
 
 def progress(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[PhaseTally]]:
-    """The tallies of each job's phases, in order, by one query."""
+    """The tallies of each job's phases, in order, from one query."""
     share = case((TaskRow.total > 0, cast(TaskRow.done, Double) / TaskRow.total), else_=0.0)
     succeeded = case((TaskRow.state == TaskState.SUCCEEDED, 1), else_=0)
     sums = (func.sum(succeeded), func.count(), func.sum(TaskRow.done), func.sum(TaskRow.total), func.avg(share))
@@ -113,7 +123,7 @@ def progress(session: Session, job_ids: Sequence[str]) -> Mapping[str, list[Phas
 
 
 def lock(session: Session, job_id: str) -> JobRow:
-    """The job's row, held until the transaction ends. Raises JobNotFound."""
+    """The job's row, locked until the transaction ends. Raises JobNotFound."""
     row = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one_or_none()
     if row is None:
         raise JobNotFound(job_id)
@@ -121,7 +131,7 @@ def lock(session: Session, job_id: str) -> JobRow:
 
 
 def move(session: Session, row: JobRow, after: JobState, failure: Failure | None = None) -> None:
-    """Change a held job's state. Raises IllegalTransition."""
+    """Change a locked job's state. Raises IllegalTransition."""
     check_transition(JobState(row.state), after)
     row.state = after.value
     row.version += 1
@@ -140,7 +150,7 @@ def move(session: Session, row: JobRow, after: JobState, failure: Failure | None
 
 
 def warn(session: Session, row: JobRow, warnings: Sequence[JobWarning]) -> None:
-    """Add to a held job those warnings that it does not have yet, with an event for each."""
+    """Add to a locked job those of the warnings that it lacks, with an event for each."""
     known = to_warnings(row.warnings)
     new = [one for one in dict.fromkeys(warnings) if one not in known]
     if not new:
@@ -152,14 +162,15 @@ def warn(session: Session, row: JobRow, warnings: Sequence[JobWarning]) -> None:
 
 
 def told(failure: Failure) -> dict[str, str]:
-    """A failure as events carry it."""
+    """The failure in the form that events carry."""
     return {"kind": failure.kind.value, "message": failure.message}
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
-    """The job after asking it to stop: `cancelled` at once unless a task runs, else `cancelling`.
+    """The job after a request to stop it: `cancelling` if a task runs, else `cancelled` at once.
 
-    Asking again changes nothing. Raises JobNotFound, or IllegalTransition for a job that has ended otherwise.
+    A repeated request changes nothing. Raises JobNotFound, or IllegalTransition for a job that has
+    ended in another way.
     """
     row = lock(session, job_id)
     if row.state in (JobState.CANCELLING, JobState.CANCELLED):
@@ -175,14 +186,14 @@ def request_cancel(session: Session, job_id: str) -> Job:
 
 
 def cancel_unstarted(session: Session, job_id: str) -> None:
-    """Nothing more of the held job will start."""
+    """Cancel every task of the locked job that has not started."""
     unstarted = TaskRow.state.in_((TaskState.WAITING, TaskState.READY))
     change = update(TaskRow).where(TaskRow.job_id == job_id, unstarted).values(state=TaskState.CANCELLED)
     session.execute(change, execution_options={"synchronize_session": False})
 
 
 def finish_cancelling(session: Session, row: JobRow) -> None:
-    """Make a held job that is `cancelling` `cancelled`, once none of its tasks runs."""
+    """Move a locked job from `cancelling` to `cancelled`, once none of its tasks runs."""
     running = select(TaskRow.id).where(TaskRow.job_id == row.id, TaskRow.state == TaskState.RUNNING).limit(1)
     if session.scalar(running) is None:
         move(session, row, JobState.CANCELLED)
@@ -197,13 +208,16 @@ def delete(session: Session, job_id: str) -> None:
 
 
 def key_use(session: Session, key: str) -> KeyUse | None:
-    """What this idempotency key was used for, if it was."""
+    """The first use of this idempotency key; None if it has not been used."""
     row = session.get(IdempotencyRow, key)
     return KeyUse(row.request_sha256, row.job_id) if row else None
 
 
 def remember_key(session: Session, key: str, use: KeyUse) -> None:
-    """Record a key's first use. Raises DatabaseUnavailable if another transaction is recording the same key."""
+    """Record a key's first use.
+
+    Raises DatabaseUnavailable if another transaction is recording the same key.
+    """
     try:
         with session.begin_nested():
             session.add(IdempotencyRow(key=key, request_sha256=use.request_sha256, job_id=use.job_id, created_at=now()))

@@ -1,8 +1,9 @@
-"""The task machine: claim, renew, finish, fail, expire.
+"""The state machine of tasks: claim, renew, finish, fail, expire.
 
-A lease is proved by its token: every write under it first finds the task running with that token, else raises LeaseLost.
-A job that ends while tasks of it still run takes their leases away in the same transaction, so a job that has ended has
-no running task, and their workers learn of it as LeaseLost at their next step.
+A token proves a lease. Every write under a lease first checks that the task is running with that
+token, and raises LeaseLost if it is not. A job that ends while tasks of it still run revokes their
+leases in the same transaction. A job that has ended therefore has no running task, and the workers
+of those tasks get LeaseLost at their next step.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ CLAIM_TRIES = 10
 
 
 def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: TaskState) -> list[Task]:
-    """The job's new tasks, as stored; ids follow the given order."""
+    """The job's new tasks, as stored; their ids follow the given order."""
     rows = [
         TaskRow(
             id=str(ULID()),
@@ -68,11 +69,13 @@ def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: T
 
 
 def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease | None:
-    """The right to run, for `lease_seconds`, the ready task that suits the claimant best; None if there is nothing to do.
+    """A lease for `lease_seconds` on the ready task that suits the claimant best, or None.
 
-    The job's row is held before the task's, as everywhere. If others took the job's last task first, its row is let go
-    before the next look: who waits for a job holds no other. A job whose spec is of a newer version is left to workers of
-    that version; one whose spec cannot be read at all fails. Neither keeps the claimant from the jobs behind it.
+    None means that there is nothing to do. The job's row is locked before the task's, as
+    everywhere. If other workers took the job's last task first, the job's row is released before
+    the next search, so that a claimant that waits for a job locks no other job. A job whose spec is
+    of a newer version is left to workers of that version. A job whose spec cannot be read at all
+    fails. Neither kind of job keeps the claimant from the jobs behind it.
     """
     tries, of_others = CLAIM_TRIES, set[str]()
     while tries:
@@ -99,14 +102,15 @@ def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease |
 
 
 def claimable(session: Session) -> Mapping[Queue, int]:
-    """How many tasks of each queue could be claimed now, counted up to 10,000."""
+    """The number of tasks in each queue that could be claimed now, counted up to 10,000."""
     return claim_query.counts(session)
 
 
 def renew(session: Session, lease: Lease, lease_seconds: float, progress: Progress | None = None) -> bool:
-    """Whether the user asked the job to stop; extends the lease, and stores progress unless the task's share would fall.
+    """Extend the lease, and store the progress unless the task's share would fall.
 
-    Raises LeaseLost, also when the job has ended because another of its tasks failed.
+    Returns whether the user asked the job to stop. Raises LeaseLost, also if the job has ended
+    because another of its tasks failed.
     """
     values: dict[Any, Any] = {TaskRow.lease_expires_at: now() + lease_seconds}
     if progress is not None and progress.total > 0:
@@ -121,7 +125,10 @@ def renew(session: Session, lease: Lease, lease_seconds: float, progress: Progre
 
 
 def cancel_requested(session: Session, lease: Lease) -> bool:
-    """Whether the user asked the job to stop: one read, cheap enough for every sampling step. Raises LeaseLost."""
+    """Whether the user asked the job to stop. Raises LeaseLost.
+
+    It is one read, cheap enough for every sampling step.
+    """
     query = select(JobRow.state).join(TaskRow, TaskRow.job_id == JobRow.id).where(*under(lease))
     state = session.scalar(query)
     if state is None:
@@ -137,10 +144,10 @@ def finish(
     then: Sequence[NewTask] = (),
     warnings: Sequence[JobWarning] = (),
 ) -> list[Task]:
-    """The tasks that became ready: those of the next kind, if this was the last unfinished one of its kind.
+    """Store the task as succeeded, add its warnings to the job's, and insert `then` as waiting.
 
-    Stores the task as succeeded, adds its warnings to the job's, and inserts `then` as waiting.
-    Raises LeaseLost, or Cancelled without changing anything.
+    Returns the tasks that became ready: the tasks of the next kind, if this was the last unfinished
+    task of its kind. Raises LeaseLost, or Cancelled without changing anything.
     """
     job, task = _publishable(session, lease)
     attempts.succeed(session, job, task, output, warnings)
@@ -158,7 +165,10 @@ def complete(
     metrics: Mapping[str, Any],
     warnings: Sequence[JobWarning] = (),
 ) -> None:
-    """Finish the last task and with it the job. Raises LeaseLost, or Cancelled without changing anything."""
+    """Finish the last task and with it the job.
+
+    Raises LeaseLost, or Cancelled without changing anything.
+    """
     job, task = _publishable(session, lease)
     attempts.succeed(session, job, task, output, warnings)
     job.archive = from_artifact(archive)
@@ -175,9 +185,10 @@ def _publishable(session: Session, lease: Lease) -> tuple[JobRow, TaskRow]:
 
 
 def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: float | None) -> bool:
-    """Whether the task will be tried again, after `backoff_seconds` doubled for each earlier failure.
+    """Whether the failed task will be retried.
 
-    Without a backoff, or after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
+    The retry comes after `backoff_seconds`, doubled for each earlier failure. Without a backoff, or
+    after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
     """
     job, task = hold(session, lease)
     attempts.end(session, task, Outcome.FAILED, failure)
@@ -185,14 +196,15 @@ def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: f
 
 
 def release(session: Session, lease: Lease) -> None:
-    """Give the task back unharmed, to be claimed at once; counts as no failure. Raises LeaseLost."""
+    """Give the task back, to be claimed at once; this counts as no failure. Raises LeaseLost."""
     attempts.release(session, *hold(session, lease))
 
 
 def cancelled(session: Session, lease: Lease) -> None:
-    """The worker has stopped as asked; the job is `cancelled` once its last running task says so.
+    """Record that the worker has stopped the task as asked.
 
-    Raises LeaseLost, also if nobody asked.
+    The job becomes `cancelled` once this is recorded for its last running task. Raises LeaseLost,
+    also if nobody asked the job to stop.
     """
     job, task = hold(session, lease)
     if job.state != JobState.CANCELLING:
@@ -202,28 +214,32 @@ def cancelled(session: Session, lease: Lease) -> None:
 
 
 def expire(session: Session, backoff_seconds: float) -> int:
-    """How many leases and jobs had run out of time and were ended.
+    """End the leases and jobs that have run out of time; return how many there were.
 
-    An expired lease is a crash: the task is tried again after `backoff_seconds`, doubled for each earlier failure, or
-    the job fails naming its attempts. A job still queued at its deadline becomes `expired`; one that runs for longer than
-    its time limit fails.
+    An expired lease counts as a crash: the task is retried after `backoff_seconds`, doubled for
+    each earlier failure, or the job fails with a message that names its attempts. A job still
+    queued at its deadline becomes `expired`. A job that runs for longer than its time limit fails.
 
-    A job that somebody else holds is left to the next call: a process that was stopped in the middle of a transaction
-    must not keep the tasks of others from being expired.
+    A job that another transaction has locked is left to the next call, because a process that was
+    stopped in the middle of a transaction must not keep the tasks of others from expiring.
     """
     lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now(), skip_locked=True)
     return lapsed + _expire_queued(session) + _fail_overdue(session)
 
 
 def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
-    """How many leases were ended of workers whose names start with the prefix: their process is known to have crashed."""
+    """End the leases of workers whose names start with the prefix; return how many there were.
+
+    The process of these workers is known to have crashed.
+    """
     return _expire_leases(session, backoff_seconds, _named(worker_prefix), skip_locked=False)
 
 
 def release_worker(session: Session, worker_prefix: str) -> int:
-    """How many tasks were taken back from workers whose names start with the prefix: the machine was stopped under them.
+    """Take tasks back from workers whose names start with the prefix; return how many there were.
 
-    No fault of the tasks, so it counts as no failure.
+    The machine was stopped while these workers ran. This is no fault of the tasks, so it counts as
+    no failure.
     """
     taken = 0
     for job, task in _running(session, _named(worker_prefix), skip_locked=False):
@@ -245,9 +261,11 @@ def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElemen
 
 
 def _running(session: Session, which: ColumnElement[bool], *, skip_locked: bool) -> Iterator[tuple[JobRow, TaskRow]]:
-    """Looked up one at a time: what is done about one task may end another of the same job.
+    """The rows of these running tasks and of their jobs, locked, looked up one at a time.
 
-    In the order of jobs, whose rows are held one after another: two that do this at once wait, but not for each other.
+    The caller's action on one task may end another task of the same job. The tasks come in the
+    order of their jobs, whose rows are locked one after another: two transactions that do this at
+    once may wait, but never for each other.
     """
     running = TaskRow.state == literal_column("'running'")
     query = select(TaskRow.id, TaskRow.token).where(running, which).order_by(TaskRow.job_id, TaskRow.id)
@@ -267,7 +285,10 @@ def _expire_queued(session: Session) -> int:
 
 
 def _fail_overdue(session: Session) -> int:
-    """Jobs in the order of their ids, as wherever several are held."""
+    """Fail the jobs that exceeded their time limits; return how many there were.
+
+    Jobs are locked in the order of their ids, as everywhere that several are locked.
+    """
     late = select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.must_end_at <= now()).order_by(JobRow.id)
     found = session.scalars(late.with_for_update(skip_locked=True)).all()
     for job in found:
@@ -284,7 +305,7 @@ def of_job(session: Session, job_id: str) -> list[Task]:
 
 
 def attempts_of_job(session: Session, job_id: str) -> list[Attempt]:
-    """Every try at the job's tasks, oldest first."""
+    """Every attempt at the job's tasks, oldest first."""
     query = select(AttemptRow).join(TaskRow, TaskRow.id == AttemptRow.task_id).where(TaskRow.job_id == job_id)
     return [to_attempt(row) for row in session.scalars(query.order_by(AttemptRow.started_at, AttemptRow.task_id))]
 

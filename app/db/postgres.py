@@ -1,4 +1,7 @@
-"""Postgres through psycopg 3: nobody waits for ever, neither for a lock nor for a server that has gone silent."""
+"""Postgres through psycopg 3.
+
+No caller waits for ever, neither for a lock nor for a server that has gone silent.
+"""
 
 import math
 import time
@@ -22,13 +25,16 @@ CONNECT = {
     "tcp_user_timeout": 15_000,  # milliseconds
     "application_name": "dapple",
 }
-# A process that is stopped inside a transaction is thrown out before those who wait for its rows give up.
+# A process stopped in a transaction loses its session before the waiters for its rows give up.
 LIMITS = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=20s"
 POOL_SECONDS = 10.0
 
 
 def engines(url: URL, silence_seconds: float) -> Engines:
-    """Options in the URL come before ours. A migration may take as long as it needs."""
+    """The engines of a Postgres server. Options in the URL override ours.
+
+    A migration may take as long as it needs.
+    """
     url = url.set(drivername="postgresql+psycopg")
     connect = {name: value for name, value in CONNECT.items() if name not in url.query}
     writing = create_engine(
@@ -56,9 +62,9 @@ def engines(url: URL, silence_seconds: float) -> Engines:
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when its server has sent nothing for `silence_seconds` of a statement.
+    """A connection that closes if its server sends nothing for `silence_seconds` of a statement.
 
-    libpq notices a peer that is gone, not one whose network accepts bytes and never answers.
+    libpq detects a peer that is gone, but not a peer whose network accepts bytes and never answers.
     """
 
     silence_seconds = math.inf
@@ -71,7 +77,7 @@ class Connection(psycopg.Connection[Any]):
         try:
             wanted = next(gen)
             while True:
-                ready = yield wanted  # psycopg resumes us several times a second, with nothing ready if nothing came
+                ready = yield wanted  # psycopg resumes this several times a second; nothing is ready if nothing came
                 if ready & Ready.R:
                     heard_at = time.monotonic()
                 elif time.monotonic() - heard_at > self.silence_seconds:

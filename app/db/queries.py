@@ -1,4 +1,4 @@
-"""Tasks and attempts of a job page by page, without the large columns that no page shows."""
+"""Tasks and attempts of a job, page by page, without the large columns that no page shows."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ UNSUCCESSFUL = (Outcome.FAILED, Outcome.EXPIRED)
 
 @dataclass(frozen=True)
 class AttemptOfTask:
-    """An attempt, and the task that it was a try at."""
+    """An attempt, and the kind and ordinal of its task."""
 
     attempt: Attempt
     kind: TaskKind
@@ -24,14 +24,14 @@ class AttemptOfTask:
 
 @dataclass(frozen=True)
 class AttemptCounts:
-    """Every try at a job's tasks, and those of them that failed or whose worker died."""
+    """The number of attempts at a job's tasks, and of attempts that failed or whose worker died."""
 
     total: int
     failed: int
 
 
 def require(session: Session, job_id: str) -> None:
-    """Raises JobNotFound."""
+    """Raises JobNotFound if there is no such job."""
     if session.scalar(select(JobRow.id).where(JobRow.id == job_id)) is None:
         raise JobNotFound(job_id)
 
@@ -39,7 +39,10 @@ def require(session: Session, job_id: str) -> None:
 def tasks(
     session: Session, job_id: str, *, limit: int, after: tuple[TaskKind, int] | None = None, state: TaskState | None = None
 ) -> list[Task]:
-    """At most `limit` of the job's tasks in the order of the graph, behind the task `after`. Their outputs are left out."""
+    """At most `limit` of the job's tasks in the order of the graph, after the task `after`.
+
+    The outputs of the tasks are left out.
+    """
     place = case({kind.value: number for number, kind in enumerate(TaskKind)}, value=TaskRow.kind)
     columns = (
         TaskRow.id,
@@ -81,7 +84,10 @@ def attempts(
     after: tuple[float, str, int] | None = None,
     outcomes: tuple[Outcome, ...] = (),
 ) -> list[AttemptOfTask]:
-    """At most `limit` tries at the job's tasks, oldest first, behind the one with this start, task and number."""
+    """At most `limit` attempts at the job's tasks, oldest first.
+
+    They come after the attempt with the start time, task and number in `after`.
+    """
     order = (AttemptRow.started_at, AttemptRow.task_id, AttemptRow.number)
     query = select(AttemptRow, TaskRow.kind, TaskRow.ordinal).join(TaskRow, TaskRow.id == AttemptRow.task_id)
     query = query.where(TaskRow.job_id == job_id).order_by(*order).limit(limit)
@@ -93,7 +99,7 @@ def attempts(
 
 
 def attempt_counts(session: Session, job_id: str) -> AttemptCounts:
-    """How often the job's tasks were tried."""
+    """The counts of all attempts at the job's tasks."""
     failed = func.coalesce(func.sum(case((AttemptRow.outcome.in_(UNSUCCESSFUL), 1), else_=0)), 0)
     query = select(func.count(), failed).join(TaskRow, TaskRow.id == AttemptRow.task_id).where(TaskRow.job_id == job_id)
     return AttemptCounts(*map(int, session.execute(query).one()))

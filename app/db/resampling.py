@@ -1,4 +1,4 @@
-"""Sample tasks whose stored images are gone or damaged are run again, and the tasks that need them wait."""
+"""Reruns sample tasks whose stored images are missing or damaged; tasks that need them wait."""
 
 from collections.abc import Collection
 
@@ -11,11 +11,12 @@ from app.domain.job import Failure, FailureKind, JobState, Lease, Outcome, TaskK
 
 
 def sample_again(session: Session, lease: Lease, keys: Collection[str]) -> bool:
-    """Whether the job goes on: the sample tasks that stored `keys` are ready again, and the lease's own task waits for them.
+    """Make the sample tasks that stored `keys` ready again.
 
-    Each counts as a failure of its sample task, whose job fails after `max_attempts`; the lease's task has not failed.
-    A task that has stored other images since is left alone: its reader had an earlier answer, and reads again.
-    Raises LeaseLost.
+    The lease's own task waits for them. Returns whether the job goes on. Each rerun counts as a
+    failure of its sample task, whose job fails after `max_attempts`. It is no failure of the
+    lease's task. A sample task that has stored other images since is left alone, because the
+    lease's task read an outdated output and reads again. Raises LeaseLost.
     """
     job, task = attempts.hold(session, lease)
     if job.state == JobState.CANCELLING:
@@ -32,7 +33,7 @@ def sample_again(session: Session, lease: Lease, keys: Collection[str]) -> bool:
 
 
 def _stored(session: Session, job: JobRow, keys: Collection[str]) -> list[TaskRow]:
-    """The finished sample tasks of a held job that stored one of `keys`, in order."""
+    """The finished sample tasks of a locked job that stored one of `keys`, in order."""
     of_job = (TaskRow.job_id == job.id, TaskRow.kind == TaskKind.SAMPLE, TaskRow.state == TaskState.SUCCEEDED)
     found = session.scalars(select(TaskRow).where(*of_job).order_by(TaskRow.ordinal).with_for_update())
     return [task for task in found if (task.output or {}).get("key") in keys]

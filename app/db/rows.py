@@ -1,4 +1,4 @@
-"""Rows as the frozen values of the domain."""
+"""Conversions between rows and the frozen values of the domain."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -48,7 +48,7 @@ def to_job(row: JobRow) -> Job:
 
 
 def to_listed(row: RowMapping) -> ListedJob:
-    """The columns `app.db.jobs.LISTED`."""
+    """The listed job of a row with the columns `app.db.jobs.LISTED`."""
     return ListedJob(
         id=row["id"],
         dataset_uri=row["dataset_uri"],
@@ -114,7 +114,7 @@ def to_warnings(stored: Sequence[Mapping[str, str]] | None) -> tuple[JobWarning,
 
 
 def to_code(stored: str) -> WarningCode | str:
-    """A newer version's code stays as it is."""
+    """The warning code; a code of a newer version stays a plain string."""
     return WarningCode(stored) if stored in list(WarningCode) else stored
 
 

@@ -1,7 +1,8 @@
-"""Which version of the tables a database has, and whether this version of the code can use it.
+"""The version of a database's tables, and whether this version of the code can use them.
 
-Every migration has a number. The row of `installation` says which number a version of the code must know at least to use
-the tables: a migration that only adds what older processes do not miss leaves it as it is.
+Every migration has a number. The row of `installation` holds the lowest number that a version of
+the code must know to use the tables. A migration that only adds what older processes do not need
+leaves this number as it is.
 """
 
 from dataclasses import dataclass
@@ -21,16 +22,19 @@ MIGRATIONS = INSTALLED_AT / "migrations"
 class Fit(Enum):
     """How a database's tables suit this version of the code."""
 
-    CURRENT = auto()  # made for it
-    EMPTY = auto()  # there are none
-    OLDER = auto()  # to be migrated first
+    CURRENT = auto()  # made for this version
+    EMPTY = auto()  # there are no tables
+    OLDER = auto()  # made for an older version, and must be migrated first
     NEWER = auto()  # made for a newer version, but this one can use them
     TOO_NEW = auto()  # made for a newer version, and this one cannot use them
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The tables' version, and how it suits; `oldest` is the least that a process must know to use tables that are newer."""
+    """The version of the tables, and how well it suits this version of the code.
+
+    `oldest` is the lowest revision that a process must know to use tables that are newer than it.
+    """
 
     fit: Fit
     revision: str | None
@@ -64,14 +68,14 @@ class Schema:
 
 
 def config() -> Config:
-    """Alembic's, for these migrations."""
+    """The configuration of Alembic for these migrations."""
     made = Config()
     made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return made
 
 
 def schema_of(connection: Connection) -> Schema:
-    """The database's tables as they are now: two small queries."""
+    """The current schema of the database's tables, from two small queries."""
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
         return Schema(Fit.EMPTY, None)
@@ -84,7 +88,7 @@ def schema_of(connection: Connection) -> Schema:
 
 
 def head() -> str:
-    """The last migration that this version knows; they are numbered, so they compare as text."""
+    """The last migration that this version knows. Migrations are numbered and compare as text."""
     return max(_revisions())
 
 

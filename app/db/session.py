@@ -1,4 +1,4 @@
-"""Transactions, and the only place that knows which database this is. Nothing else commits."""
+"""Transactions. Only this module knows which database is in use, and nothing else commits."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,16 +19,16 @@ from app.db.schema import Fit, Schema
 from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable, PermanentError
 
-SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which is no silence of the server's
+SILENCE_SECONDS = 30.0  # longer than any wait for a lock, which must not count as silence
 CANNOT_MIGRATE = "the database cannot be opened or migrated: {}; start it, or correct DAPPLE_DATABASE_URL"
 LOOKS_LIKE = "one looks like sqlite:////folder/file.sqlite3 or postgresql://USER:PASSWORD@HOST:PORT/NAME"
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
-UNMIGRATED = ("42P01", "42703")  # Postgres: there is no such table, or column; to SQLite that is an OperationalError
+UNMIGRATED = ("42P01", "42703")  # Postgres: there is no such table, or column; SQLite raises OperationalError
 _MIGRATION_LOCK = 0x6461_7070_6C65
 
 
-class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """The database's clock as float seconds since the epoch: no two machines need to agree on the time."""
+class now(FunctionElement[float]):  # noqa: N801 - named like an SQL function, which it is
+    """The database's clock as float seconds since the epoch; machines need not agree on time."""
 
     type: TypeEngine[float] = Double()
     inherit_cache = True
@@ -52,9 +52,9 @@ def seconds_now(session: Session) -> float:
 class Database:
     """One database and its pool of connections; safe to share between threads.
 
-    `url` is sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Raises PermanentError for what is neither, or where
-    Postgres is asked for and its driver is not installed. A Postgres server that sends nothing for `silence_seconds` of a
-    statement counts as gone.
+    `url` is sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Raises PermanentError for any
+    other URL, or if the URL is for Postgres and its driver is not installed. A Postgres server that
+    sends nothing for `silence_seconds` of a statement counts as gone.
     """
 
     def __init__(self, url: str, *, silence_seconds: float = SILENCE_SECONDS) -> None:
@@ -64,10 +64,12 @@ class Database:
     def transaction(self) -> Generator[Session]:
         """A session that commits when the block ends and rolls back if it raises.
 
-        On SQLite it takes the write lock at once, so that a read cannot go stale before the write that depends on it; on
-        Postgres a row that such a read decides about is locked first (app.db.jobs.lock).
-        Raises DatabaseUnavailable if the database does not answer, is locked for too long, or its disk is full; whether a
-        commit that got no answer has happened is not known.
+        On SQLite it takes the write lock at once, so that a read cannot go stale before the write
+        that depends on it. On Postgres, the caller first locks the row that such a read decides
+        about (app.db.jobs.lock).
+
+        Raises DatabaseUnavailable if the database does not answer, is locked for too long, or its
+        disk is full. If a commit got no answer, it is unknown whether it happened.
         """
         with (
             self._unavailable("the database did not accept the change; try again"),
@@ -78,24 +80,28 @@ class Database:
 
     @contextmanager
     def reading(self) -> Generator[Session]:
-        """A session over one consistent snapshot that is never committed. Raises DatabaseUnavailable."""
+        """A session over one consistent snapshot, never committed. Raises DatabaseUnavailable."""
         with self._unavailable("the database did not answer; try again"), Session(self._engines.reading) as session:
             yield session
 
     def ping(self) -> None:
-        """Raises DatabaseUnavailable unless the database answers, has tables that this version can use, and has room."""
+        """Raises DatabaseUnavailable unless the database can be used.
+
+        It must answer, have tables that this version can use, and have room.
+        """
         self._engines.check()
         with self.reading() as session:
             found = schema.schema_of(session.connection())
             if found.usable:
-                session.execute(text("SELECT 1 FROM jobs LIMIT 1"))  # a damaged file may have its revision and lack its tables
+                session.execute(text("SELECT 1 FROM jobs LIMIT 1"))  # a damaged file may have its revision but lack its tables
         if not found.usable:
             raise DatabaseUnavailable(f"{found.in_words}: {found.advice}")
 
     def migrate(self) -> Schema:
-        """The tables, now of this version; of several processes that start together, one migrates and the rest wait.
+        """Migrate the tables to this version, and return their schema.
 
-        Tables of a newer version are left as they are. Raises PermanentError if this version cannot use them, and
+        If several processes start together, one migrates and the others wait. Tables of a newer
+        version are left as they are. Raises PermanentError if this version cannot use them, or
         DatabaseUnavailable.
         """
         self._engines.before_migration()
@@ -128,9 +134,10 @@ class Database:
             raise
 
     def migrate_unless_shared(self) -> None:
-        """Migrate a file of this machine's; a server's tables are migrated by `dapple migrate` alone, as others use them too.
+        """Migrate a database file on this machine, but only check the tables of a server.
 
-        Raises DatabaseUnavailable or PermanentError if they cannot be used then.
+        Others use a server's tables too, so only `dapple migrate` migrates them. Raises
+        DatabaseUnavailable or PermanentError if the tables cannot be used afterwards.
         """
         if self._engines.writing.dialect.name == "sqlite":
             self.migrate()
@@ -145,7 +152,7 @@ class Database:
 def _engines(url: str, silence_seconds: float) -> Engines:
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:  # its text may have the password
+    except (ArgumentError, ValueError) as error:  # the error's text may contain the password
         raise PermanentError(f"DAPPLE_DATABASE_URL is no database URL; {LOOKS_LIKE}") from error
     if parsed.get_backend_name() == "sqlite":
         return sqlite.engines(parsed)
@@ -159,11 +166,14 @@ def _engines(url: str, silence_seconds: float) -> Engines:
 
 
 def _in_the_drivers_words(error: SQLAlchemyError) -> str:
-    """On one line, without the statement."""
+    """The driver's error message on one line, without the statement."""
     return " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
 
 
 def _exclude_other_migrations(connection: Connection) -> None:
-    """SQLite needs nothing: BEGIN IMMEDIATE already holds the one write lock."""
+    """Make other migrations wait until the transaction ends.
+
+    SQLite needs no action, because BEGIN IMMEDIATE already holds the only write lock.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})

@@ -1,4 +1,4 @@
-"""SQLite in one file: one writer at a time per process, any number of readers beside it."""
+"""SQLite in one file: one writer at a time per process, and any number of readers beside it."""
 
 import sqlite3
 import time
@@ -18,9 +18,11 @@ READERS = 40  # as many as the API has threads
 
 
 def engines(url: URL) -> Engines:
-    """Writers of one process queue for their one connection: where each had its own, they would poll for the file's lock.
+    """The engines of an SQLite file. Raises PermanentError for any other database.
 
-    Raises PermanentError for a database in memory: each connection would have its own.
+    The writers of one process queue for one connection. If each writer had its own connection, they
+    would poll for the file's lock. A database in memory is refused, because each connection would
+    have its own database.
     """
     if url.drivername not in ("sqlite", "sqlite+pysqlite") or not url.database or ":memory:" in url.database or url.query:
         raise PermanentError("an SQLite database must be a file: sqlite:////folder/file.sqlite3; correct DAPPLE_DATABASE_URL")
@@ -36,8 +38,13 @@ def engines(url: URL) -> Engines:
 
 
 def _engine(url: URL, file: SqliteFile, begin: str, *, foreign_keys: str = "ON", **pool: Any) -> Engine:
-    """Foreign keys are off where tables are migrated: Alembic drops and makes them again, which would delete by cascade."""
-    # Python's own transaction control would begin late and never IMMEDIATE: isolation_level=None hands it to us.
+    """One engine of the file, whose transactions start with BEGIN `begin`.
+
+    Foreign keys are off for migrations: Alembic drops tables and creates them again, which would
+    delete rows by cascade.
+    """
+    # Python's own transaction control would begin late and never IMMEDIATE. isolation_level=None
+    # hands the control to us.
     connect = {"timeout": BUSY_SECONDS, "isolation_level": None}
     engine = create_engine(url, connect_args=connect, json_serializer=to_json, **pool)
 
@@ -49,7 +56,7 @@ def _engine(url: URL, file: SqliteFile, begin: str, *, foreign_keys: str = "ON",
         cursor.close()
 
     def check_before(_dialect: object, _record: object, _arguments: object, _named: object) -> None:
-        file.check_same()  # to connect would make a new file in place of a lost one, and wait for the lock of an emptied one
+        file.check_same()  # connecting would replace a lost file by a new one, and wait for the lock of an emptied one
 
     def check(_connection: object, _record: object, _proxy: object) -> None:
         file.opened()
@@ -66,7 +73,11 @@ def _engine(url: URL, file: SqliteFile, begin: str, *, foreign_keys: str = "ON",
 
 
 def _write_ahead(cursor: sqlite3.Cursor) -> None:
-    """SQLite answers "locked" at once where several switch a new file to WAL together: for this it does not wait."""
+    """Switch the file to WAL, and retry while it is locked.
+
+    If several connections switch a new file together, SQLite answers "locked" at once instead of
+    waiting.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

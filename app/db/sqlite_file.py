@@ -1,4 +1,4 @@
-"""The file of an SQLite database: whether it is still the one that was opened, and what its errors mean."""
+"""The file of an SQLite database: checks that it is still the opened file, and explains errors."""
 
 import logging
 import os
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class SqliteFile:
-    """The file at `path`, the same one for as long as this object lives.
+    """The file at `path`, which must stay the same file for as long as this object lives.
 
-    A process that has a file open would go on writing to it after it was removed, and lose what it accepted.
+    A process that has a file open would go on writing to it after its removal, and lose the changes
+    that it accepted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,14 +36,17 @@ class SqliteFile:
         self._opened: tuple[int, int] | None = None
 
     def opened(self) -> None:
-        """Remember which file it is; called after a connection was made. Raises DatabaseUnavailable if it is another."""
+        """Remember which file was opened; call this after a connection was made.
+
+        Raises DatabaseUnavailable if it is another file than before.
+        """
         if self._opened is None:
             found = self._path.stat()
             self._opened = (found.st_dev, found.st_ino)
         self.check_same()
 
     def check_same(self) -> None:
-        """Raises DatabaseUnavailable if the file that was opened is no longer at its path, or was emptied."""
+        """Raises DatabaseUnavailable if the opened file is not at its path now, or was emptied."""
         if self._opened is None:
             return
         try:
@@ -55,22 +59,25 @@ class SqliteFile:
             raise DatabaseUnavailable(f"the database file {self._path} was emptied; {RESTORE}")
 
     def check_space(self) -> None:
-        """Raises DatabaseUnavailable if its disk is nearly full: SQLite reports that no earlier than at the next change."""
+        """Raises DatabaseUnavailable if the file's disk is nearly full.
+
+        SQLite itself would report a full disk no earlier than at the next change.
+        """
         try:
             disk = os.statvfs(self._path.parent)
-        except OSError:  # opening the file will say what is wrong
+        except OSError:  # opening the file will report what is wrong
             return
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < LEAST_FREE_BYTES:
             raise DatabaseUnavailable(f"the disk of the database file {self._path} has {free_bytes} bytes left; make room")
 
     def warn_if_empty(self) -> None:
-        """Write to the log that a file is there but has no tables: it may have had some."""
+        """Log a warning if the file exists but has no tables, because it may have had some."""
         if self._path.is_file() and self._path.stat().st_size == 0:
             log.warning("the database file %s is empty and gets new tables; if it had jobs, %s", self._path, RESTORE)
 
     def explain(self, error: SQLAlchemyError) -> str | None:
-        """What an error means and what to do about it; None for one that passes by itself."""
+        """What an error means and what to do about it; None for an error that passes by itself."""
         cause = error.orig if isinstance(error, DBAPIError) else None
         if not isinstance(cause, sqlite3.Error):
             return None

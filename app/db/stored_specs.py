@@ -1,4 +1,4 @@
-"""Stored specs, also those that this version would not accept: to run, and to look at."""
+"""Stored specs, to run and to show, including specs that this version would not accept."""
 
 import copy
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ log = structlog.get_logger()
 
 
 class OfNewerVersion(DappleError):
-    """The spec asks for what this version does not know; workers of the version that took the job may run it."""
+    """The spec has a field or a value that this version does not know.
+
+    Workers of the version that accepted the job may run it.
+    """
 
 
 class UnreadableSpec(DappleError):
@@ -26,7 +29,7 @@ class UnreadableSpec(DappleError):
 
 
 def to_runnable_spec(job: JobRow) -> DistillationSpec:
-    """The spec to run. Raises OfNewerVersion, which is logged once a job, or UnreadableSpec."""
+    """The spec to run. Raises OfNewerVersion, which is logged once per job, or UnreadableSpec."""
     try:
         return DistillationSpec.model_validate(job.spec)
     except ValidationError as error:
@@ -44,9 +47,10 @@ def _log_once(job_id: str, places: str) -> None:
 
 
 def to_spec(job: JobRow) -> DistillationSpec:
-    """The spec to look at; what this version does not know or cannot read of it is left out, and shows its default.
+    """The spec to show, without the fields that this version does not know or cannot read.
 
-    The dataset is the one under which the job is listed, and `ipc` is 0, where the stored spec has no valid one.
+    A field that is left out shows its default. If the stored spec has no valid dataset, the dataset
+    is the one under which the job is listed. If it has no valid `ipc`, `ipc` is 0.
     """
     known = copy.deepcopy(job.spec)
     while True:
@@ -57,19 +61,22 @@ def to_spec(job: JobRow) -> DistillationSpec:
             places = {place for fault in faults if (place := _place(known, fault["loc"]))}
             if not places:
                 return _completed(job, known)
-            for place in sorted(places, key=len, reverse=True):  # what is in a part before the part
+            for place in sorted(places, key=len, reverse=True):  # inner fields before the fields that contain them
                 _remove(known, place)
 
 
 def _completed(job: JobRow, known: dict[str, Any]) -> DistillationSpec:
-    """Of valid fields that lack some which must be given."""
+    """The spec of these valid fields, with values for the required fields that are missing."""
     valid = DistillationSpec.model_validate({"dataset_uri": "sklearn://digits", "ipc": 1, **known})
     shown: dict[str, Any] = {"dataset_uri": job.dataset_uri, "ipc": 0}
     return valid.model_copy(update={name: value for name, value in shown.items() if name not in known})
 
 
 def _place(spec: dict[str, Any], path: Sequence[int | str]) -> tuple[str, ...]:
-    """The names down to the innermost field at the path that there is; empty if there is none. A list is one field."""
+    """The names down to the innermost field that exists along the path; empty if there is none.
+
+    A list counts as one field.
+    """
     names: list[str] = []
     part: Any = spec
     for name in path:

@@ -20,13 +20,13 @@ _KEY = String(255).with_variant(String(255, collation="C"), "postgresql")
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """The options of an index over a part of the rows."""
+    """The options of a partial index over the rows that meet the condition."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class JobRow(Base):
     __tablename__ = "jobs"
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's name; the database's clock comes back with the row
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's name; the row comes back with the database's times
 
     id: Mapped[str] = mapped_column(_KEY, primary_key=True)  # a ULID: sorts by creation
     spec: Mapped[dict[str, Any]]
@@ -36,8 +36,8 @@ class JobRow(Base):
     phase: Mapped[str | None]
     version: Mapped[int]
     created_at: Mapped[float]
-    deadline_at: Mapped[float | None]  # by then it must have started
-    must_end_at: Mapped[float | None]  # its time limit, known once it has started
+    deadline_at: Mapped[float | None]  # the job must have started by then
+    must_end_at: Mapped[float | None]  # the end of the job's time limit, known once it has started
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     failure_kind: Mapped[str | None]
@@ -45,7 +45,7 @@ class JobRow(Base):
     archive: Mapped[dict[str, Any] | None]
     preview: Mapped[dict[str, Any] | None]
     metrics: Mapped[dict[str, Any] | None]
-    warnings: Mapped[list[dict[str, str]] | None]  # those of its finished tasks, each once
+    warnings: Mapped[list[dict[str, str]] | None]  # the warnings of its finished tasks, each once
     traceparent: Mapped[str | None]  # W3C trace context of the submission: every task continues it
 
 
@@ -53,7 +53,7 @@ class TaskRow(Base):
     __tablename__ = "tasks"
     __table_args__ = (
         Index("tasks_ready", "queue", "rank", "id", **_where("state = 'ready'")),
-        Index("tasks_running", "id", **_where("state = 'running'")),  # not the lease: a renewal then touches no index
+        Index("tasks_running", "id", **_where("state = 'running'")),  # not the lease, so that a renewal touches no index
         Index("tasks_unfinished", "job_id", "id", **_where("state <> 'succeeded'")),
         Index("tasks_of_job", "job_id", "kind", "ordinal", unique=True),
     )
@@ -62,7 +62,7 @@ class TaskRow(Base):
     job_id: Mapped[str] = mapped_column(_KEY, ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[str]
     queue: Mapped[str]
-    rank: Mapped[int]  # minus the job's priority: what is claimed first comes first
+    rank: Mapped[int]  # minus the job's priority, so that tasks to claim first sort first
     ordinal: Mapped[int]
     state: Mapped[str]
     input: Mapped[dict[str, Any]]
@@ -74,7 +74,7 @@ class TaskRow(Base):
     worker: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float]
-    ready_at: Mapped[float | None]  # since when it has waited to be claimed, tries that ended unfinished included
+    ready_at: Mapped[float | None]  # when it first began to wait for a claim; unfinished attempts do not reset it
     done: Mapped[int]
     total: Mapped[int]
 
@@ -122,25 +122,26 @@ class WorkerRow(Base):
 
 
 class TotalRow(Base):
-    """A part of a counter: the counter is the sum of its rows. Rows are only added, and folded by the sweeper.
+    """A part of a counter. The counter is the sum of its rows.
 
-    To update one row for all would make every worker wait for every other, while each holds the row of a job.
+    Rows are only added, and the sweeper folds them. If all workers updated one row, each worker
+    would wait for every other while it holds the lock on the row of a job.
     """
 
     __tablename__ = "totals"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     subject: Mapped[str]  # attempts or jobs
-    kind: Mapped[str]  # of the task; empty for jobs
+    kind: Mapped[str]  # the task's kind; empty for jobs
     outcome: Mapped[str]
-    failure: Mapped[str]  # its kind; empty where nothing failed
+    failure: Mapped[str]  # the failure's kind; empty if nothing failed
     count: Mapped[int]
 
 
 class InstallationRow(Base):
-    """The one row that tells this database from any other, and who may use its tables."""
+    """The one row that identifies this database and says which code may use its tables."""
 
     __tablename__ = "installation"
 
     id: Mapped[str] = mapped_column(_KEY, primary_key=True)
-    oldest_revision: Mapped[str]  # a version of the code whose own last migration is older than this cannot use the tables
+    oldest_revision: Mapped[str]  # code whose last migration is older than this cannot use the tables

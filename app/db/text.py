@@ -1,7 +1,8 @@
-"""Text on its way into the database: whatever it holds, it can be stored, and read again as valid Unicode.
+"""Makes any text storable in the database, and readable from it as valid Unicode.
 
-Postgres refuses NUL and lone surrogates, SQLite the latter. A statement that fails for its text would fail the same way each
-time it is tried, also where the text is the reason of a failure that must be recorded.
+Postgres refuses NUL and lone surrogates. SQLite refuses lone surrogates. A statement that fails
+because of its text would fail in the same way at each retry, even if the text is the reason of a
+failure that must be recorded.
 """
 
 import json
@@ -13,17 +14,17 @@ from sqlalchemy import Engine, event
 
 from app.domain.text import storable
 
-_SUSPECT = re.compile(r"\\u(0000|d[89a-f])")  # as json.dumps writes NUL and surrogates; those of a pair as well
+_SUSPECT = re.compile(r"\\u(0000|d[89a-f])")  # NUL and surrogates as json.dumps writes them; surrogates of a pair match too
 
 
 def to_json(value: Any) -> str:
-    """JSON of a column, with NUL and lone surrogates in keys and values as escapes."""
+    """The JSON of a column's value, with NUL and lone surrogates in keys and values escaped."""
     text = json.dumps(value)
     return json.dumps(_storable(value)) if _SUSPECT.search(text) else text
 
 
 def escape_parameters(engine: Engine) -> None:
-    """Make every text that a statement of the engine carries storable."""
+    """Make every text in the parameters of the engine's statements storable."""
     event.listen(engine, "before_cursor_execute", _escape, retval=True)
 
 

@@ -1,4 +1,7 @@
-"""Counters that only grow: attempts and jobs by how they ended, in every process, the deleted ones included."""
+"""Counters that only grow: attempts and jobs by how they ended.
+
+They cover every process, and include deleted jobs and their attempts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +14,15 @@ from app.domain.job import Failure, FailureKind, JobState, Outcome, TaskKind
 
 ATTEMPTS, JOBS = "attempts", "jobs"
 NO_FAILURE = ""
-FOLD_ABOVE = 500  # rows; a scrape reads them all
+FOLD_ABOVE = 500  # rows; a scrape reads all of them
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Every ending that there can be is there, with 0 where it has not happened. The last key is the failure's kind, or ""."""
+    """The counts of every possible ending, zeros included.
+
+    The last part of each key is the failure's kind, or "".
+    """
 
     attempts: Mapping[tuple[TaskKind, Outcome, str], int]
     jobs: Mapping[tuple[JobState, str], int]
@@ -31,7 +37,7 @@ def count_job(session: Session, state: JobState, failure: Failure | None) -> Non
 
 
 def read(session: Session) -> Totals:
-    """All counters, by one statement."""
+    """All counters, from one statement."""
     names = (TotalRow.subject, TotalRow.kind, TotalRow.outcome, TotalRow.failure)
     found = {tuple(row[:4]): int(row[4]) for row in session.execute(select(*names, func.sum(TotalRow.count)).group_by(*names))}
     attempts = {
@@ -43,9 +49,10 @@ def read(session: Session) -> Totals:
 
 
 def fold(session: Session) -> int:
-    """How many rows there are fewer, now that the rows of each counter are one, unless they were few.
+    """Merge the rows of each counter into one, unless they are few; return how many rows went away.
 
-    Several may fold at once: each adds up only the rows that it has removed itself.
+    Several processes may fold at once, because each adds up only the rows that it has removed
+    itself.
     """
     if (session.scalar(select(func.count()).select_from(TotalRow)) or 0) <= FOLD_ABOVE:
         return 0

@@ -1,4 +1,4 @@
-"""Which worker processes there are, as they say themselves; what each of them runs is known by its lease."""
+"""The worker processes, as they announce themselves. A worker's lease tells which task it runs."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,40 +14,43 @@ from app.db.tables import TaskRow, WorkerRow
 from app.domain.job import Queue
 from app.domain.worker import About, Worker
 
-MISSED_BEATS = 3  # after as many a worker is no longer listed
+MISSED_BEATS = 3  # after this many missed heartbeats, a worker is no longer listed
 
 
 def announce(session: Session, name: str, about: About) -> None:
-    """Say that the worker is there, and what it is like now."""
+    """Record that the worker is alive, and its current description."""
     change = update(WorkerRow).where(WorkerRow.name == name).values(about=asdict(about), seen_at=now())
     if session.scalar(change.returning(WorkerRow.name), execution_options=UNFETCHED) is None:
         session.add(WorkerRow(name=name, about=asdict(about), started_at=now(), seen_at=now()))
 
 
 def gone(session: Session, name: str) -> None:
-    """The worker has ended; saying so twice is no error."""
+    """Remove a worker that has ended. Removing it twice is no error."""
     session.execute(delete(WorkerRow).where(WorkerRow.name == name), execution_options=UNFETCHED)
 
 
 def forget(session: Session, unseen_seconds: float) -> int:
-    """How many workers were forgotten that were not seen for so long: they ended without a word."""
+    """Remove the workers that were not seen for `unseen_seconds`; return how many there were.
+
+    These workers ended without announcing their end.
+    """
     change = delete(WorkerRow).where(WorkerRow.seen_at < now() - unseen_seconds).returning(WorkerRow.name)
     return len(session.scalars(change, execution_options=UNFETCHED).all())
 
 
 def alive(session: Session, heartbeat_seconds: float) -> list[Worker]:
     """The workers seen within MISSED_BEATS heartbeats, by name."""
-    running = TaskRow.state == literal_column("'running'")  # as the index of running tasks has it
+    running = TaskRow.state == literal_column("'running'")  # the condition of the index of running tasks
     holds = and_(TaskRow.worker == WorkerRow.name, running)
     query = select(WorkerRow, TaskRow).outerjoin(TaskRow, holds).where(_seen(heartbeat_seconds)).order_by(WorkerRow.name)
     found: dict[str, Worker] = {}
     for worker, task in session.execute(query):
-        found.setdefault(worker.name, to_worker(worker, task))  # one whose claim got no answer may hold two for a moment
+        found.setdefault(worker.name, to_worker(worker, task))  # a worker whose claim got no answer may briefly hold two tasks
     return list(found.values())
 
 
 def alive_by_queue(session: Session, heartbeat_seconds: float) -> Mapping[Queue, int]:
-    """How many of them serve each queue."""
+    """The number of live workers that serve each queue."""
     about = session.scalars(select(WorkerRow.about).where(_seen(heartbeat_seconds)))
     return Counter(Queue(queue) for one in about for queue in one["queues"])
 

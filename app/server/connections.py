@@ -1,6 +1,7 @@
-"""Connections that are limited in number, and that are closed where the other side is too slow.
+"""Connections that are limited in number, and are closed if the client is too slow.
 
-Uvicorn limits neither how long a request may take to arrive, nor how long an answer may wait to be fetched.
+Uvicorn limits neither how long a request may take to arrive nor how long a response may wait to be
+fetched.
 """
 
 import asyncio
@@ -25,17 +26,20 @@ log = structlog.get_logger()
 
 @dataclass
 class Connections:
-    """What the connections of one server share: their limits, and which of them wait for a request, the oldest first."""
+    """The shared state of the connections of one server.
+
+    It holds their limits, and the connections that wait for a request, oldest first.
+    """
 
     most: int
-    head_seconds: float = 10.0  # for the head of a request, from the end of the one before
-    body_seconds: float = 30.0  # for its body
-    fetch_seconds: float = 60.0  # for the other side to take 64 KB of an answer
+    head_seconds: float = 10.0  # for the head of a request to arrive, from the end of the previous request
+    body_seconds: float = 30.0  # for the body of a request to arrive
+    fetch_seconds: float = 60.0  # for the client to take 64 KB of a response
     waiting: dict["BoundedProtocol", None] = field(default_factory=dict["BoundedProtocol", None])
     warned_at: float | None = None
 
     def warn(self) -> None:
-        """Write to the log that there are too many, at most once in WARNING_SECONDS."""
+        """Log that there are too many connections, at most once in WARNING_SECONDS."""
         now = time.monotonic()
         if self.warned_at is None or now - self.warned_at >= WARNING_SECONDS:
             self.warned_at = now
@@ -43,15 +47,16 @@ class Connections:
 
 
 def protocol_class(shared: Connections) -> Callable[..., asyncio.Protocol]:
-    """What uvicorn calls for each new connection."""
+    """The factory that uvicorn calls for each new connection."""
     return partial(BoundedProtocol, shared=shared)
 
 
 class BoundedProtocol(H11Protocol):
     """One connection.
 
-    Where there are too many, the one that has waited longest for its request is closed; where none waits, the new one is
-    answered 503. An answer that takes long to make, such as an event stream, is limited by nothing.
+    If there are too many connections, the one that has waited longest for its request is closed. If
+    none waits, the new connection gets a 503 response. Nothing limits a response that takes long to
+    produce, such as an event stream.
     """
 
     def __init__(self, *arguments: Any, shared: Connections, **named: Any) -> None:
@@ -95,17 +100,20 @@ class BoundedProtocol(H11Protocol):
         self._answer_and_close(400, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: such a request is answered as if it did not ask for another protocol."""
+        """Do nothing: such a request is answered as if it did not ask for another protocol."""
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for its request; if none waits, refuse the request of this one."""
+        """Close the connection that has waited longest for its request.
+
+        If none waits, refuse the request of this connection.
+        """
         if self._shared.waiting:
             next(iter(self._shared.waiting))._abort()
         else:
             self.app = _overloaded
 
     def _time_request(self) -> None:
-        """Start a timer where a new part of a request is awaited, and none where a request is whole."""
+        """Start a timer if a new part of a request is awaited, and none if the request is whole."""
         limits: dict[object, float] = {h11.IDLE: self._shared.head_seconds, h11.SEND_BODY: self._shared.body_seconds}
         seconds = limits.get(self.conn.their_state)
         awaited = (self.conn.their_state, self.cycle)
@@ -125,12 +133,12 @@ class BoundedProtocol(H11Protocol):
 
     def _end_slow_request(self, seconds: float) -> None:
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self._abort()  # nothing was sent, so nothing is answered
+            self._abort()  # the client sent nothing, so it gets no response
         else:
             self._answer_and_close(408, f"it did not arrive within {seconds:g} seconds")
 
     def _answer_and_close(self, status: int, detail: str) -> None:
-        """Send a problem document, unless an answer has begun."""
+        """Send a problem document unless a response has begun, and close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(
                 self._bytes_of(problem(STATUS_RULES[status], self.scope["path"] if self.scope else "", detail))

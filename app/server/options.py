@@ -1,4 +1,4 @@
-"""How uvicorn serves this application."""
+"""The options with which uvicorn serves this application."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from app.server.connections import Connections, protocol_class
 from app.server.descriptors import connections_within, raise_limit
 
 MOST_CONNECTIONS = 2000
-BACKLOG = 256  # asyncio accepts as many at once before the first of them is looked at
+BACKLOG = 256  # asyncio accepts this many connections at once before it handles the first
 SHUTDOWN_SECONDS = 3
 
 
 def uvicorn_options() -> dict[str, Any]:
-    """Keyword arguments for `uvicorn.Config`. Raises the limit of open files of this process."""
+    """Keyword arguments for `uvicorn.Config`. Raises the limit on open files of this process."""
     most = connections_within(raise_limit(), backlog=BACKLOG, most=MOST_CONNECTIONS)
     return {
         "http": protocol_class(Connections(most)),

@@ -1,4 +1,4 @@
-"""What every use case works with."""
+"""The resources that every use case works with."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from app.settings import Settings
 
 @dataclass(frozen=True)
 class Resources:
-    """The outside world of one process, built once in its composition root."""
+    """The external resources of one process, built once in its composition root."""
 
     settings: Settings
     database: Database

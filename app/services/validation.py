@@ -1,4 +1,4 @@
-"""What is wrong with a spec beyond its schema, found before anything is stored."""
+"""Finds the problems of a spec that its schema does not catch, before anything is stored."""
 
 from itertools import islice
 
@@ -12,7 +12,10 @@ from app.settings import Settings
 
 
 def check(spec: DistillationSpec, settings: Settings) -> None:
-    """Raises InvalidSpec with every problem that can be known now, BackboneUnavailable if a file of the backbone is missing."""
+    """Raises InvalidSpec with every problem that can be known now.
+
+    Raises BackboneUnavailable if a file of the backbone is missing.
+    """
     problems: list[FieldProblem] = []
     dataset: tuple[str, ...] | None = None
     backbone: BackboneFolder | None = None

@@ -1,4 +1,4 @@
-"""Where this installation keeps its artifacts."""
+"""The artifact store of this installation."""
 
 from app.distribution import install_extra
 from app.domain.errors import PermanentError
@@ -8,9 +8,9 @@ from app.storage.local import LocalArtifactStore
 
 
 def store_for(settings: Settings) -> ArtifactStore:
-    """S3 if `artifacts_url` names a bucket, else a folder of this machine. Asks no server yet.
+    """An S3 store if `artifacts_url` names a bucket, else a folder of this machine.
 
-    Raises PermanentError if the library that speaks S3 is not installed.
+    Contacts no server yet. Raises PermanentError if the library for S3 is not installed.
     """
     if settings.artifacts_url is None:
         return LocalArtifactStore(settings.artifacts_dir)

@@ -1,8 +1,11 @@
-"""What a key of an ArtifactStore may look like: the same for every store, so that what one took another takes."""
+"""The rules for keys of an ArtifactStore.
+
+They are the same for every store, so that a key that one store accepts is accepted by every other.
+"""
 
 from pathlib import PurePosixPath
 
-UNFINISHED = ".unfinished"  # where the folder keeps half-made copies
+UNFINISHED = ".unfinished"  # the sub-folder where a local store keeps unfinished copies
 
 
 def check_key(key: str) -> None:
@@ -14,7 +17,10 @@ def check_key(key: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raises ValueError unless everything under `prefix` may be removed: a key with a slash behind it."""
+    """Raises ValueError unless `prefix` is a key with a slash behind it.
+
+    Everything under such a prefix may be removed.
+    """
     if not prefix.endswith("/"):
         raise ValueError(f"a prefix ends in a slash: {prefix!r}")
     check_key(prefix.removesuffix("/"))

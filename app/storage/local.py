@@ -28,14 +28,20 @@ NOT_A_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 
 
 class LocalArtifactStore:
-    """Each key is a file below `root`. A file appears whole or not at all, and survives a power cut once `put` returned."""
+    """A store in which each key is a file below `root`.
+
+    A file appears whole or not at all, and survives a power cut once `put` has returned.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._unfinished = root / UNFINISHED
 
     def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
-        """Store the file's bytes under `key`, replacing what was there. Raises StorageUnavailable, e.g. for a full disk."""
+        """Store the file's bytes under `key`, replacing what was there.
+
+        Raises StorageUnavailable, for example if the disk is full.
+        """
         target = self._path(key)
         with _as_unavailable(f"cannot store {key}"):
             self._unfinished.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,8 @@ class LocalArtifactStore:
     def open(self, key: str) -> Generator[IO[bytes]]:
         """The stored bytes as a seekable stream.
 
-        Raises ArtifactNotReady if there are none, ArtifactDamaged if something else than a file has the key.
+        Raises ArtifactNotReady if nothing is stored, or ArtifactDamaged if the key belongs to
+        something other than a file.
         """
         with self.file(key) as stream:
             yield stream
@@ -71,23 +78,26 @@ class LocalArtifactStore:
             raise
 
     def size_bytes(self, key: str) -> int:
-        """How long the file is. Raises what `open` raises."""
+        """The size of the file. Raises what `open` raises."""
         with self.file(key) as stream:
             return os.fstat(stream.fileno()).st_size
 
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> None:
-        """There is none: `file` has the bytes."""
+        """None, because there is no URL: `file` has the bytes."""
         check_key(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key that starts with `prefix`, sorted, listed as they are consumed."""
+        """Every key that starts with `prefix`, sorted, and listed lazily as keys are consumed."""
         for path in _files(self._root / prefix.rpartition("/")[0]):
             key = path.relative_to(self._root).as_posix()
             if key.startswith(prefix) and not key.startswith(UNFINISHED):
                 yield key
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove these and the folders that become empty, except those at the top; one that is not there is no error."""
+        """Remove these files, and the folders that become empty except top-level folders.
+
+        A missing file is no error.
+        """
         with _as_unavailable(f"cannot delete {len(keys)} files"):
             for path in map(self._path, keys):
                 path.unlink(missing_ok=True)
@@ -96,7 +106,10 @@ class LocalArtifactStore:
                         (self._root / folder).rmdir()
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        """Remove everything under `prefix` (which ends in a slash).
+
+        If nothing is there, it is no error.
+        """
         check_prefix(prefix)
         folder = self._path(prefix.removesuffix("/"))
         with _as_unavailable(f"cannot delete {prefix}"):
@@ -117,18 +130,24 @@ class LocalArtifactStore:
                 probe.unlink(missing_ok=True)
 
     def check_writable(self) -> None:
-        """The same: a folder costs nothing to write."""
+        """Raises StorageUnavailable unless files can be written.
+
+        This is `check`, because writing to a folder costs nothing.
+        """
         self.check()
 
     def sweep(self, older_than_seconds: float = 86400.0) -> int:
-        """How many half-made copies were removed: those a crashed process left, untouched for `older_than_seconds`."""
+        """Remove unfinished copies left by a crashed process; return how many were removed.
+
+        Only copies untouched for `older_than_seconds` are removed.
+        """
         with _as_unavailable("the artifact folder cannot be swept"):
             self._unfinished.mkdir(parents=True, exist_ok=True)
             before = time.time() - older_than_seconds
             return sum(_remove_if_older(copy, before) for copy in self._unfinished.iterdir())
 
     def _path(self, key: str) -> Path:
-        """Where a key lies. Raises ValueError for one that is not a plain relative POSIX path."""
+        """The path of a key. Raises ValueError if the key is not a plain relative POSIX path."""
         check_key(key)
         return self._root / key
 
@@ -142,9 +161,10 @@ def _as_unavailable(what: str) -> Generator[None]:
 
 
 def _open_below(folder: int, key: str) -> IO[bytes]:
-    """The file `key` below an open folder, which is closed; no link is followed.
+    """The file `key` below an open folder, which this function closes. It follows no link.
 
-    Raises ArtifactDamaged for what is no file, OSError for what cannot be opened.
+    Raises ArtifactDamaged if the key belongs to something other than a plain file, or OSError if it
+    cannot be opened.
     """
     *folders, name = key.split("/")
     try:
@@ -152,7 +172,7 @@ def _open_below(folder: int, key: str) -> IO[bytes]:
             inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)  # a pipe would be waited for
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)  # else a pipe would block
     except OSError as error:
         if error.errno in NOT_A_FILE:
             raise ArtifactDamaged(f"{key} is no plain file, or lies behind a link") from error
@@ -166,7 +186,10 @@ def _open_below(folder: int, key: str) -> IO[bytes]:
 
 
 def _remove_if_older(copy: Path, before: float) -> bool:
-    """Not one that has just got its key, or that another sweeper has removed."""
+    """Remove the copy if it is old; return whether it was removed.
+
+    A copy that has just got its key, or that another sweeper has removed, does not count.
+    """
     with suppress(FileNotFoundError):
         if copy.stat().st_mtime <= before:
             copy.unlink()
@@ -175,7 +198,7 @@ def _remove_if_older(copy: Path, before: float) -> bool:
 
 
 def _copy(source: Path, target: Path, tick: Callable[[], None]) -> tuple[str, int]:
-    """The SHA-256 and the size of what was copied, safe on disk."""
+    """Copy the file safely to disk; return its SHA-256 and its size."""
     digest, size_bytes = hashlib.sha256(), 0
     with source.open("rb") as reader, target.open("xb") as writer:
         while chunk := reader.read(CHUNK_BYTES):
@@ -188,7 +211,7 @@ def _copy(source: Path, target: Path, tick: Callable[[], None]) -> tuple[str, in
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below, in the order of their whole paths; what vanishes meanwhile is left out."""
+    """Every file below `folder`, in the order of whole paths, without what vanishes meanwhile."""
     try:
         with os.scandir(folder) as entries:
             found = sorted((entry.name + "/" * is_folder, is_folder) for entry in entries for is_folder in [_is_folder(entry)])
@@ -206,7 +229,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _make_folders(root: Path, folder: Path) -> None:
-    """Create the folder and what is missing above it, each entry safe on disk."""
+    """Create the folder and its missing parents, with each entry safe on disk."""
     if folder.is_dir():
         return
     if folder != root:

@@ -23,27 +23,30 @@ from app.storage.s3_faults import Fault
 if TYPE_CHECKING:
     from obstore.store import S3Config
 
-PART_BYTES = 5 << 20  # of a multipart upload, the least that S3 takes, and of one read; at most 10,000 parts: 50 GB
-PARTS_AT_ONCE = 2  # with the time limit of a request: uploads need 0.7 MB/s
+PART_BYTES = 5 << 20  # of a multipart upload, the least that S3 takes, and of one read; 10,000 parts at most, so 50 GB
+PARTS_AT_ONCE = 2  # with the time limit of a request, uploads need 0.7 MB/s
 CHUNK_BYTES = 1 << 20
-PAGE_KEYS = 250  # of a thousand, some servers take longer to delete than a request may last
+PAGE_KEYS = 250  # some servers need longer than a request may last to delete a thousand keys
 
 CONNECT_SECONDS = 4
 REQUEST_SECONDS = 15
-RETRY_SECONDS = 6  # no try begins later than this after the first
-RETRY_PAUSE_SECONDS = 0.2  # the shortest: pauses are drawn
-RETRIES = round(RETRY_SECONDS / RETRY_PAUSE_SECONDS)  # so the time ends them; eight may be over in two seconds
+RETRY_SECONDS = 6  # no retry begins later than this after the first attempt
+RETRY_PAUSE_SECONDS = 0.2  # the shortest pause; pauses are random
+RETRIES = round(RETRY_SECONDS / RETRY_PAUSE_SECONDS)  # enough that RETRY_SECONDS ends them; eight may be over in two seconds
 CHECK_SECONDS = 5
 PROBE = "probe"  # the object that checks look for, write and delete
 
 
 class S3ArtifactStore:
-    """Each key is an object below the prefix of `url` (s3://BUCKET/PREFIX). An object appears whole or not at all.
+    """A store in which each key is an object below the prefix of `url` (s3://BUCKET/PREFIX).
 
-    The server verifies every request's bytes: their SHA-256 is part of the signature, and with `s3_checksums=when_supported`
-    of the object's own checksum as well. A server that is silent costs 15 seconds, one that is in trouble 21 at most, and as
-    long again where an upload in parts must be aborted. The keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without
-    them, the role of the container, the web identity or the machine.
+    An object appears whole or not at all. The server verifies the bytes of every request, because
+    their SHA-256 is part of the signature. With `s3_checksums=when_supported`, it is also part of
+    the object's own checksum.
+
+    A silent server costs 15 seconds, and a server in trouble costs 21 seconds at most. It costs as
+    long again if a multipart upload must be aborted. The credentials are AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY; without them, the role of the container, the web identity or the machine.
     """
 
     def __init__(self, settings: Settings, url: str) -> None:
@@ -54,9 +57,10 @@ class S3ArtifactStore:
         self._public = self._connect(settings.s3_public_endpoint or settings.s3_endpoint, REQUEST_SECONDS, retries=RETRIES)
 
     def put(self, key: str, source: Path, media_type: str, tick: Callable[[], None] = lambda: None) -> Artifact:
-        """Store the file's bytes under `key`, replacing what was there; in parts if they are many. Raises StorageUnavailable.
+        """Store the file's bytes under `key`, replacing what was there. Raises StorageUnavailable.
 
-        Memory is bounded by a few parts. Clients that fetch the object save it under the last part of its key.
+        A large file is uploaded in parts, and memory is bounded by a few parts. Clients that fetch
+        the object save it under the last part of its key.
         """
         check_key(key)
         sent = _Sent(tick)
@@ -77,39 +81,42 @@ class S3ArtifactStore:
 
     @contextmanager
     def open(self, key: str) -> Generator[IO[bytes]]:
-        """The stored bytes as a seekable stream that is read in ranges. Raises ArtifactNotReady if there are none.
+        """The stored bytes as a seekable stream that is read in ranges.
 
-        Reading raises StorageUnavailable.
+        Raises ArtifactNotReady if nothing is stored. Reading raises StorageUnavailable.
         """
         reader = _ObjectReader(partial(self._range, key), self.size_bytes(key))
         with io.BufferedReader(reader, PART_BYTES) as stream:
             yield stream
 
     def file(self, key: str) -> None:
-        """There is no file."""
+        """None, because there is no file."""
         check_key(key)
 
     def size_bytes(self, key: str) -> int:
-        """How long the object is. Raises ArtifactNotReady if there is none, StorageUnavailable."""
+        """The object's size. Raises ArtifactNotReady if there is none, or StorageUnavailable."""
         check_key(key)
-        # GET and not HEAD: only its answer tells a missing bucket from a missing key. The body is not read.
+        # GET, not HEAD: only GET tells a missing bucket from a missing key. The body is not read.
         with self._explained(f"cannot read {key}", key):
             return obstore.get(self._store, key).meta["size"]
 
     def url(self, key: str, seconds: float, method: Literal["GET", "HEAD"] = "GET") -> str:
-        """Where anybody may read the object for `seconds`, by this method; whether there is one is not asked."""
+        """A URL where anybody may read the object for `seconds`, with this method.
+
+        Does not check that the object exists.
+        """
         check_key(key)
         with self._explained(f"cannot link to {key}"):
             return obstore.sign(self._public, method, key, timedelta(seconds=seconds))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key that starts with `prefix`, sorted, listed as they are consumed."""
+        """Every key that starts with `prefix`, sorted, and listed lazily as keys are consumed."""
         with self._explained(f"cannot list {prefix}"):
             for page in self._pages(prefix.rpartition("/")[0]):
                 yield from (key for key in page if key.startswith(prefix))
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove these; one that is not there is no error. Raises StorageUnavailable."""
+        """Remove these objects. A missing object is no error. Raises StorageUnavailable."""
         for key in keys:
             check_key(key)
         with self._explained(f"cannot delete {len(keys)} objects"):
@@ -117,14 +124,20 @@ class S3ArtifactStore:
                 obstore.delete(self._store, keys[first : first + PAGE_KEYS])
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove everything under `prefix` (which ends in a slash); nothing there is no error."""
+        """Remove everything under `prefix` (which ends in a slash).
+
+        If nothing is there, it is no error.
+        """
         check_prefix(prefix)
         with self._explained(f"cannot delete {prefix}"):
             for page in self._pages(prefix):
                 obstore.delete(self._store, page)
 
     def check(self) -> None:
-        """Raises StorageUnavailable, within seconds, unless the bucket is there and takes our keys; nothing is written."""
+        """Raises StorageUnavailable, within seconds, unless the bucket exists and accepts our keys.
+
+        Nothing is written.
+        """
         with suppress(ArtifactNotReady), self._explained("the artifact store cannot be read", PROBE):
             obstore.get(self._probed, PROBE)  # not HEAD: only GET tells a missing bucket from a missing object
 
@@ -135,12 +148,15 @@ class S3ArtifactStore:
             obstore.delete(self._probed, PROBE)
 
     def sweep(self, older_than_seconds: float = 86400.0) -> int:
-        """Nothing: parts of an upload whose process was killed are removed by a lifecycle rule of the bucket."""
+        """Remove nothing, and return 0.
+
+        A lifecycle rule of the bucket removes the parts of an upload whose process was killed.
+        """
         return 0
 
     def _connect(self, endpoint: str | None, seconds: float, *, retries: int) -> S3Store:
         config: S3Config = {"region": self._settings.s3_region}
-        if endpoint:  # under the name that goes before all others, should AWS_ENDPOINT_URL_S3 say something else
+        if endpoint:  # the name that takes precedence, in case AWS_ENDPOINT_URL_S3 differs
             config["aws_endpoint_url_s3"] = endpoint.rstrip("/")
         if self._settings.s3_checksums == "when_supported":
             config["checksum_algorithm"] = "SHA256"
@@ -165,8 +181,8 @@ class S3ArtifactStore:
         )
 
     def _pages(self, folder: str) -> Iterator[list[str]]:
-        """The keys in a folder; the library knows of no other prefixes."""
-        # The other answers of `list` need a library that is not installed, so their types are unknown.
+        """The keys in a folder, in pages. The library supports no other prefixes."""
+        # Other return types of `list` need a library that is not installed, so they are unknown.
         pages = obstore.list(self._store, folder or None, chunk_size=PAGE_KEYS)  # pyright: ignore[reportUnknownMemberType]
         yield from ([found["path"] for found in page] for page in pages)
 
@@ -176,7 +192,10 @@ class S3ArtifactStore:
 
     @contextmanager
     def _explained(self, what: str, key: str | None = None) -> Generator[None]:
-        """What went wrong, in words; ArtifactNotReady if the object `key` is not there."""
+        """Raises StorageUnavailable with an explanation in words if the block fails.
+
+        Raises ArtifactNotReady if the object `key` does not exist.
+        """
         try:
             yield
         except (BaseError, OSError) as error:
@@ -187,7 +206,7 @@ class S3ArtifactStore:
 
 
 class _Sent:
-    """Counts and digests what passes through."""
+    """Counts and hashes the bytes that pass through."""
 
     def __init__(self, tick: Callable[[], None]) -> None:
         self._tick = tick
@@ -203,7 +222,7 @@ class _Sent:
 
 
 class _ObjectReader(io.RawIOBase):
-    """An object's bytes, a range at a time; nothing is kept."""
+    """Reads an object's bytes one range at a time, and keeps none of them."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int) -> None:
         self._fetch = fetch
@@ -227,7 +246,7 @@ class _ObjectReader(io.RawIOBase):
         return len(found)
 
     def readall(self) -> bytes:
-        """The rest: the inherited one would ask for 8 KB at a time."""
+        """The remaining bytes. The inherited method would ask for 8 KB at a time."""
         return b"".join(iter(lambda: self._range(PART_BYTES), b""))
 
     def _range(self, size_bytes: int) -> bytes:

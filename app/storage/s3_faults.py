@@ -1,10 +1,10 @@
-"""What a failed request to S3 means to who runs the service."""
+"""What a failed request to S3 means to the operator of the service."""
 
 import re
 
 CODE = re.compile(r"<Code>(\w+)</Code>")
 STATUS = re.compile(r"status code: (\d{3})")
-CREDENTIALS = ("169.254.169.254", "169.254.170.", "sts.")  # whom the library asks when it was given no keys
+CREDENTIALS = ("169.254.169.254", "169.254.170.", "sts.")  # the hosts that the library asks if it was given no keys
 
 KEYS = "the server refuses the keys; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 DENIED = "the keys may not do this; the bucket's policy must allow to get, put, list and delete objects, and to abort uploads"
@@ -34,7 +34,7 @@ MEANINGS = {
 
 
 class Fault:
-    """An error of the library, or of the file that was being sent; its text is one sentence."""
+    """An error of the library, or of the file that was being sent. Its text is one sentence."""
 
     def __init__(self, error: Exception, bucket: str, endpoint: str) -> None:
         self._error = error
@@ -50,7 +50,7 @@ class Fault:
 
     @property
     def _of_library(self) -> bool:
-        """The library raises FileNotFoundError too, without a number."""
+        """Whether the library raised the error; its FileNotFoundError has no errno."""
         return not (isinstance(self._error, OSError) and self._error.errno is not None)
 
     def __str__(self) -> str:

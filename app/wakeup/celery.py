@@ -1,4 +1,4 @@
-"""Wake-ups through a broker: a message of one task without arguments, sent by its name."""
+"""Wake-ups through a broker. Each message calls one Celery task, by name, without arguments."""
 
 import threading
 from collections import Counter
@@ -14,19 +14,21 @@ from app.domain.job import Queue
 
 TASK = "dapple.work"
 EXCHANGE = Exchange("dapple")
-MOST = 100  # messages that may wait in a queue: whoever is woken drains it, so more would wake nobody else
-ANSWER_SECONDS = 1.0  # what a broker may take for anything
-SILENCE_SECONDS = 5.0  # between two tries while it does not answer
+MOST = 100  # messages that may wait in a queue: a woken worker drains it, so more would wake no other worker
+ANSWER_SECONDS = 1.0  # the time limit of every operation of a broker
+SILENCE_SECONDS = 5.0  # between two attempts while the broker does not answer
 CLOSING_SECONDS = 3.0
 
 log = structlog.get_logger()
 
 
 class CeleryQueue:
-    """A TaskQueue on Redis or RabbitMQ. A thread sends: neither a slow nor a silent broker keeps a caller waiting.
+    """A TaskQueue on Redis or RabbitMQ.
 
-    What could not be sent is sent once the broker answers again. No message expires by a clock, which may be wrong on some
-    machine; instead no more than MOST wait at any time.
+    A thread sends the messages, so neither a slow nor a silent broker keeps a caller waiting.
+    Messages that could not be sent are sent once the broker answers again. No message expires by a
+    clock, because a clock may be wrong on some machine. Instead, no more than MOST messages wait at
+    any time.
     """
 
     def __init__(self, broker_url: str) -> None:
@@ -47,7 +49,7 @@ class CeleryQueue:
             self._changed.notify()
 
     def close(self) -> None:
-        """Send what is still to be sent, for CLOSING_SECONDS at most."""
+        """Send the remaining messages, for CLOSING_SECONDS at most."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -72,14 +74,14 @@ class CeleryQueue:
         self._hang_up()
 
     def _next(self) -> Mapping[Queue, int]:
-        """What to send, as soon as there is something; nothing once the queue is closed."""
+        """The messages to send, once there are any; empty once the queue is closed and drained."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._wanted.total())
             wanted, self._wanted = self._wanted, Counter()
             return wanted
 
     def _put_back(self, wanted: Mapping[Queue, int]) -> None:
-        """What was not sent is wanted still, but not before SILENCE_SECONDS have passed; no more once the queue is closed."""
+        """Put unsent messages back after SILENCE_SECONDS, or drop them once the queue is closed."""
         with self._changed:
             if self._changed.wait_for(lambda: self._closing, SILENCE_SECONDS):
                 return
@@ -87,18 +89,18 @@ class CeleryQueue:
                 self._wanted[queue] = min(self._wanted[queue] + count, MOST)
 
     def _send(self, wanted: Mapping[Queue, int]) -> None:
-        """Over the open connection, or over a new one if that was cut since it was last used."""
+        """Send over the open connection, or over a new one if that was cut since its last use."""
         if self._connection is not None:
             try:
                 return self._send_over(self._connection, wanted)
-            except Exception as error:  # noqa: BLE001 - the new connection will tell
+            except Exception as error:  # noqa: BLE001 - the new connection will show what is wrong
                 log.debug("queue.reconnects", reason=str(error))
                 self._hang_up()
         self._connection = self._celery.connection_for_write()
         return self._send_over(self._connection, wanted)
 
     def _hang_up(self) -> None:
-        """Without a word to the broker, which may be deaf."""
+        """Drop the connection without a message to the broker, which may not respond."""
         if self._connection is not None:
             self._connection.collect(ANSWER_SECONDS)
         self._connection = None
@@ -112,7 +114,7 @@ class CeleryQueue:
 
 
 def shared(broker_url: str) -> Mapping[str, Any]:
-    """Celery's settings that senders and workers must agree on."""
+    """The settings of Celery that senders and workers must agree on."""
     return {
         "broker_url": broker_url,
         "task_queues": tuple(BrokerQueue(queue.value, EXCHANGE, routing_key=queue.value) for queue in Queue),
@@ -124,7 +126,7 @@ def shared(broker_url: str) -> Mapping[str, Any]:
 
 
 def sending(broker_url: str) -> Mapping[str, Any]:
-    """Celery's settings of a process that sends: it gives up soon."""
+    """The settings of Celery for a process that sends, which gives up soon."""
     redis = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     amqp = {"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS}
     return {
@@ -135,5 +137,5 @@ def sending(broker_url: str) -> Mapping[str, Any]:
 
 
 def is_redis(broker_url: str) -> bool:
-    """Whether it is Redis; else RabbitMQ."""
+    """Whether the broker is Redis; otherwise it is RabbitMQ."""
     return broker_url.startswith(("redis:", "rediss:"))

@@ -1,4 +1,4 @@
-"""Which queue the settings ask for."""
+"""The queue that the settings ask for."""
 
 from app.distribution import install_extra
 from app.domain.errors import PermanentError
@@ -8,7 +8,10 @@ from app.wakeup.polling import PollingQueue
 
 
 def queue_for(settings: Settings) -> TaskQueue:
-    """A queue on the broker, if there is one. Raises PermanentError where Celery is not installed."""
+    """A queue on the broker, if one is set, else a polling queue.
+
+    Raises PermanentError if Celery is needed but not installed.
+    """
     if settings.broker_url is None:
         return PollingQueue()
     try:

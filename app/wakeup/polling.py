@@ -1,13 +1,16 @@
-"""The queue of embedded mode: none. The runner polls the same claim query that a message would make it run."""
+"""The queue of embedded mode, which sends no messages.
+
+The runner polls the same claim query that a message would make it run.
+"""
 
 from app.domain.job import Queue
 
 
 class PollingQueue:
-    """A TaskQueue whose workers look for themselves."""
+    """A TaskQueue whose workers poll for tasks themselves."""
 
     def wake(self, queue: Queue, count: int = 1) -> None:
-        """Nothing to do: the task's row is the message."""
+        """Do nothing, because the task's row is the message."""
 
     def close(self) -> None:
-        """Nothing was sent."""
+        """Do nothing, because nothing was sent."""

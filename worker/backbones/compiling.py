@@ -4,17 +4,17 @@ from collections.abc import Iterable
 
 import torch
 
-# Blocks of one class share their code, and with it one limit: first, middle and last block may
-# differ, each with and without gradients, and by size of batch. Past the limit (8 by default) a
-# block would run as if it were not compiled.
+# Blocks of one class share their code, and therefore one limit on recompilations. The first, middle
+# and last block may need different variants, each with and without gradients, and for each batch
+# size. Past the limit (8 by default) a block would run as if it were not compiled.
 VARIANTS = 64
 
 
 def compile_blocks(blocks: Iterable[torch.nn.Module]) -> None:
-    """Have torch.compile take each block's forward at its first call.
+    """Have torch.compile compile the forward method of each block at its first call.
 
-    Not the block as a whole, which would draw the hooks into the compiled code: they leave the pass
-    by an exception.
+    Compiling the block as a whole would draw its hooks into the compiled code, but the hooks leave
+    the pass by an exception.
     """
     for block in blocks:
         block.forward = torch.compile(block.forward, recompile_limit=VARIANTS)  # pyright: ignore[reportCallIssue]

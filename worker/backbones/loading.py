@@ -1,5 +1,6 @@
-"""Models out of a diffusers folder: safetensors only, files of this machine only, no code from the
-folder.
+"""Loads models from a diffusers folder.
+
+It reads safetensors only and files of this machine only, and runs no code from the folder.
 """
 
 import json
@@ -25,9 +26,9 @@ CLIP_VOCABULARY = ("vocab.json", "merges.txt")
 class Reader:
     """Reads the parts of a folder, each named by its sub-folder.
 
-    Models go to `device` in `dtype`. One that lacks weights is an error: the libraries would make
-    them up. Every method raises BackboneUnavailable for a file that is gone, BackboneRejected for
-    one that cannot be used; both name the part.
+    Models go to `device` in `dtype`. A model that lacks weights is an error, because the libraries
+    would make up the missing weights. Every method raises BackboneUnavailable if a file is missing,
+    and BackboneRejected if a file cannot be used. Both errors name the part.
     """
 
     folder: BackboneFolder
@@ -39,10 +40,10 @@ class Reader:
 
     @contextmanager
     def reading(self, part: str) -> Iterator[Path]:
-        """A folder with links to the part's files and to no others: a library cannot choose other
-        files than were hashed.
+        """A folder that links to the files of the part and to no others.
 
-        What goes wrong inside is the fault of `part`.
+        A library therefore cannot read any files other than those that were hashed. An error inside
+        the block is reported as the fault of `part`.
         """
         path = self.folder.path / part
         with TemporaryDirectory(prefix="dapple-") as links:
@@ -52,43 +53,43 @@ class Reader:
                 yield Path(links)
             except (torch.OutOfMemoryError, MemoryError, BackboneUnavailable):
                 raise
-            except Exception as error:  # whatever a library raises on a folder that it cannot read
+            except Exception as error:  # a library may raise anything on a folder that it cannot read
                 text = " ".join(str(error).replace(links, str(path)).split())[:500]
                 passing = isinstance(error, OSError) and error.errno
                 kind = BackboneUnavailable if passing else BackboneRejected
                 raise kind(f"backbone {self.folder.name!r}: {path}: {text}") from error
 
     def model(self, kind: Any, part: str) -> Any:
-        """A diffusers model of that class."""
+        """A diffusers model of the class `kind`."""
         options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
         with self.reading(part) as path:
             _refuse_quantized(path)
             check_size(lambda: kind.from_config(kind.load_config(path, local_files_only=True)), self.folder.files_of(part))
             model = _complete(*kind.from_pretrained(path, torch_dtype=self.dtype, output_loading_info=True, **options))
             if model.dtype != self.dtype:  # diffusers leaves SD3's transformer in the dtype of its file
-                torch.nn.Module.to(model, self.dtype)  # not its own, which warns of modules to be kept in float32: of none
+                torch.nn.Module.to(model, self.dtype)  # the model's own `to` warns of float32 modules, of which it has none
             return _apart_from_files(model.to(self.device))
 
     def autoencoder(self) -> AutoencoderKL:
-        """The VAE, in float32 whatever the models are in."""
+        """The VAE, in float32 whatever the dtype of the models."""
         return Reader(self.folder, self.device, torch.float32).model(AutoencoderKL, "vae")
 
     def text_encoder(self, kind: Any, part: str) -> Any:
-        """A transformers model of that class."""
-        # A configuration may name another attention, which transformers would fetch, and run, from
-        # its hub.
+        """A transformers model of the class `kind`."""
+        # A configuration may name another attention implementation, which transformers would fetch
+        # from its hub and run.
         options = {"use_safetensors": True, "local_files_only": True, "attn_implementation": "sdpa"}
         with self.reading(part) as path:
-            _refuse_quantized(path)  # without the file, transformers would take a configuration of its own
+            _refuse_quantized(path)  # without config.json, transformers would use a default configuration
             check_size(lambda: kind(_plain_config(kind, path)), self.folder.files_of(part))
             model = _complete(*kind.from_pretrained(path, dtype=self.dtype, output_loading_info=True, **options))
             return _apart_from_files(model.to(self.device))
 
     def tokenizer(self, kind: Any, part: str, text_encoder: Any) -> Any:
-        """A transformers tokenizer of that class, which fits the text encoder."""
+        """A transformers tokenizer of the class `kind`, which fits the text encoder."""
         with self.reading(part) as path:
             if not (path / "tokenizer.json").is_file() and not all((path / file).is_file() for file in CLIP_VOCABULARY):
-                # transformers would take a vocabulary without words
+                # transformers would use a vocabulary without words
                 raise ValueError(f"there is neither tokenizer.json nor {' and '.join(CLIP_VOCABULARY)}")
             tokenizer = kind.from_pretrained(path, local_files_only=True)
             _check_fit(tokenizer, text_encoder.config)
@@ -103,20 +104,24 @@ class Reader:
 
 
 def _there(file: Path) -> Path:
-    """Raises OSError if the file is gone."""
-    os.stat(file)  # noqa: PTH116 - only for what it raises
+    """The absolute path of `file`. Raises OSError if the file is missing."""
+    os.stat(file)  # noqa: PTH116 - called only for the error it raises
     return file.absolute()
 
 
 def _refuse_quantized(path: Path) -> None:
-    """The libraries would look for, and run, the quantizer that a configuration names."""
+    """Raises ValueError if the configuration names a quantizer.
+
+    The libraries would look up that quantizer and run it.
+    """
     if "quantization_config" in json.loads((path / "config.json").read_text(encoding="utf-8")):
         raise ValueError("config.json: quantization_config: only plain weights can be used")
 
 
 def _plain_config(kind: Any, path: Path) -> Any:
-    """The sizes that the configuration gives a transformers model, without what it may name to be
-    fetched or run.
+    """The sizes that the configuration gives a transformers model.
+
+    The fields that may name something to fetch or run are left out.
     """
     fields = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return kind.config_class.from_dict({name: value for name, value in fields.items() if "attn" not in name})
@@ -129,8 +134,9 @@ def _complete(model: Any, told: Mapping[str, Any]) -> Any:
 
 
 def _apart_from_files(model: Any) -> Any:
-    """The model with copies of weights that are mapped from a file: one that is overwritten in
-    place would change them.
+    """The model, with copies of the weights that are mapped from a file.
+
+    Without the copies, overwriting the file in place would change the weights.
     """
     for weight in (*model.parameters(), *model.buffers()):
         if weight.device.type == "cpu":
@@ -139,7 +145,7 @@ def _apart_from_files(model: Any) -> Any:
 
 
 def _check_fit(tokenizer: Any, config: Any) -> None:
-    longest = getattr(config, "max_position_embeddings", None)  # T5 has no longest
+    longest = getattr(config, "max_position_embeddings", None)  # T5 has no maximum
     if longest is not None and tokenizer.model_max_length > longest:
         raise ValueError(f"model_max_length is {tokenizer.model_max_length}, but the text encoder takes {longest} tokens")
     if len(tokenizer) > config.vocab_size:

@@ -1,4 +1,4 @@
-"""What to do where numbers leave the range of a model's dtype."""
+"""The error for numbers that leave the range of a model's dtype, and the advice it gives."""
 
 import torch
 
@@ -11,6 +11,9 @@ ADVICE = {
 
 
 def not_finite(name: str, dtype: torch.dtype, where: str) -> BackboneRejected:
-    """The error of a model that gave infinities or NaN; `where` says at what. It would do so again."""
+    """The error for a model that produced infinities or NaN; `where` says at which point.
+
+    The model would produce them again.
+    """
     advice = ADVICE.get(dtype, "its weights may be damaged")
     return BackboneRejected(f"backbone {name!r}: it is not finite in {str(dtype).removeprefix('torch.')} {where}: {advice}")

@@ -22,12 +22,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class BackboneRegistry:
-    """Loads what lies under the configured roots.
+    """Loads the backbones under the configured roots.
 
-    Models stay until their files change or others need the memory.
-
-    The least recently used go first. `memory_bytes` is what they may take together, by default half
-    of the device's; one that is larger still loads, alone.
+    A model stays in memory until its files change or other models need the memory. The least
+    recently used models go first. `memory_bytes` is the most that all models may take together, by
+    default half of the device's memory. A larger model still loads, alone.
     """
 
     def __init__(
@@ -54,18 +53,20 @@ class BackboneRegistry:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of the models that are kept."""
+        """Bytes of the models in memory."""
         return sum(one.memory_bytes for one in tuple(self._resident.values()))
 
     def get(self, name: str) -> Backbone:
-        """Raises InvalidSpec for a name that is not on the list, BackboneUnavailable for a folder
-        that cannot be used (now).
+        """The backbone called `name`, loaded if it is not in memory.
+
+        Raises InvalidSpec if no root has a backbone of this name, BackboneUnavailable if its folder
+        cannot be used (now).
         """
         folder = find(self._roots, name)
         revision = folder.revision()
         resident = self._resident.pop(name, None)
         if resident is None or resident.revision != revision:
-            del resident  # before the new one is read: both may not fit
+            del resident  # free the old model before the new one is read: both may not fit
             self._make_room(folder.weights_bytes)
             resident = self._load(folder, revision)
             self._make_room(resident.memory_bytes)
@@ -74,7 +75,7 @@ class BackboneRegistry:
 
     def _load(self, folder: BackboneFolder, revision: str) -> DiffusionBackbone:
         loaded = ADAPTERS[folder.info.family].load(folder, self._device, dtype=self._dtype)
-        if loaded.revision != revision:  # `load` asks for it last
+        if loaded.revision != revision:  # `load` computes the revision last
             raise BackboneUnavailable(f"backbone {folder.name}: {folder.path}: its files changed while they were loaded")
         self.loads += 1
         if self._compiled:
@@ -89,7 +90,7 @@ class BackboneRegistry:
 def device_named(name: str) -> torch.device:
     """The device for "auto" (the first GPU if there is one), "cpu", "cuda" or "cuda:1".
 
-    Raises PermanentError without it.
+    Raises PermanentError if the device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -100,8 +101,9 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The dtype for "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it,
-    float32 elsewhere.
+    """The dtype for "float32", "bfloat16", "float16" or "auto".
+
+    "auto" is bfloat16 on GPUs that support it, and float32 elsewhere.
     """
     if name != "auto":
         return DTYPES[name]
@@ -109,7 +111,7 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
 
 
 def memory_bytes_of(device: torch.device) -> int:
-    """All memory of the device; of the machine, if that is the CPU."""
+    """The total memory of the device, or of the machine if the device is the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

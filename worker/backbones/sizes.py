@@ -1,5 +1,6 @@
-"""Whether a configuration asks for more memory than its weights fill, found before any of it is
-taken.
+"""Checks whether a configuration asks for more memory than its weights fill.
+
+The check runs before any of that memory is taken.
 """
 
 import json
@@ -11,17 +12,16 @@ from typing import Any
 import torch
 
 HEADER_BYTES = 128 << 20
-MOST_TIMES = 1.5  # buffers, and weights that a file shares between layers, are not all in it
+MOST_TIMES = 1.5  # a file does not hold all buffers, nor each copy of weights that layers share
 SLACK_NUMBERS = 1 << 20
 
 
 def check_size(build: Callable[[], Any], files: Mapping[str, Path]) -> None:
-    """Raises ValueError if the model that `build` makes has far more numbers than the safetensors
-    among `files`.
+    """Raises ValueError if `build` makes a model with far more numbers than the stored weights.
 
-    The libraries fill a model with random numbers before they look at the weights, so a wrong
-    width, depth or vocabulary would take any amount of memory. Here no number is made: the model is
-    built without storage.
+    The stored weights are the safetensors files among `files`. The libraries fill a model with
+    random numbers before they look at the weights, so a wrong width, depth or vocabulary would take
+    any amount of memory. This check makes no number: it builds the model without storage.
     """
     with torch.device("meta"):
         model = build()
@@ -32,8 +32,9 @@ def check_size(build: Callable[[], Any], files: Mapping[str, Path]) -> None:
 
 
 def _numbers_in(path: Path) -> int:
-    """How many numbers a safetensors file holds, by its header
-    (https://github.com/huggingface/safetensors, "Format").
+    """How many numbers a safetensors file holds, according to its header.
+
+    The format is described at https://github.com/huggingface/safetensors, "Format".
     """
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")

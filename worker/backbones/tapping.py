@@ -1,4 +1,7 @@
-"""Hidden states of a model's blocks, by forward hooks: no adapter runs a model's blocks itself."""
+"""Reads the hidden states of a model's blocks through forward hooks.
+
+No adapter runs a model's blocks itself.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -7,7 +10,7 @@ from typing import Any
 
 import torch
 
-Read = Callable[[Any], Any]  # what to keep of a block's output, such as its hidden state
+Read = Callable[[Any], Any]  # the part of a block's output to keep, such as its hidden state
 
 
 class _Reached(Exception):
@@ -16,11 +19,11 @@ class _Reached(Exception):
 
 @contextmanager
 def recording_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[list[Any]]:
-    """Hidden states after `blocks` of the one forward pass made inside; autograd records nothing
-    past the last of them.
+    """The hidden states after `blocks` of the one forward pass made inside the context.
 
-    Grad mode is off from there to the end of the context, so what leads around the tap, a UNet's
-    skip connections, is not recorded either. Outside it is as it was.
+    Autograd records nothing past the last of these blocks. Grad mode is off from there to the end
+    of the context, so the paths around the tap, a UNet's skip connections, are not recorded either.
+    Outside the context, grad mode is unchanged.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and len(blocks) > 0), _hooked(blocks, read, _stop_recording) as seen:
         yield seen
@@ -28,8 +31,9 @@ def recording_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[l
 
 @contextmanager
 def running_up_to(blocks: Sequence[torch.nn.Module], read: Read) -> Iterator[list[Any]]:
-    """Hidden states after `blocks` of the one forward pass made inside, which is left at the last
-    of them.
+    """The hidden states after `blocks` of the one forward pass made inside the context.
+
+    The pass is abandoned at the last of these blocks.
     """
     with suppress(_Reached), _hooked(blocks, read, _leave) as seen:
         yield seen
@@ -54,7 +58,7 @@ def _hooked(blocks: Sequence[torch.nn.Module], read: Read, at_last: Callable[[],
 
 @contextmanager
 def skipping(blocks: Sequence[torch.nn.Module], outputs: Sequence[Any]) -> Iterator[None]:
-    """The blocks do not run: each gives its output of these."""
+    """Make each block return its entry of `outputs` without running."""
     own = [vars(block).get("forward") for block in blocks]
     for block, output in zip(blocks, outputs, strict=True):
         block.forward = partial(_give, output)
@@ -63,7 +67,7 @@ def skipping(blocks: Sequence[torch.nn.Module], outputs: Sequence[Any]) -> Itera
     finally:
         for block, forward in zip(blocks, own, strict=True):
             del block.forward
-            if forward is not None:  # a compiled one
+            if forward is not None:  # a compiled forward
                 block.forward = forward
 
 

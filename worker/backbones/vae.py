@@ -1,4 +1,7 @@
-"""From images to latents and back: a VAE in diffusers' format (Rombach et al., arXiv 2112.10752)."""
+"""Maps images to latents and back, with a VAE in diffusers' format.
+
+Rombach et al., arXiv 2112.10752.
+"""
 
 import torch
 from diffusers import AutoencoderKL
@@ -7,9 +10,9 @@ from torch import Tensor
 
 
 class Autoencoder:
-    """AutoencoderKL with its latents moved and scaled to about unit variance, (z - shift) scale.
+    """AutoencoderKL with latents shifted and scaled to about unit variance, (z - shift) scale.
 
-    It computes in its own dtype: float32, as half precision overflows in some.
+    It computes in its own dtype, which is float32, because some VAEs overflow in half precision.
     """
 
     def __init__(self, vae: AutoencoderKL) -> None:
@@ -30,5 +33,5 @@ class Autoencoder:
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "n c2 h2 w2"]) -> Float[Tensor, "n c h w"]:
-        """Images, not yet clamped to [-1, 1]."""
+        """The images of latents, not yet clamped to [-1, 1]."""
         return self._vae.decode(latents.to(self._vae.dtype) / self._scale + self._shift).sample

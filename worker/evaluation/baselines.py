@@ -1,4 +1,4 @@
-"""Real images as small training sets: what a distilled set of the same size has to beat."""
+"""Small training sets of real images, which a distilled set of the same size has to beat."""
 
 import numpy as np
 from jaxtyping import Float, Int, Int64
@@ -10,22 +10,22 @@ Chosen = Int64[np.ndarray, " chosen"]
 
 
 def random_real(labels: Int[np.ndarray, " n"], ipc: int, seed: int) -> Chosen:
-    """Indices of `ipc` images of each class, drawn without replacement, classes in order of their
-    labels.
+    """Indices of `ipc` images of each class, drawn without replacement, in the order of labels.
 
-    Raises DatasetRejected naming the label of a class with fewer than `ipc` images: a smaller set
-    would be no fair baseline.
+    Raises DatasetRejected naming the label of a class with fewer than `ipc` images, because a
+    smaller set would be no fair baseline.
     """
     generator = np.random.default_rng(seed)
     return np.concatenate([generator.permutation(members)[:ipc] for members in _members(labels, ipc)])
 
 
 def kmeans_real(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], ipc: int, seed: int) -> Chosen:
-    """Indices of the real image nearest to each of `ipc` k-means centres of each class, all
-    distinct.
+    """Indices of the real images nearest to `ipc` k-means centres of each class, all distinct.
 
-    Where two centres share their nearest image, the later centre takes its nearest image that is
-    left. Raises DatasetRejected as `random_real` does.
+    There is one image for each centre.
+
+    If two centres share their nearest image, the later centre takes the nearest image that is left.
+    Raises DatasetRejected as `random_real` does.
     """
     return np.concatenate([members[nearest_to_centres(features[members], ipc, seed)] for members in _members(labels, ipc)])
 

@@ -1,4 +1,4 @@
-"""Train a classifier on a small set and test it on held-out images."""
+"""Trains a classifier on a small set and tests it on held-out images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from worker.evaluation.protocols import TrainingProtocol
 from worker.progress import ReportProgress, no_progress
 
 TEST_BATCH = 512
-_INITIALISING = Lock()  # layers draw from the global generator; networks may be built side by side
+_INITIALISING = Lock()  # layers draw from the global generator, and threads may build networks at the same time
 
 Images = Float[Tensor, "n channels size size"]
 Labels = Int[Tensor, " n"]
@@ -22,10 +22,11 @@ Labels = Int[Tensor, " n"]
 
 @dataclass(frozen=True)
 class Score:
-    """Test accuracies in percent: after the last iteration (the headline), the best seen, and
-    (iteration, accuracy) on the way.
+    """Test accuracies in percent.
 
-    `best` is chosen on the test set, as much of the literature does, and so flatters.
+    `last` is the accuracy after the last iteration (the headline), `best` is the best accuracy
+    seen, and `curve` holds pairs (iteration, accuracy) on the way. `best` is chosen on the test
+    set, as in much of the literature, and is therefore optimistic.
     """
 
     last: float
@@ -44,12 +45,12 @@ def train_and_test(
     may_flip: bool = False,
     report: ReportProgress = no_progress,
 ) -> Score:
-    """The accuracy on the test images of a network trained on the training images only.
+    """The test accuracy of a network trained on the training images only.
 
-    Images are square, in [-1, 1], all on one device. `may_flip` allows horizontal flips, for
-    classes that do not tell left from right. `report` is called after each iteration and may raise
-    to stop. The same arguments give the same score on the same kind of device with the same number
-    of threads. The global generator is neither used nor changed.
+    Images are square, in [-1, 1], and all on one device. `may_flip` allows horizontal flips, for
+    classes that do not distinguish left from right. `report` is called after each iteration and may
+    raise to stop. The same arguments give the same score on the same kind of device with the same
+    number of threads. The global generator is neither used nor changed.
     """
     generator = torch.Generator().manual_seed(seed)
     classes = int(torch.cat([train_labels, test_labels]).max()) + 1
@@ -76,7 +77,7 @@ def train_and_test(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Images, labels: Labels) -> float:
-    """Share of images whose largest logit is their label's, in percent."""
+    """The percentage of images whose largest logit is that of their label."""
     hits = sum(
         int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True)
     )
@@ -86,8 +87,9 @@ def accuracy(network: nn.Module, images: Images, labels: Labels) -> float:
 def augment(
     images: Float[Tensor, "n channels size size"], protocol: TrainingProtocol, generator: torch.Generator, *, may_flip: bool
 ) -> Float[Tensor, "n channels size size"]:
-    """Each image shifted by up to `crop_padding` of its side, borders continued outward; every
-    other one flipped if allowed.
+    """Each image shifted by up to `crop_padding` of its side, and flipped at random if allowed.
+
+    The probability of a flip is 0.5. The border pixels are continued outward.
     """
     count, size = len(images), images.shape[-1]
     pad = round(protocol.crop_padding * size)
@@ -104,8 +106,9 @@ def augment(
 
 
 def _network(protocol: TrainingProtocol, images: Images, classes: int, seed: int) -> ConvNet:
-    """A network whose initial weights follow from `seed` alone; the global generator is left as it
-    was.
+    """A network whose initial weights depend on `seed` alone.
+
+    The global generator is left as it was.
     """
     with _INITIALISING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How many real images a set covers, whatever the brightness and contrast of its images."""
+"""The share of real images that a set covers, ignoring brightness and contrast."""
 
 import numpy as np
 import torch
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from worker.evaluation.metrics import NEIGHBOURS, in_neighbourhood
 
-LEAST_CONTRAST = 1e-3  # of a row, as the root of its mean square; a grey level of 8 bits is 8e-3
+LEAST_CONTRAST = 1e-3  # the least contrast of a row, as root mean square; one grey level of 8 bits is 8e-3
 
 
 def pattern_coverage(synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> dict[str, float | None]:
-    """The coverage of `real` by `synthetic` without the mean and contrast of each row, and what is
-    expected of real images.
+    """The coverage of `real` by `synthetic`, and the coverage expected of real images.
 
-    Images with a little more contrast than the real ones lie outside of nearly all neighbourhoods,
-    though they show the same. Of equal real rows one counts, as copies have neighbourhoods without
-    extent; rows without contrast cover nothing and are not covered. Both None where no more than
+    The mean and the contrast of each row are removed first, because images with a little more
+    contrast than the real ones lie outside nearly all neighbourhoods, although they show the same.
+    Equal real rows count as one row, because copies have neighbourhoods without extent. Rows
+    without contrast cover nothing and are not covered. Both values are None if no more than
     NEIGHBOURS real rows remain.
     """
     those = torch.unique(_patterns(real), dim=0)
@@ -30,10 +30,12 @@ def pattern_coverage(synthetic: Float[Tensor, "n d"], real: Float[Tensor, "m d"]
 
 
 def expected_coverage(images: int, real: int) -> float:
-    """The mean coverage of `real` images by so many others of the same law, whatever that is.
+    """The mean coverage of `real` images by `images` others of the same distribution.
 
-    1 - (m - 1) ... (m - k) / ((n + m - 1) ... (n + m - k)) for n images, m real ones and k
-    neighbours (Naeem et al., ICML 2020, appendix C: only the order of distances counts).
+    It does not depend on the distribution, because only the order of distances counts (Naeem et
+    al., ICML 2020, appendix C). For n images, m real images and k neighbours, it is
+
+    1 - (m - 1) ... (m - k) / ((n + m - 1) ... (n + m - k)).
     """
     steps = np.arange(1, NEIGHBOURS + 1)
     return float(1 - np.prod((real - steps) / (images + real - steps)))

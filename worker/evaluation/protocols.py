@@ -1,4 +1,7 @@
-"""Training protocols by name: everything two accuracies must share to be comparable."""
+"""Training protocols by name.
+
+A protocol fixes everything that two accuracies must share to be comparable.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +10,12 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class TrainingProtocol:
-    """A ConvNet trained by SGD with momentum for a fixed number of iterations, whatever the
-    training set's size.
+    """A ConvNet trained by SGD with momentum for a fixed number of iterations.
 
-    `lr` falls to zero along half a cosine. `crop_padding` is the largest shift of an image as a
-    share of its side. `evaluations` is how often the test accuracy is taken, the last time after
-    the last iteration. How the numbers were chosen: docs/decisions/0002-evaluation-protocol.md.
+    The number of iterations does not depend on the size of the training set. `lr` falls to zero
+    along half a cosine. `crop_padding` is the largest shift of an image, as a share of its side.
+    `evaluations` is the number of times the test accuracy is measured, the last time after the last
+    iteration. docs/decisions/0002-evaluation-protocol.md explains how the numbers were chosen.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the accuracies say: means, intervals, paired differences, and one honest sentence."""
+"""Reports accuracies as means, intervals, paired differences, and one honest sentence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy import stats
 from app.domain.spec.evaluation import Arm
 
 CONFIDENCE = 0.95
-NO_SPREAD = 1e-9  # points; values that differ by less are equal but for rounding
+NO_SPREAD = 1e-9  # percentage points; values that differ by less differ only by rounding
 SCOPE = "These intervals speak of this set and this test split, not of sets from other seeds."
 BASELINES = (Arm.RANDOM_REAL, Arm.KMEANS_REAL, Arm.UNGUIDED)
 LABELS = {
@@ -24,10 +24,10 @@ LABELS = {
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Test accuracies of one arm in percent, one per training seed: `accuracies` after the last
-    iteration, `best` on the way.
+    """Test accuracies of one arm in percent, one per training seed.
 
-    Every arm lists the same seeds in the same order; `images` is the size of its training set.
+    `accuracies` are those after the last iteration, `best` are the best on the way. Every arm lists
+    the same seeds in the same order. `images` is the size of the arm's training set.
     """
 
     arm: Arm
@@ -37,13 +37,15 @@ class ArmResult:
 
 
 def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any]:
-    """The report as JSON: per arm the mean, standard deviation and 95 % interval of the
-    last-iteration accuracy and the mean of the best; how far the guided set is ahead of each other
-    arm, paired by seed; and a verdict.
+    """The report as JSON, in percent or percentage points.
 
-    All in percent or percentage points. Deviations are None for a single seed, intervals also where
-    all values are equal. They cover the training seeds, each with its own draw of the real images:
-    one generated set, one test split.
+    For each arm, it holds the mean, standard deviation and 95 % interval of the last-iteration
+    accuracy, and the mean of the best accuracy. It also holds the lead of the guided set over each
+    other arm, paired by seed, and a verdict.
+
+    Standard deviations are None for a single seed. Intervals are None for a single seed, and also
+    where all values are equal. Intervals cover the training seeds, each with its own draw of the
+    real images, for one generated set and one test split.
     """
     ordered = sorted(results, key=lambda result: list(Arm).index(result.arm))
     differences = _differences(ordered)
@@ -57,11 +59,10 @@ def summarise(protocol_name: str, results: Sequence[ArmResult]) -> dict[str, Any
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean at CONFIDENCE; None for fewer than two values, or equal
-    ones.
+    """Student's t interval of the mean at CONFIDENCE; None for fewer than two or for equal values.
 
-    Accuracies are counts of a few hundred test images: two or three equal ones are chance, no proof
-    that there is no spread.
+    Accuracies are counts of a few hundred test images. Two or three equal accuracies are therefore
+    chance, and no proof that there is no spread.
     """
     if len(values) < 2 or max(values) - min(values) < NO_SPREAD:
         return None

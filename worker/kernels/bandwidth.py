@@ -1,4 +1,4 @@
-"""Choose an RBF bandwidth from data."""
+"""Chooses an RBF bandwidth from data."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,17 +6,17 @@ from torch import Tensor
 
 from worker.kernels.kernels import squared_distances
 
-NEAR = 1e-3  # of two rows' squared distances from the mean: below it, float32 loses the digits of the distance between them
-EQUAL = 4 * torch.finfo(torch.float32).eps  # two rows differ by rounding alone if by less than this part of their length
-PAIRS = 1 << 22  # numbers of rows that are subtracted at once
+NEAR = 1e-3  # share of two rows' squared distances from the mean, below which float32 loses the digits of their distance
+EQUAL = 4 * torch.finfo(torch.float32).eps  # rows that differ by less than this share of their length are equal to rounding
+PAIRS = 1 << 22  # how many numbers are subtracted at once
 
 
 def median_heuristic(x: Float[Tensor, "n d"]) -> float:
-    """The median distance between two rows of `x` that differ (Gretton et al., JMLR 13, 2012,
-    section 8).
+    """The median distance between two rows of `x` that differ.
 
-    At least two rows. Pairs that are equal to rounding take no part, as they say nothing of the
-    others' distance. 1 where all rows are equal and have no scale.
+    See Gretton et al., JMLR 13, 2012, section 8. `x` must have at least two rows. Pairs of rows
+    that are equal up to rounding are left out, because they say nothing about the distances between
+    the other rows. The result is 1 if all rows are equal and so have no scale.
     """
     if len(x) < 2:
         raise ValueError("the median distance needs at least two rows")
@@ -28,8 +28,10 @@ def median_heuristic(x: Float[Tensor, "n d"]) -> float:
 
 
 def _distances(x: Float[Tensor, "n d"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
-    """|x_i - x_j| of the pairs; of near ones by subtraction in float64, as |a|^2 + |b|^2 - 2 <a, b>
-    loses their digits.
+    """|x_i - x_j| of the given pairs of rows.
+
+    Near rows are subtracted in float64, because |a|^2 + |b|^2 - 2 <a, b> loses the digits of their
+    distance.
     """
     square = squared_distances(x, x)[rows, columns]
     norms = (x - x.mean(0)).square().sum(1)

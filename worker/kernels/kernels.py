@@ -28,11 +28,12 @@ class MercerKernel(Protocol):
 
 @runtime_checkable
 class MetricKernel(MercerKernel, Protocol):
-    """A kernel that knows its induced distance without subtracting nearly equal numbers."""
+    """A kernel that computes its induced distance without subtracting nearly equal numbers."""
 
     def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """K(a_i, a_i) + K(b_j, b_j) - 2 K(a_i, b_j) >= 0 for every pair, exact also where it is far
-        smaller than K.
+        """K(a_i, a_i) + K(b_j, b_j) - 2 K(a_i, b_j) >= 0 for every pair.
+
+        It is exact even where it is far smaller than K.
         """
         ...
 
@@ -53,11 +54,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """K(a, b) = (<a, b> / d + 1)^3 for features of dimension d, as in KID (Binkowski et al., arXiv
-    1801.01401).
+    """K(a, b) = (<a, b> / d + 1)^3 for features of dimension d, as in KID.
 
-    Not characteristic: it sees moments up to the third. No bandwidth: dividing by d keeps the base
-    of order 1 where features are, whatever their number.
+    KID is from Binkowski et al., arXiv 1801.01401. The kernel is not characteristic: it sees
+    moments up to the third. It has no bandwidth, because dividing by d keeps the base of order 1 if
+    the features are, whatever their number.
     """
 
     def gram(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -67,11 +68,10 @@ class Polynomial:
         return (a.square().mean(-1) + 1) ** 3
 
     def squared_distance(self, a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """p^3 + q^3 - 2 c^3 = (p + q - 2 c) (u^2 + u c + c^2) + (3 / 2) u (p - q)^2, u = (p + q) /
-        2: no term is negative.
+        """p^3 + q^3 - 2 c^3 = (p + q - 2 c) (u^2 + u c + c^2) + (3 / 2) u (p - q)^2.
 
-        p, q and c are <a, a> / d + 1, <b, b> / d + 1 and <a, b> / d + 1, so p + q - 2 c = |a - b|^2
-        / d.
+        Here u = (p + q) / 2, and no term is negative. p, q and c are <a, a> / d + 1, <b, b> / d + 1
+        and <a, b> / d + 1, so p + q - 2 c = |a - b|^2 / d.
         """
         p, q = (a.square().mean(-1) + 1)[:, None], (b.square().mean(-1) + 1)[None, :]
         nearness = squared_distances(a, b) / a.shape[1]
@@ -104,13 +104,13 @@ class RBF:
 
 @dataclass(frozen=True)
 class RBFMixture:
-    """K(a, b) = mean over h of exp(-|a - b|^2 / (2 h^2)), h in `bandwidths`: one at least, each >
-    0.
+    """K(a, b) = mean over h in `bandwidths` of exp(-|a - b|^2 / (2 h^2)).
 
-    Characteristic.
+    There is at least one bandwidth, and each is > 0. Characteristic.
 
-    The sum of RBFs up to a factor (Li, Swersky and Zemel, arXiv 1502.02761, section 3), chosen so
-    that K(a, a) = 1 and the distances are as long as those of a single RBF.
+    The kernel is the sum of RBFs up to a factor (Li, Swersky and Zemel, arXiv 1502.02761, section
+    3). The factor is chosen so that K(a, a) = 1 and the distances are as long as those of a single
+    RBF.
     """
 
     bandwidths: tuple[float, ...]
@@ -139,9 +139,9 @@ class Laplacian:
 
     Characteristic.
 
-    Euclidean, not the sum of absolute differences that also goes by this name: rotating the
-    features changes nothing, a random projection keeps it, and the median of the same distance is
-    its scale. It is the Matern kernel of order 1/2.
+    The norm is Euclidean, not the sum of absolute differences that also goes by this name. Rotating
+    the features therefore changes nothing, a random projection keeps the norm, and the median of
+    the same distance is its scale. The kernel is the Matern kernel of order 1/2.
     """
 
     bandwidth: float
@@ -165,9 +165,9 @@ class InverseMultiquadric:
 
     Characteristic.
 
-    c / sqrt(c^2 + |a - b|^2) with c = sqrt(2) h, divided so that K(a, a) = 1: the squared distance
-    counts in the unit of RBF's exponent, but far points keep a slope that does not vanish
-    exponentially.
+    The kernel is c / sqrt(c^2 + |a - b|^2) with c = sqrt(2) h, divided so that K(a, a) = 1. The
+    squared distance counts in the unit of the exponent of RBF, but far points keep a slope that
+    does not vanish exponentially.
     """
 
     bandwidth: float
@@ -188,11 +188,12 @@ class InverseMultiquadric:
 
 @dataclass(frozen=True)
 class MeanOfTaps:
-    """K(a, b) = mean over l of K_l(a_l, b_l), where vectors are features of several taps side by
-    side, a_l `widths` long.
+    """K(a, b) = mean over l of K_l(a_l, b_l), where a_l and b_l are the features of tap l.
 
-    A mean of Mercer kernels on parts of a vector is one. Its MMD^2 is the mean of the taps' own: it
-    sees what each tap shows, not how they go together, so it is not characteristic.
+    The vectors hold the features of several taps side by side; `widths` are the lengths of the a_l.
+    A mean of Mercer kernels on parts of a vector is a Mercer kernel. Its MMD^2 is the mean of the
+    MMD^2 of the taps. It sees what each tap shows but not how the taps go together, so it is not
+    characteristic.
     """
 
     kernels: tuple[MetricKernel, ...]
@@ -212,14 +213,15 @@ class MeanOfTaps:
 
 
 def require_bandwidth(bandwidth: float) -> None:
-    """Raises ValueError unless it is a finite number above 0."""
+    """Raises ValueError unless `bandwidth` is a finite number above 0."""
     if not 0 < bandwidth < float("inf"):
         raise ValueError(f"bandwidth must be a number above 0, not {bandwidth}")
 
 
 def within(dtype: torch.dtype, bandwidth: float) -> float:
-    """The bandwidth, but not below the precision of `dtype`: 1 / h^2 would leave its range and
-    gradients would be NaN.
+    """The bandwidth, but not below the precision of `dtype`.
+
+    A smaller bandwidth would take 1 / h^2 out of the range of `dtype`, and gradients would be NaN.
     """
     return max(bandwidth, torch.finfo(dtype).eps)
 
@@ -231,10 +233,10 @@ def _minus_half_square(square: Float[Tensor, "n m"], bandwidth: float) -> Float[
 
 
 def euclidean_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """|a_i - b_j| for every pair; its gradient at distance 0, where there is none, is 0.
+    """|a_i - b_j| for every pair. The gradient at distance 0, where there is none, is set to 0.
 
-    The root of `squared_distances`: two equal points are up to sqrt(eps) times their distance from
-    the mean of `b` apart.
+    The distance is the root of `squared_distances`. Two equal points are therefore up to sqrt(eps)
+    times their distance from the mean of `b` apart.
     """
     square = squared_distances(a, b)
     return square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
@@ -243,8 +245,8 @@ def euclidean_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Flo
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """|a_i - b_j|^2 for every pair, as |a|^2 + |b|^2 - 2 <a, b>, clamped at 0.
 
-    Both sets are first moved by the mean of `b`: distances do not change, and float32 keeps the
-    digits that subtracting two large norms would lose.
+    Both sets are first shifted by the mean of `b`. The shift does not change distances, and float32
+    keeps the digits that subtracting two large norms would lose.
     """
     centre = b.detach().mean(0)
     a, b = a - centre, b - centre

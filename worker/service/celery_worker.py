@@ -1,8 +1,8 @@
-"""The Celery worker, started as `dapple work -Q gpu,cpu`: every setting but the queues is here.
+"""The Celery worker, started as `dapple work -Q gpu,cpu`. Every setting but the queues is here.
 
-The pool is one thread: the models live in this process once, and SIGTERM reaches the running task
-through an event, at its next step. A process killed in the middle of a task is made good by the
-task's lease, so messages are acknowledged early.
+The pool is one thread. The models therefore exist once in this process, and SIGTERM reaches the
+running task through an event, at its next step. If a process is killed in the middle of a task, the
+expiry of the task's lease recovers the task, so messages are acknowledged early.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,16 @@ from app.startup_errors import ending_in_words
 from app.wakeup.celery import TASK, CeleryQueue, is_redis, shared
 from worker.service.worker_process import WorkerProcess, unique_name
 
-ANSWER_SECONDS = 10.0  # what the broker may take for anything, and how often a silent connection is looked at
+ANSWER_SECONDS = 10.0  # time limit of every operation of the broker, and the interval between checks of a silent connection
 
 
 log = structlog.get_logger()
 
 
 class QuietWorker(Worker):
-    """Neither listens to other workers nor tells of itself over the broker: the database knows who
-    is there.
+    """A Celery worker that neither listens to other workers nor announces itself over the broker.
+
+    The database knows which workers exist.
     """
 
     def prepare_args(self, **options: Any) -> dict[str, Any]:
@@ -39,13 +40,13 @@ class QuietWorker(Worker):
 
 
 class DappleCelery(Celery):
-    """Celery with this process's models and runner, which are there while the worker runs."""
+    """Celery with the models and the runner of this process, which exist while the worker runs."""
 
     process: WorkerProcess
 
     @cached_property
     def process_name(self) -> str:
-        """Of this process alone; on all its log lines."""
+        """The name of this process and of no other, on all its log lines."""
         return unique_name()
 
     @property
@@ -54,8 +55,9 @@ class DappleCelery(Celery):
 
 
 class ProcessStep(bootsteps.StartStopStep):
-    """Makes the process's runner once its pool is there, and stops it before the pool waits for the
-    running task.
+    """Starts the runner of the process once its pool exists.
+
+    Stops the runner before the pool waits for the running task.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -77,8 +79,8 @@ class ProcessStep(bootsteps.StartStopStep):
             queue,
             name=app.process_name,
             queues=frozenset(map(Queue, app.amqp.queues.consume_from)),
-            # Behind the messages in the pool's one thread. Should every message be lost, a task is
-            # late by a heartbeat.
+            # Queued behind the messages in the pool's one thread. If every message is lost, a task
+            # is late by one heartbeat.
             on_idle_beat=lambda: parent.pool.apply_async(look, callback=forget),
         )
         self._open.enter_context(app.process)
@@ -89,18 +91,18 @@ class ProcessStep(bootsteps.StartStopStep):
 
 @ending_in_words()
 def configuration() -> Mapping[str, Any]:
-    """Celery's settings of a worker."""
+    """The Celery settings of a worker."""
     broker_url = broker_url_of(settings_from())
     redis = {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,
         "socket_keepalive": True,
-        "health_check_interval": ANSWER_SECONDS,  # a half-open connection is noticed within twice as long
+        "health_check_interval": ANSWER_SECONDS,  # a half-open connection is noticed within twice this time
     }
     return {
         **shared(broker_url),
-        "broker_transport_options": redis if is_redis(broker_url) else {},  # visibility_timeout: nothing stays unacknowledged
-        "broker_heartbeat": ANSWER_SECONDS,  # RabbitMQ's
+        "broker_transport_options": redis if is_redis(broker_url) else {},  # no visibility_timeout: messages are acked early
+        "broker_heartbeat": ANSWER_SECONDS,  # for RabbitMQ
         "broker_connection_timeout": ANSWER_SECONDS,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker outlives any outage
@@ -119,7 +121,7 @@ def configuration() -> Mapping[str, Any]:
 
 
 def broker_url_of(settings: Settings) -> str:
-    """Raises PermanentError if there is no broker."""
+    """The URL of the broker. Raises PermanentError if none is set."""
     if settings.broker_url is None:
         raise PermanentError("DAPPLE_BROKER_URL is not set: a Celery worker needs a redis:// or amqp:// URL")
     return settings.broker_url
@@ -137,7 +139,10 @@ def work() -> None:
 
 
 def look() -> None:
-    """The same without a message. Nobody reads what it raises, so that is told here."""
+    """Run tasks as `work` does, but without a message.
+
+    Nobody reads what this function raises, so it logs the error itself.
+    """
     try:
         app.process.drain()
     except Exception:
@@ -145,16 +150,19 @@ def look() -> None:
 
 
 def forget(_result: object) -> None:
-    """What Celery's pool asks for to be told a result."""
+    """The callback for a result, which Celery's pool requires. Does nothing."""
 
 
 @signals.setup_logging.connect
 def log_as_everywhere(**_: Any) -> None:
-    """Celery's own records go where ours go."""
+    """Send Celery's own records where the records of Dapple go."""
     configure(Settings().log_level, worker=app.process_name)
 
 
 @signals.worker_shutting_down.connect
 def stop_at_the_next_step(**_: Any) -> None:
-    """Called in the signal's handler, before Celery waits for the running task."""
+    """Ask the running task to stop at its next step.
+
+    Called in the signal handler, before Celery waits for the running task.
+    """
     app.process.stopping.set()

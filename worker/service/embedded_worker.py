@@ -20,7 +20,10 @@ from worker.service.worker_process import WorkerProcess
 
 @ending_in_words()
 def main() -> None:
-    """Run tasks until SIGTERM, SIGINT, or the end of standard input: a child outlives no parent."""
+    """Run tasks until SIGTERM, SIGINT, or the end of standard input.
+
+    Standard input ends with the parent, so the child does not outlive it.
+    """
     settings = Settings()
     configure(settings.log_level, worker=worker_name())
     database, queue = Database(settings.sqlalchemy_url), queue_for(settings)
@@ -38,8 +41,10 @@ def main() -> None:
 
 
 def worker_name() -> str:
-    """Unique to this process; the supervisor names its child so that it can end a dead child's
-    leases.
+    """The name of this process, which no other process has.
+
+    The supervisor gives its child the first part of the name, so that it can end the leases of a
+    dead child.
     """
     return f"{os.environ.get('DAPPLE_WORKER_NAME', 'worker')}:{os.getpid()}"
 

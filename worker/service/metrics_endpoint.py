@@ -1,4 +1,4 @@
-"""Where a process without HTTP of its own answers Prometheus."""
+"""Serves Prometheus metrics from a process that has no HTTP server of its own."""
 
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
@@ -9,9 +9,9 @@ log = structlog.get_logger()
 
 
 def serve(registry: CollectorRegistry, settings: Settings) -> None:
-    """Answer Prometheus on `metrics_port` from a thread, if there is one.
+    """Serve the metrics on `metrics_port` from a thread, if a port is set.
 
-    A port that is taken costs the numbers only.
+    If the port is taken, only the metrics are lost.
     """
     if settings.metrics_port is None:
         return

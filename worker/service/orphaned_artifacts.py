@@ -1,5 +1,7 @@
-"""Remove what is stored and named by no row: of crashed attempts, of tasks whose job has ended, of
-jobs deleted by half.
+"""Removes stored objects that no row names.
+
+They come from crashed attempts, from tasks whose job has ended, and from jobs that were only partly
+deleted.
 """
 
 import tempfile
@@ -24,8 +26,9 @@ log = structlog.get_logger()
 
 
 def sweep_orphans_until(stopping: threading.Event, settings: Settings, database: Database, store: ArtifactStore) -> None:
-    """Sweep now and every `orphan_sweep_seconds` until `stopping` is set; what is away is tried
-    again the next time.
+    """Sweep now and every `orphan_sweep_seconds` until `stopping` is set.
+
+    If the database or the store is unavailable, the next sweep tries again.
     """
     while not stopping.is_set():
         try:
@@ -38,13 +41,17 @@ def sweep_orphans_until(stopping: threading.Event, settings: Settings, database:
 
 
 def sweep_orphans(database: Database, store: ArtifactStore, grace_seconds: float) -> int:
-    """How many objects were removed. Raises StorageUnavailable, DatabaseUnavailable.
+    """Remove orphans and return how many objects were removed.
 
-    Below `jobs/`, everything of jobs that do not exist, and all but the results of those that ended
-    more than `grace_seconds` ago. Several may sweep at once, and jobs be submitted meanwhile: a
-    job's row is there before its first object is, and rows are read after objects were listed. A
-    store belongs to the first database that sweeps it: to another all of it would be orphans, so
-    nothing is removed then.
+    Below `jobs/`, all objects of jobs that do not exist are orphans. So are all objects but the
+    results of jobs that ended more than `grace_seconds` ago.
+
+    Several processes may sweep at once while jobs are submitted, because the row of a job exists
+    before its first object, and rows are read after objects were listed. A store belongs to the
+    first database that sweeps it. To another database all its objects would be orphans, so nothing
+    is removed then.
+
+    Raises StorageUnavailable, DatabaseUnavailable.
     """
     if not _is_ours(database, store):
         log.warning("orphans.foreign_store", reason=f"the object {OWNER!r} names another database")

@@ -1,4 +1,7 @@
-"""Say that this worker is there: a row that a thread keeps fresh for as long as the process lives."""
+"""Announces that this worker is alive.
+
+A thread keeps a row in the database fresh for as long as the process lives.
+"""
 
 import threading
 from collections.abc import Callable
@@ -16,10 +19,10 @@ log = structlog.get_logger()
 
 
 class PresenceHeartbeat:
-    """Announces the worker at every heartbeat while the block runs, and takes it back in the end.
+    """Announces the worker at every heartbeat while the block runs, and removes its row at the end.
 
-    `about` is asked each time; `on_beat` is called after each, whether or not the database was
-    there.
+    `about` is called for each announcement. `on_beat` is called after each announcement, whether or
+    not the database was available.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class PresenceHeartbeat:
         try:
             with self._database.transaction() as session:
                 workers.gone(session, self._name)
-        except DatabaseUnavailable as error:  # the row ages, and the sweeper forgets it
+        except DatabaseUnavailable as error:  # the row ages, and the sweeper removes it
             log.warning("worker.not_taken_back", reason=error.reason)
 
     def _announce_until_ended(self) -> None:
@@ -63,7 +66,7 @@ class PresenceHeartbeat:
                 log.exception("worker.not_announced")
             try:
                 self._on_beat()
-            except Exception:  # nor may this end the thread
+            except Exception:  # an error of the callback must not end the thread either
                 log.exception("worker.beat_failed")
             if self._ended.wait(self._heartbeat_seconds):
                 return

@@ -1,4 +1,7 @@
-"""Folders for files of a running task; those of processes that were killed are removed by others."""
+"""Folders for the files of a running task.
+
+If a process is killed, other processes remove its folders.
+"""
 
 import fcntl
 import os
@@ -9,13 +12,14 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-GRACE_SECONDS = 60.0  # more than any process needs between making its folder and holding it
+GRACE_SECONDS = 60.0  # longer than any process needs between making its folder and locking it
 
 
 @contextmanager
 def scratch_folder(root: Path) -> Generator[Path]:
-    """An empty folder below `root` that vanishes afterwards; held by a lock that dies with this
-    process.
+    """An empty folder below `root` that is removed afterwards.
+
+    A lock holds the folder. The lock ends with this process.
     """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root) as name:
@@ -28,16 +32,16 @@ def scratch_folder(root: Path) -> Generator[Path]:
 
 
 def remove_abandoned(root: Path, grace_seconds: float = GRACE_SECONDS) -> int:
-    """How many folders below `root` were removed because nobody holds them any more."""
+    """Remove the folders below `root` that no process holds any more; return their number."""
     removed = 0
     for folder in root.iterdir() if root.is_dir() else ():
-        with suppress(OSError):  # it has just gone, or its holder lives
+        with suppress(OSError):  # the folder has just gone, or its holder lives
             removed += _remove_if_free(folder, grace_seconds)
     return removed
 
 
 def _remove_if_free(folder: Path, grace_seconds: float) -> bool:
-    """Raises OSError where somebody holds it."""
+    """Whether the folder was free and is now removed. Raises OSError if a process holds it."""
     if time.time() - folder.stat().st_mtime < grace_seconds:
         return False
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,7 +1,8 @@
-"""`dapple sweep`: end what has run out of time, wake workers for what is ready, forget workers
-that are gone, remove what is stored and named by nobody.
+"""`dapple sweep`: the periodic upkeep of the database and of the artifact store.
 
-Any number of sweepers may run at once.
+It ends leases and jobs that have run out of time, wakes workers for tasks that are ready, forgets
+workers that are gone, and removes stored objects that no row names. Any number of sweepers may run
+at once.
 """
 
 import math
@@ -28,7 +29,7 @@ from worker.service.orphaned_artifacts import sweep_orphans, sweep_orphans_until
 from worker.service.sweeper_metrics import SweeperMetrics
 
 LONGEST_PAUSE_SECONDS = 2.0
-WAKE_AGAIN_SECONDS = 5.0  # for tasks that nobody has claimed meanwhile
+WAKE_AGAIN_SECONDS = 5.0  # between two wake-ups for tasks that no worker has claimed meanwhile
 FORGET_SECONDS = 86400.0
 FORGET_EVERY_SECONDS = 3600.0
 FOLD_EVERY_SECONDS = 60.0
@@ -37,9 +38,9 @@ log = structlog.get_logger()
 
 
 def sweep(
-    once: Annotated[bool, typer.Option("--once", help="One round only, as for cron.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Run one round only, for example from cron.")] = False,
 ) -> None:
-    """Keep the distributed service going: one such process must run, more do no harm.
+    """Keep the distributed service going. At least one such process must run; more do no harm.
 
     SIGTERM ends it.
     """
@@ -56,7 +57,7 @@ def sweep(
         sweep_orphans(database, store, settings.orphan_grace_seconds)
     else:
         serve(metrics.registry, settings)
-        # In a thread of its own: to list a large store takes longer than a lease may wait.
+        # In a thread of its own, because listing a large store takes longer than a lease may wait.
         threading.Thread(target=sweep_orphans_until, args=(stopping, settings, database, store), daemon=True).start()
         sweeper.sweep_until(stopping)
     queue.close()
@@ -64,20 +65,21 @@ def sweep(
 
 
 class Sweeper:
-    """Looks at the database in rounds and does what is due."""
+    """Checks the database in rounds and does the work that is due."""
 
     def __init__(self, settings: Settings, database: Database, queue: TaskQueue, metrics: SweeperMetrics | None = None) -> None:
         self._settings = settings
         self._database = database
         self._queue = queue
-        self._unclaimed: Mapping[Queue, int] = {}  # in the last round
+        self._unclaimed: Mapping[Queue, int] = {}  # the ready tasks of the last round
         self._woken_at = dict.fromkeys(Queue, -math.inf)
         self._forgot_at = self._folded_at = -math.inf
         self._metrics = metrics or SweeperMetrics()
 
     def sweep_until(self, stopping: threading.Event) -> None:
-        """Sweep a few times per lease until `stopping` is set; a database that is away is tried
-        again.
+        """Sweep a few times per lease until `stopping` is set.
+
+        If the database is unavailable, the next round tries again.
         """
         while not stopping.wait(min(self._settings.lease_seconds / 6, LONGEST_PAUSE_SECONDS)):
             try:
@@ -88,12 +90,15 @@ class Sweeper:
                 log.warning("sweep.postponed", reason=error.reason)
 
     def _show_life(self) -> None:
-        """A file whose age a health check may look at."""
+        """Touch a file whose age a health check may read."""
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         (self._settings.data_dir / "swept").touch()
 
     def sweep(self) -> int:
-        """How many leases and jobs were ended in this round. Raises DatabaseUnavailable."""
+        """Run one round and return how many leases and jobs it ended.
+
+        Raises DatabaseUnavailable.
+        """
         with self._database.transaction() as session:
             ended = leases.expire(session, self._settings.retry_backoff_seconds)
         if ended:
@@ -113,8 +118,10 @@ class Sweeper:
                 totals.fold(session)
 
     def _wake(self) -> None:
-        """Wake as many workers as there are tasks that may start now: at once if they have become
-        more, else now and then.
+        """Wake as many workers as there are tasks that may start now.
+
+        Workers are woken at once if the number of such tasks has grown, otherwise every
+        WAKE_AGAIN_SECONDS.
         """
         with self._database.reading() as session:
             ready = leases.claimable(session)

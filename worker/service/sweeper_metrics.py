@@ -1,10 +1,10 @@
-"""What a sweeper tells Prometheus. Imports no torch: a sweeper runs without."""
+"""The Prometheus metrics of a sweeper. Imports no torch, because a sweeper runs without it."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class SweeperMetrics:
-    """The numbers of one sweeper."""
+    """The metrics of one sweeper."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -22,11 +22,11 @@ class SweeperMetrics:
         self._last.set_to_current_time()
 
     def done(self, ended: int) -> None:
-        """Count a round that ended so many leases and jobs."""
+        """Count a round that ended `ended` leases and jobs."""
         self._rounds.labels("done").inc()
         self._ended.inc(ended)
         self._last.set_to_current_time()
 
     def postponed(self) -> None:
-        """Count a round for which the database was away."""
+        """Count a round for which the database was unavailable."""
         self._rounds.labels("postponed").inc()

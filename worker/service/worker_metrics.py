@@ -1,4 +1,4 @@
-"""Prometheus metrics of a worker: its tasks, and the backbones and features that it keeps."""
+"""Prometheus metrics of a worker: its tasks, and the backbones and features that it caches."""
 
 import time
 from collections.abc import Iterator
@@ -50,7 +50,10 @@ class WorkerMetrics:
         self._samples.inc(images)
 
     def timing_steps(self, report: ReportProgress) -> ReportProgress:
-        """The same callback, which also measures the time between two steps, without its own."""
+        """A callback that calls `report` and also measures the time between two steps.
+
+        The time that `report` itself takes is left out.
+        """
         last_done, since = 0, 0.0
 
         def timed(done: int, total: int) -> None:

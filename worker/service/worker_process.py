@@ -1,4 +1,4 @@
-"""What every worker process is made of, however it learns of tasks."""
+"""The parts that every worker process has, however it learns of tasks."""
 
 import faulthandler
 import gc
@@ -35,20 +35,22 @@ from worker.service.task_runner import STAGES, Stage, TaskRunner
 from worker.service.worker_metrics import WorkerMetrics
 from worker.stages.context import WorkerContext
 
-STORE_AGAIN_SECONDS = 2.0  # between two looks at a store that is away
+STORE_AGAIN_SECONDS = 2.0  # between two checks of a store that is unavailable
 STUCK_EXIT_CODE = 75  # sysexits.h: EX_TEMPFAIL
 
 log = structlog.get_logger()
 
 
 class WorkerProcess:
-    """Models, data and a runner of one process, announced in the database while the block runs.
+    """The models, the data and the runner of one process, announced while the block runs.
 
-    Whoever sets `stopping` makes the running task give its lease back at its next step, and `drain`
-    return. `on_idle_beat` is called at the start and at every heartbeat while no task runs.
+    The announcement is in the database. Setting `stopping` makes the running task give its lease
+    back at its next step, and makes `drain` return. `on_idle_beat` is called at the start and at
+    every heartbeat while no task runs.
 
-    A process whose task is stuck ends itself with STUCK_EXIT_CODE, or, where the stuck code lets no
-    other thread run, with code 1: whatever started it must start another.
+    A process whose task is stuck ends itself with STUCK_EXIT_CODE. If the stuck code lets no other
+    thread run, the process ends with code 1. The program that started the process must start
+    another one.
     """
 
     def __init__(
@@ -96,20 +98,21 @@ class WorkerProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stopping.set()
-        with self._draining:  # the running task ends at its next step, and with it what it needs
+        with self._draining:  # the running task ends at its next step; the parts that it needs end only after it
             self._presence.__exit__(kind, error, trace)
         faulthandler.cancel_dump_traceback_later()
         self._tracing.close()
-        gc.freeze()  # or the interpreter looks through all that torch has imported before it ends: seconds of a busy core
+        gc.freeze()  # otherwise the interpreter scans all that torch has imported before it ends: seconds of a busy core
 
     @property
     def registry(self) -> CollectorRegistry:
-        """What this process tells Prometheus."""
+        """The Prometheus metrics of this process."""
         return self._metrics.registry
 
     def drain(self) -> None:
-        """Run ready tasks of this process's queues until none is left, a service is away, or
-        `stopping` is set.
+        """Run ready tasks of this process's queues.
+
+        Returns when none is left, a service is unavailable, or `stopping` is set.
         """
         with self._draining:
             try:
@@ -122,16 +125,17 @@ class WorkerProcess:
                 self.stopping.wait(STORE_AGAIN_SECONDS)
 
     def _beat(self) -> None:
-        # Code that never lets go of the interpreter stops every thread, the heartbeats too: this
-        # timer needs no interpreter.
+        # Code that never releases the interpreter stops every thread, including the heartbeats.
+        # This timer needs no interpreter.
         settings = self._worker.settings
         faulthandler.dump_traceback_later(max(settings.stall_seconds.values()) + settings.lease_seconds, exit=True)
         if not self._draining.locked():
             self._on_idle_beat()
 
     def _leave(self) -> None:
-        """End the process at once, without waiting for the thread of the stuck task; the log says
-        where each thread is.
+        """End the process at once, without waiting for the thread of the stuck task.
+
+        The log says where each thread is.
         """
         try:
             log.error("worker.stuck", exit_code=STUCK_EXIT_CODE, threads=_where_threads_are())
@@ -139,7 +143,7 @@ class WorkerProcess:
                 workers.gone(session, self._name)
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:  # whatever fails above: no disk for the file, no reader of the log
+        finally:  # even if a step above fails: no disk for the file, no reader of the log
             os._exit(STUCK_EXIT_CODE)
 
     def _about(self) -> About:
@@ -156,12 +160,15 @@ def _where_threads_are() -> str:
 
 
 def unique_name() -> str:
-    """Of no other process at any time: leases and rows are told apart by it."""
+    """A name that no other process has at any time. It identifies leases and rows."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def context_of_process(settings: Settings) -> WorkerContext:
-    """What a process keeps between tasks; what killed processes left on this machine is removed."""
+    """The objects that a process keeps between tasks.
+
+    Also removes what killed processes left on this machine.
+    """
     device = device_named(settings.device)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(mode=True, warn_only=True)

@@ -1,4 +1,4 @@
-"""Everything an interrupted run needs to go on, in one file."""
+"""All that an interrupted run needs to continue, in one file."""
 
 import io
 from collections.abc import Mapping
@@ -22,26 +22,27 @@ SETTINGS = frozenset(each.name for kind in (Architecture, TrainingConfig) for ea
 
 
 def fingerprint(architecture: Architecture, config: TrainingConfig) -> dict[str, Any]:
-    """What decides the weights, apart from the images."""
+    """The settings that determine the weights, apart from the images."""
     return {name: value for name, value in (asdict(architecture) | asdict(config)).items() if name not in NOT_COMPARED}
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace the checkpoint in one step: a failure leaves the one before."""
+    """Replace the checkpoint in one step. A failure leaves the previous checkpoint."""
     stream = io.BytesIO()
     torch.save(dict(content), stream)
-    write_bytes(path, stream.getbuffer())  # torch reports a full disk as a failure of its own
+    write_bytes(path, stream.getbuffer())  # torch itself would report a full disk as an error of its own
 
 
 def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """What `write` was given.
+    """The content that `write` was given.
 
-    Raises PermanentError naming a file that cannot be read or lacks what this version writes.
+    Raises PermanentError naming the file if it cannot be read or lacks a field that this version
+    writes.
     """
     try:
         saved = torch.load(path, weights_only=True, map_location=device)
         content = {**saved, "fingerprint": dict(saved["fingerprint"])}
-    except Exception as error:  # torch answers a damaged file with nearly any exception
+    except Exception as error:  # torch may raise nearly any exception on a damaged file
         text = f"{path} is damaged or of another version ({type(error).__name__}); remove it to begin anew"
         raise PermanentError(text) from error
     if not (content.keys() >= FIELDS and content["fingerprint"].keys() >= SETTINGS):
@@ -50,13 +51,14 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def recorded(path: Path) -> Mapping[str, Any] | None:
-    """The fingerprint of an unfinished run, None if there is none."""
+    """The fingerprint of an unfinished run, or None if there is none."""
     return read(path, torch.device("cpu"))["fingerprint"] if path.exists() else None
 
 
 def check_same(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raises PermanentError naming each setting in which the run that wrote the checkpoint differs
-    from the one asked for.
+    """Raises PermanentError if the run that wrote the checkpoint differs from the requested run.
+
+    The error names each setting that differs.
     """
     differing = [name for name, value in asked.items() if saved.get(name) != value]
     if differing:

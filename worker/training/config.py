@@ -1,15 +1,16 @@
-"""How to train."""
+"""The settings of a training run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """`label_dropout` is the share of images that train the null label of classifier-free guidance.
+    """The settings of a training run.
 
-    A checkpoint is written every `checkpoint_every` steps or `checkpoint_seconds`, whichever is
-    first, samples and the loss curve every `samples_seconds`. `threads` are those of the CPU;
-    another number may change the last bits of the weights.
+    `label_dropout` is the share of images that train the null label of classifier-free guidance. A
+    checkpoint is written every `checkpoint_every` steps or `checkpoint_seconds`, whichever comes
+    first. Samples and the loss curve are written every `samples_seconds`. `threads` is the number
+    of CPU threads; another number may change the last bits of the weights.
     """
 
     steps: int = 10_000

@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all, also after a power failure."""
+"""Writes files that exist whole or not at all, even after a power failure."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from app.domain.errors import PermanentError
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file beside `path`, force it to the disk, and rename it.
+    """Write a file beside `path`, force it to the disk, and rename it to `path`.
 
     After a failure `path` is as it was.
     """
@@ -28,21 +28,22 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same in UTF-8; what cannot be encoded (a file name in another encoding) appears as
-    `\\udce9`.
+    """Write text in UTF-8, as `write_bytes` does.
+
+    Characters that cannot be encoded (of a file name in another encoding) appear as `\\udce9`.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_image(path: Path, image: Image.Image) -> None:
-    """The same for a picture, in the format of the name's ending."""
+    """Write a picture as `write_bytes` does, in the format of the file name's ending."""
     stream = io.BytesIO()
     image.save(stream, path.suffix.removeprefix("."))
     write_bytes(path, stream.getbuffer())
 
 
 def sync_all(folder: Path) -> None:
-    """Force every file below `folder`, and the names of them, to the disk."""
+    """Force every file below `folder`, and the names of these files, to the disk."""
     for path in [*folder.rglob("*"), folder]:
         sync(path)
 
@@ -58,7 +59,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def reported_failures(folder: Path) -> Generator[None]:
-    """Raises PermanentError that says what to do where the system refuses to write below `folder`."""
+    """Raises PermanentError if the system refuses to write below `folder`.
+
+    The error says what to do.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,7 @@
-"""The folder of a backbone in training: a plain name, one process, never a finished backbone."""
+"""The folder of a backbone in training.
+
+It has a plain name, belongs to one process, and is never a finished backbone.
+"""
 
 import fcntl
 import json
@@ -13,15 +16,15 @@ from worker.training.checkpoint import CHECKPOINT
 from worker.training.durable import reported_failures
 from worker.training.model import INDEX
 
-RECORD = "training"  # samples and loss curve, in a sub-folder that no loader looks into
+RECORD = "training"  # the sub-folder of samples and loss curve, which no loader reads
 
 
 @contextmanager
 def training_folder(root: Path, name: str) -> Generator[Path]:
-    """The folder of a backbone yet to be trained, made if need be, held while the block runs.
+    """The folder of a backbone yet to be trained, made if necessary and held while the block runs.
 
-    An unfinished one, with or without a checkpoint, is taken up again. Raises InvalidSpec if the
-    name leaves `root`, is taken by a finished backbone, or is being trained by another process.
+    An unfinished folder, with or without a checkpoint, is continued. Raises InvalidSpec if the name
+    leads out of `root`, is taken by a finished backbone, or is being trained by another process.
     """
     folder = (root / name).resolve()
     if folder.parent != root.resolve() or name.startswith(".") or storable(name) != name:
@@ -36,14 +39,17 @@ def training_folder(root: Path, name: str) -> Generator[Path]:
         yield folder
     finally:
         os.close(descriptor)
-        if [entry.name for entry in folder.iterdir()] == [RECORD]:  # refused before the first step
+        if [entry.name for entry in folder.iterdir()] == [RECORD]:  # the run was refused before its first step
             with suppress(OSError):
                 (folder / RECORD).rmdir()
                 folder.rmdir()
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder is a backbone; an index that was cut short beside a checkpoint makes none."""
+    """Whether the folder is a finished backbone.
+
+    A truncated index beside a checkpoint does not make it one.
+    """
     index = folder / INDEX
     if not (folder / CHECKPOINT).exists():
         return index.exists()
@@ -54,8 +60,9 @@ def is_finished(folder: Path) -> bool:
 
 
 def refuse_escaped(classes: Sequence[str]) -> None:
-    """Raises DatasetRejected for classes whose folders' names are not UTF-8: the backbone would
-    know them by escapes.
+    """Raises DatasetRejected for classes whose folders' names are not UTF-8.
+
+    The backbone would know such classes by escaped names.
     """
     if classes:
         message = f"class names that are not UTF-8: {len(classes)} ({', '.join(classes[:5])}); rename these folders"

@@ -1,4 +1,4 @@
-"""Signals that ask to stop: noted, and obeyed between two steps."""
+"""Notes signals that ask the process to stop. The process obeys them between two steps."""
 
 import signal
 from collections.abc import Generator
@@ -9,8 +9,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """`received` is the first signal that came; a second one ends the process as if nothing had
-    caught it.
+    """Notes the first signal that came, as `received`.
+
+    A second signal ends the process as if nothing had caught it.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """What a shell sees of a process that this signal ended."""
+        """The exit code that a shell sees of a process that this signal ended."""
         return 128 + (self.received or 0)
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
@@ -30,10 +31,10 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Generator[Interrupts]:
-    """SIGINT, SIGTERM and SIGHUP are noted while the block runs, those that the process ignores
-    (nohup) left out.
+    """Notes SIGINT, SIGTERM and SIGHUP while the block runs.
 
-    In the main thread only: Python sets signal handlers in no other.
+    Signals that the process ignores (nohup) are left out. Works in the main thread only, because
+    Python sets signal handlers in no other thread.
     """
     interrupts = Interrupts()
     heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]

@@ -17,8 +17,9 @@ Row = tuple[int, float]
 
 
 class LossCurve:
-    """Mean losses of equal parts of a run of `steps`, at most about MOST_ROWS: rows of last step
-    and loss.
+    """Mean losses of equal parts of a run of `steps`, at most about MOST_ROWS parts.
+
+    Each row holds the last step of a part and its mean loss.
     """
 
     def __init__(self, steps: int) -> None:
@@ -29,7 +30,7 @@ class LossCurve:
         self._count = 0
 
     def add(self, step: int, loss: float) -> None:
-        """The loss of step 1, 2, ..."""
+        """Add the loss of `step`; the steps are 1, 2, ..."""
         self._sum += loss
         self._count += 1
         if step % self._every == 0 or step == self._steps:
@@ -37,12 +38,12 @@ class LossCurve:
             self._sum, self._count = 0.0, 0
 
     def last_tenth(self) -> float:
-        """The mean over the last tenth of the steps; NaN if there is none yet."""
+        """The mean loss over the last tenth of the steps; NaN if there is none yet."""
         tail = [loss for step, loss in self.rows if step > 0.9 * self._steps]
         return sum(tail) / len(tail) if tail else math.nan
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes, of plain numbers."""
+        """The state that `restore` takes, as plain numbers."""
         return {"rows": list(self.rows), "sum": self._sum, "count": self._count}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -50,14 +51,14 @@ class LossCurve:
         self._sum, self._count = state["sum"], state["count"]
 
     def write(self, folder: Path) -> None:
-        """`folder`/loss.csv and, from two rows on, `folder`/loss.png."""
+        """Write `folder`/loss.csv and, from two rows on, `folder`/loss.png."""
         write_text(folder / "loss.csv", "step,loss\n" + "".join(f"{step},{loss:.6g}\n" for step, loss in self.rows))
         if len(self.rows) > 1:
             write_image(folder / "loss.png", plot(self.rows))
 
 
 def plot(rows: Sequence[Row]) -> Image.Image:
-    """Loss on a logarithmic axis over the steps."""
+    """A picture of the loss, on a logarithmic axis, over the steps."""
     heights = [math.log10(max(loss, 1e-12)) for _, loss in rows]
     low, high = min(heights), max(max(heights), min(heights) + 0.1)
     last = rows[-1][0]

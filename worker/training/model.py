@@ -1,4 +1,4 @@
-"""A small class-conditional DiT, and the diffusers folder it is saved in."""
+"""A small class-conditional DiT, and the diffusers folder in which it is saved."""
 
 import json
 from collections.abc import Sequence
@@ -17,9 +17,10 @@ INDEX = "model_index.json"
 
 @dataclass(frozen=True)
 class Architecture:
-    """Size of a DiT on pixels: width is `heads` * `head_dim`, tokens (image_size / patch_size)^2.
+    """The size of a DiT on pixels.
 
-    Raises InvalidSpec for a patch that does not divide the image.
+    The width is `heads` * `head_dim`, and there are (image_size / patch_size)^2 tokens. Raises
+    InvalidSpec if the patch does not divide the image.
     """
 
     image_size: int
@@ -36,21 +37,21 @@ class Architecture:
 
     @property
     def width(self) -> int:
-        """Numbers in the hidden state of a token."""
+        """How many numbers the hidden state of a token has."""
         return self.heads * self.head_dim
 
     @property
     def token_numbers(self) -> int:
-        """Numbers of the image in a token."""
+        """How many numbers of the image a token holds."""
         return self.patch_size**2 * self.channels
 
     @property
     def inexpressible(self) -> str | None:
-        """Why the model can draw nothing but noise; None if it can.
+        """Why the model can draw nothing but noise; None if it can draw more.
 
-        Tokens may have at most half as many numbers as the model is wide: the last layer must
-        express noise, whose numbers are independent, and the tokens' own content beside it. A model
-        128 wide with tokens of 192 numbers drew only noise.
+        Tokens may have at most half as many numbers as the model is wide. The last layer must
+        express the noise, whose numbers are independent, and beside it the content of the tokens
+        themselves. A model of width 128 with tokens of 192 numbers drew only noise.
         """
         if 2 * self.token_numbers <= self.width:
             return None
@@ -65,15 +66,16 @@ class Architecture:
 
 
 def largest_patch(image_size: int, channels: int, width: int) -> int | None:
-    """The largest patch that divides the image and whose numbers are at most half of `width`; None
-    if even 1 pixel is more.
+    """The largest patch that divides the image and has at most half of `width` numbers.
+
+    None if even a patch of 1 pixel has more.
     """
     fitting = (p for p in range(image_size, 0, -1) if image_size % p == 0 and 2 * p * p * channels <= width)
     return next(fitting, None)
 
 
 def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
-    """A freshly initialised model; the global generator is left as it was."""
+    """A freshly initialised model. The global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = DiTTransformer2DModel(
@@ -91,8 +93,9 @@ def build(architecture: Architecture, seed: int) -> DiTTransformer2DModel:
 
 
 def _zero_initialise(model: DiTTransformer2DModel) -> None:
-    """adaLN-Zero: every block starts as the identity and the model as zero (Peebles and Xie,
-    section 3.2).
+    """Initialise as adaLN-Zero does: every block starts as the identity and the model as zero.
+
+    Peebles and Xie, section 3.2.
     """
     closing = [block.norm1.linear for block in model.transformer_blocks] + [model.proj_out_1, model.proj_out_2]
     for layer in closing:
@@ -102,8 +105,9 @@ def _zero_initialise(model: DiTTransformer2DModel) -> None:
 
 @cache
 def noise_schedule() -> DDPMScheduler:
-    """Squared-cosine schedule of 1,000 timesteps (Nichol and Dhariwal, arXiv 2102.09672, eq. 17) on
-    pixels in [-1, 1].
+    """The squared-cosine schedule of 1,000 timesteps on pixels in [-1, 1].
+
+    Nichol and Dhariwal, arXiv 2102.09672, eq. 17.
     """
     return DDPMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="epsilon", clip_sample=True
@@ -111,11 +115,10 @@ def noise_schedule() -> DDPMScheduler:
 
 
 def save(folder: Path, model: DiTTransformer2DModel, classes: Sequence[str]) -> None:
-    """Write `model` as a DiTPipeline folder without a VAE, which
-    `DiTPipeline.from_pretrained(folder, vae=None)` opens.
+    """Write `model` as a DiTPipeline folder without a VAE.
 
-    model_index.json makes the folder a backbone. It is written last, in one step, when all else is
-    on the disk.
+    `DiTPipeline.from_pretrained(folder, vae=None)` opens it. The file model_index.json makes the
+    folder a backbone. It is written last, in one step, when all other files are on the disk.
     """
     model.save_pretrained(folder / "transformer", safe_serialization=True)
     noise_schedule().save_pretrained(folder / "scheduler")

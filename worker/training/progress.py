@@ -1,4 +1,4 @@
-"""How far a long work is: a bar on a terminal, a line now and then elsewhere."""
+"""Shows how far a long operation is: a bar on a terminal, a line now and then elsewhere."""
 
 import math
 import time
@@ -12,12 +12,12 @@ LINE_SECONDS = 30.0
 LEAST_SECONDS = 1.0
 LINES = 10
 
-Update = Callable[[int, int, str], None]  # done, total, what else there is to say
+Update = Callable[[int, int, str], None]  # done, total, note
 
 
 @contextmanager
 def shown_progress(console: Console, work: str) -> Generator[Update]:
-    """`update(done, total, note)` is cheap enough for every step."""
+    """A function `update(done, total, note)`, cheap enough to call at every step."""
     if not console.is_terminal:
         yield ProgressLines(work, lambda line: console.print(line, soft_wrap=True, markup=False)).update
         return
@@ -32,10 +32,10 @@ def shown_progress(console: Console, work: str) -> Generator[Update]:
 
 
 class ProgressLines:
-    """A line at the first and the last update, at each tenth of the work, and where LINE_SECONDS
-    passed since the last line.
+    """Writes a line at the first and last update, at each tenth of the work, and now and then.
 
-    Quick work is not reported line by line: at most one in LEAST_SECONDS, the last one excepted.
+    A line is also due where LINE_SECONDS have passed since the last line. Quick work is not
+    reported line by line: apart from the last line, there is at most one line in LEAST_SECONDS.
     """
 
     def __init__(self, work: str, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

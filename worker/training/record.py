@@ -1,4 +1,4 @@
-"""Files beside a training from which its user sees how it goes: samples.png, loss.csv, loss.png."""
+"""Files that show the user how a training goes: samples.png, loss.csv, loss.png."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from worker.training.sample_grid import MOST_CLASSES, drawn, grid, real
 
 
 class StoppedDrawing(Exception):
-    """The drawing of samples was given up, as the run has to stop."""
+    """The drawing of samples was abandoned, because the run has to stop."""
 
 
 class Record:
-    """Writes into `folder`; `stop_requested()` ends the drawing between two steps."""
+    """Writes the files into `folder`. `stop_requested()` ends the drawing between two steps."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Record:
         self._stop_requested = stop_requested
 
     def write(self, averaged: DiTTransformer2DModel, curve: LossCurve) -> None:
-        """The curve so far, then what the averaged weights draw."""
+        """Write the curve so far, then images drawn with the averaged weights."""
         with reported_failures(self._folder):
             curve.write(self._folder)
             try:

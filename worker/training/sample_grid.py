@@ -1,4 +1,4 @@
-"""What the model draws by now, beside real images of the same classes."""
+"""The images that the model draws so far, beside real images of the same classes."""
 
 from collections.abc import Sequence
 
@@ -62,9 +62,9 @@ def real(images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], rows: int)
 
 
 def grid(left: Columns, right: Columns, classes: Sequence[str]) -> Image.Image:
-    """A row per class: its name, drawn images, real images.
+    """A picture with a row per class: its name, drawn images, real images.
 
-    Small images are enlarged by a whole number.
+    Small images are enlarged by a whole factor.
     """
     font = ImageFont.load_default(FONT_SIZE)
     names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in classes[: len(left)]]

@@ -1,4 +1,4 @@
-"""Sizes of images and model that follow from the data, where the user chose none."""
+"""Chooses the sizes of images and model from the data, where the user chose none."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from worker.training.model import Architecture, largest_patch
 
 HEAD_DIM = Architecture.head_dim
 LEAST_SIZE, LARGEST_SIZE = 4, 64
-LARGEST_DEFAULT_SIZE = 32  # 64 pixels cost at least four times as much
+LARGEST_DEFAULT_SIZE = 32  # images of 64 pixels cost at least four times as much
 LEAST_HEADS = 3
 TRIAL_STEPS, TRIAL_SIZE = 100, 8
-LEAST_TOKENS = 16  # fewer leave attention nothing to relate
-LARGEST_TOKEN_NUMBERS = 64  # more need a width that a CPU does not train in an hour
-WIDTH_PER_NUMBER = 2.5  # 2 is the least; 2.5 drew ImageNette at 32 pixels and MNIST
+LEAST_TOKENS = 16  # fewer tokens leave attention nothing to relate
+LARGEST_TOKEN_NUMBERS = 64  # more numbers need a width that a CPU cannot train in an hour
+WIDTH_PER_NUMBER = 2.5  # 2 is the minimum; 2.5 drew ImageNette at 32 pixels and MNIST
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user chose; None is left to the data."""
+    """The choices of the user. None leaves a choice to the data."""
 
     image_size: int | None = None
     channels: int | None = None
@@ -28,7 +28,10 @@ class Wishes:
 
 
 def architecture_for(survey: Survey, wishes: Wishes) -> Architecture:
-    """The model for images like those surveyed. Raises InvalidSpec naming the wish that cannot be."""
+    """The architecture for images like the surveyed ones.
+
+    Raises InvalidSpec naming the wish that cannot be met.
+    """
     if wishes.channels == 2:
         raise InvalidSpec.of("channels", "images have 1 channel (grey) or 3 (colour)")
     channels = wishes.channels or (3 if survey.colour else 1)
@@ -47,8 +50,8 @@ def architecture_for(survey: Survey, wishes: Wishes) -> Architecture:
 def refuse_inexpressible(chosen: Architecture, steps: int) -> str | None:
     """Raises InvalidSpec for a model that can draw nothing but noise.
 
-    For a trial, fewer than TRIAL_STEPS steps on images of TRIAL_SIZE pixels, the reason is returned
-    instead: so short a training draws nothing with any model.
+    A run of fewer than TRIAL_STEPS steps on images of at most TRIAL_SIZE pixels is a trial. For a
+    trial the reason is returned instead, because so short a training draws nothing with any model.
     """
     reason = chosen.inexpressible
     if reason is None or (steps < TRIAL_STEPS and chosen.image_size <= TRIAL_SIZE):
@@ -57,7 +60,7 @@ def refuse_inexpressible(chosen: Architecture, steps: int) -> str | None:
 
 
 def described(survey: Survey, chosen: Architecture) -> str:
-    """What the images are like and what was chosen for them, with the options that change it."""
+    """A description of the images and of the chosen sizes, with the options that change these."""
     size, p, c = chosen.image_size, chosen.patch_size, chosen.channels
     of_data, of_model = ("colour" if coloured else "grey" for coloured in (survey.colour, c == 3))
     return (
@@ -69,8 +72,9 @@ def described(survey: Survey, chosen: Architecture) -> str:
 
 
 def default_size(side: int, patch_size: int | None = None) -> int:
-    """`side` as a multiple of the patch (or of 4, so that there are patches to choose from), at
-    most LARGEST_DEFAULT_SIZE.
+    """`side` rounded to a multiple of the patch, at most LARGEST_DEFAULT_SIZE.
+
+    Without a patch it is rounded to a multiple of 4, so that there are patches to choose from.
     """
     unit = patch_size or 4
     nearest = round(min(side, LARGEST_DEFAULT_SIZE) / unit) * unit
@@ -78,8 +82,9 @@ def default_size(side: int, patch_size: int | None = None) -> int:
 
 
 def default_patch(image_size: int, channels: int, heads: int | None = None) -> int:
-    """The largest patch with at least LEAST_TOKENS tokens that the model can draw: large ones are
-    several times cheaper.
+    """The largest patch with at least LEAST_TOKENS tokens that the model can draw.
+
+    Large patches are several times cheaper.
     """
     width = 2 * LARGEST_TOKEN_NUMBERS if heads is None else heads * HEAD_DIM
     largest = largest_patch(image_size, channels, width) or 1
@@ -88,5 +93,8 @@ def default_patch(image_size: int, channels: int, heads: int | None = None) -> i
 
 
 def default_heads(patch_size: int, channels: int) -> int:
-    """So many that the model is WIDTH_PER_NUMBER times as wide as a token has numbers."""
+    """The number of attention heads for tokens of this patch size.
+
+    It makes the model WIDTH_PER_NUMBER times as wide as a token has numbers.
+    """
     return max(LEAST_HEADS, -(-round(WIDTH_PER_NUMBER * patch_size**2 * channels) // HEAD_DIM))

@@ -1,4 +1,4 @@
-"""How many CPU threads to train with: small models are often faster with one."""
+"""Chooses the number of CPU threads for training. Small models are often faster with one."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,13 +17,14 @@ TRIALS = 3
 
 
 def candidates() -> list[int]:
-    """1, 2, 4, ... up to the processors that this process may use."""
+    """The thread counts to try: 1, 2, 4, ... up to the processors that this process may use."""
     return [n for n in (1, 2, 4, MOST_THREADS) if n <= processors()]
 
 
 def measured(counts: Iterable[int], seconds_with: Callable[[int], float]) -> dict[int, float]:
-    """Seconds for each of these thread counts, the best of TRIALS that take turns, as others load
-    the machine unevenly.
+    """Seconds for each of these thread counts, the best of TRIALS.
+
+    The thread counts take turns, because other processes load the machine unevenly.
     """
     counts = list(counts)
     times = [{count: seconds_with(count) for count in counts} for _ in range(TRIALS)]
@@ -31,7 +32,7 @@ def measured(counts: Iterable[int], seconds_with: Callable[[int], float]) -> dic
 
 
 def fastest(seconds: dict[int, float]) -> int:
-    """The fewest threads that no larger number beats clearly."""
+    """The smallest thread count that no larger count beats clearly."""
     best = min(seconds)
     for count in sorted(seconds):
         if seconds[count] < LEAST_GAIN * seconds[best]:
@@ -40,8 +41,9 @@ def fastest(seconds: dict[int, float]) -> int:
 
 
 def step_seconds(architecture: Architecture, config: TrainingConfig) -> Callable[[int], float]:
-    """A function that measures a step of a model of its own with a number of threads; it ends with
-    that number set.
+    """A function that measures a training step with a given number of threads.
+
+    It measures with a model of its own, and leaves that number of threads set.
     """
     model = build(architecture, config.seed).eval()
     size = architecture.image_size
@@ -54,5 +56,5 @@ def step_seconds(architecture: Architecture, config: TrainingConfig) -> Callable
         epsilon_loss(model, x0, labels, generator("thread trial")).backward()
         return time.perf_counter() - begun
 
-    seconds_with(1)  # the first pass allocates what later ones find
+    seconds_with(1)  # the first pass allocates memory that later passes reuse
     return seconds_with

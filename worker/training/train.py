@@ -1,4 +1,4 @@
-"""Train a small class-conditional DiT on the training split of a dataset."""
+"""Trains a small class-conditional DiT on the training split of a dataset."""
 
 import hashlib
 import math
@@ -44,10 +44,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class Observer:
-    """What happens beside the training: none of it changes the weights.
+    """Callbacks beside the training. None of them changes the weights.
 
-    `on_step(step, loss)` after each step; `on_samples(averaged, curve)` every few minutes; the run
-    stops after a step at which `stop_requested()` is true. `clock()` gives seconds.
+    `on_step(step, loss)` is called after each step, `on_samples(averaged, curve)` every few
+    minutes. The run stops after a step at which `stop_requested()` is true. `clock()` returns
+    seconds.
     """
 
     on_step: Callable[[int, float], None] = lambda _step, _loss: None
@@ -57,8 +58,10 @@ class Observer:
 
 
 class _State:
-    """Everything a checkpoint holds: weights, their moving average, optimizer, number of finished
-    steps, losses.
+    """Everything that a checkpoint holds.
+
+    That is the weights, their moving average, the optimizer, the number of finished steps, and the
+    losses.
     """
 
     def __init__(self, architecture: Architecture, config: TrainingConfig, data: str, device: torch.device) -> None:
@@ -97,11 +100,12 @@ def train(
 ) -> Trained:
     """The averaged model after `config.steps` steps on `images` in [-1, 1].
 
-    Goes on from `folder`/checkpoint.pt if there is one. Every step draws from its own generator, so
-    an interrupted run ends with the same weights as an undisturbed one.
+    The run continues from `folder`/checkpoint.pt if there is one. Every step draws from its own
+    generator, so an interrupted run ends with the same weights as an undisturbed run.
 
     Raises PermanentError if the checkpoint belongs to a run with other settings or images, or if
-    the loss is no longer finite; TrainingStopped, after saving, if the observer asks for it.
+    the loss is no longer finite. Raises TrainingStopped, after saving, if the observer requests a
+    stop.
     """
     observer = observer or Observer()
     state = _State(architecture, config, _digest(images, labels), device)
@@ -176,7 +180,7 @@ def epsilon_loss(
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then a half cosine to zero."""
+    """The factor of the learning rate: linear warm-up, then a half cosine to zero."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -185,8 +189,9 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 
 @torch.no_grad()
 def _average(state: _State, decay: float) -> None:
-    """Exponential moving average; its decay grows with the step so that the start is soon
-    forgotten.
+    """Update the exponential moving average of the weights.
+
+    Its decay grows with the step, so that the start is soon forgotten.
     """
     decay = min(decay, (1 + state.step) / (10 + state.step))
     for mean, current in zip(state.averaged.parameters(), state.model.parameters(), strict=True):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class ConvNet(nn.Module):
-    """`depth` blocks of 3x3 convolution, instance normalisation, ReLU and 2x2 average pooling, then
-    one linear layer.
+    """`depth` convolution blocks, then one linear layer.
 
-    Maps halve in every block, and instance normalisation of a 1x1 map is zero: images need at least
+    A block is a 3x3 convolution, instance normalisation, ReLU and 2x2 average pooling. Each block
+    halves the maps, and instance normalisation of a 1x1 map is zero. Images therefore need at least
     2**`depth` pixels a side.
     """
 
