@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from app.access_token import RunningService, announce, new_token, withdraw
 from app.cli.console import ExitCode, answers, complain, messages
 from app.cli.supervisor import Supervisor
-from app.db import leases
+from app.db import expiry
 from app.db.session import Database
 from app.distribution import install_extra
 from app.domain.errors import DatabaseUnavailable
@@ -136,7 +136,7 @@ def _runner(database: Database, workers: str) -> Supervisor:
         messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
         # If the database is busy now, the lease runs out by itself and the task is taken up then.
         with suppress(DatabaseUnavailable), database.transaction() as session:
-            leases.expire_worker(session, workers)
+            expiry.expire_worker(session, workers)
 
     # -P: a folder of the user's that happens to be called `worker` must not be run instead.
     command = [sys.executable, "-P", "-m", "worker.service.embedded_worker"]
@@ -149,7 +149,7 @@ def _take_back(database: Database, workers: str) -> None:
     One whose parent was killed may still be ending; its tokens are stale from now on.
     """
     with database.transaction() as session:
-        leases.release_worker(session, workers)
+        expiry.release_worker(session, workers)
 
 
 @contextmanager

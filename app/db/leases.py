@@ -1,4 +1,4 @@
-"""The state machine of tasks: claim, renew, finish, fail, expire.
+"""The state machine of tasks: claim, renew, finish, fail, release.
 
 A token proves a lease. Every write under a lease first checks that the task is running with that
 token, and raises LeaseLost if it is not. A job that ends while tasks of it still run revokes their
@@ -6,10 +6,10 @@ leases in the same transaction. A job that has ended therefore has no running ta
 of those tasks get LeaseLost at their next step.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, literal_column, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 from ulid import ULID
 
@@ -211,90 +211,6 @@ def cancelled(session: Session, lease: Lease) -> None:
         raise LeaseLost(f"job {job.id} is {job.state}; it was not asked to stop")
     attempts.end(session, task, Outcome.CANCELLED)
     attempts.cancel(session, job, task)
-
-
-def expire(session: Session, backoff_seconds: float) -> int:
-    """End the leases and jobs that have run out of time; return how many there were.
-
-    An expired lease counts as a crash: the task is retried after `backoff_seconds`, doubled for
-    each earlier failure, or the job fails with a message that names its attempts. A job still
-    queued at its deadline becomes `expired`. A job that runs for longer than its time limit fails.
-
-    A job that another transaction has locked is left to the next call, because a process that was
-    stopped in the middle of a transaction must not keep the tasks of others from expiring.
-    """
-    lapsed = _expire_leases(session, backoff_seconds, TaskRow.lease_expires_at < now(), skip_locked=True)
-    return lapsed + _expire_queued(session) + _fail_overdue(session)
-
-
-def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
-    """End the leases of workers whose names start with the prefix; return how many there were.
-
-    The process of these workers is known to have crashed.
-    """
-    return _expire_leases(session, backoff_seconds, _named(worker_prefix), skip_locked=False)
-
-
-def release_worker(session: Session, worker_prefix: str) -> int:
-    """Take tasks back from workers whose names start with the prefix; return how many there were.
-
-    The machine was stopped while these workers ran. This is no fault of the tasks, so it counts as
-    no failure.
-    """
-    taken = 0
-    for job, task in _running(session, _named(worker_prefix), skip_locked=False):
-        attempts.release(session, job, task)
-        taken += 1
-    return taken
-
-
-def _named(worker_prefix: str) -> ColumnElement[bool]:
-    return TaskRow.worker.startswith(worker_prefix, autoescape=True)
-
-
-def _expire_leases(session: Session, backoff_seconds: float, which: ColumnElement[bool], *, skip_locked: bool) -> int:
-    ended = 0
-    for job, task in _running(session, which, skip_locked=skip_locked):
-        attempts.expire(session, job, task, backoff_seconds)
-        ended += 1
-    return ended
-
-
-def _running(session: Session, which: ColumnElement[bool], *, skip_locked: bool) -> Iterator[tuple[JobRow, TaskRow]]:
-    """The rows of these running tasks and of their jobs, locked, looked up one at a time.
-
-    The caller's action on one task may end another task of the same job. The tasks come in the
-    order of their jobs, whose rows are locked one after another: two transactions that do this at
-    once may wait, but never for each other.
-    """
-    running = TaskRow.state == literal_column("'running'")
-    query = select(TaskRow.id, TaskRow.token).where(running, which).order_by(TaskRow.job_id, TaskRow.id)
-    for task_id, token in session.execute(query).all():
-        held = attempts.still_running(session, task_id, token, skip_locked=skip_locked)
-        if held is not None:
-            yield held
-
-
-def _expire_queued(session: Session) -> int:
-    late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at <= now())
-    found = session.scalars(late.with_for_update(skip_locked=True)).all()
-    for job in found:
-        jobs.cancel_unstarted(session, job.id)
-        jobs.move(session, job, JobState.EXPIRED, Failure(FailureKind.TIMEOUT, "no worker was free before the deadline"))
-    return len(found)
-
-
-def _fail_overdue(session: Session) -> int:
-    """Fail the jobs that exceeded their time limits; return how many there were.
-
-    Jobs are locked in the order of their ids, as everywhere that several are locked.
-    """
-    late = select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.must_end_at <= now()).order_by(JobRow.id)
-    found = session.scalars(late.with_for_update(skip_locked=True)).all()
-    for job in found:
-        limit = job.spec["time_limit_seconds"]
-        attempts.fail_job(session, job, Failure(FailureKind.TIMEOUT, f"the job did not end within its limit of {limit:g} s"))
-    return len(found)
 
 
 def of_job(session: Session, job_id: str) -> list[Task]:

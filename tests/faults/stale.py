@@ -21,7 +21,7 @@ import psycopg
 import torch
 from ulid import ULID
 
-from app.db import jobs, leases
+from app.db import expiry, jobs, leases
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import NewTask, TaskKind, TaskState
@@ -212,7 +212,7 @@ class Slot:
             assert time.monotonic() < deadline, "a trial is stuck"
             if sweeping:
                 with suppress(DatabaseUnavailable), self._database.transaction() as session:
-                    leases.expire(session, 0)
+                    expiry.expire(session, 0)
             time.sleep(LOOK_SECONDS)
 
     def _wrote(self, job_id: str, writer: str, what: str) -> bool:

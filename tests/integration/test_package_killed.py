@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.db import leases
+from app.db import expiry, leases
 from app.db.session import Database
 from app.domain.artifact import Artifact
 from app.domain.job import JobState, Outcome, TaskKind
@@ -163,7 +163,7 @@ class Packing:
         """The lease of a killed worker has run out."""
         database = self.database()
         with database.transaction() as session:
-            assert leases.expire_worker(session, name) == 1
+            assert expiry.expire_worker(session, name) == 1
         database.dispose()
 
 

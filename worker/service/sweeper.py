@@ -15,7 +15,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.db import leases, totals, workers
+from app.db import expiry, leases, totals, workers
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import Queue
@@ -100,7 +100,7 @@ class Sweeper:
         Raises DatabaseUnavailable.
         """
         with self._database.transaction() as session:
-            ended = leases.expire(session, self._settings.retry_backoff_seconds)
+            ended = expiry.expire(session, self._settings.retry_backoff_seconds)
         if ended:
             log.info("sweep.ended", count=ended)
         self._wake()

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import leases
+from app.db import expiry, leases
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable, LeaseLost, SamplesDamaged, StorageUnavailable, TimedOut, TransientError
 from app.domain.job import Lease, Outcome, Queue, Task, TaskKind
@@ -104,10 +104,10 @@ class TaskRunner:
             if lease is not None:
                 self._run(lease)
         except (DatabaseUnavailable, StorageUnavailable):
-            self._give_up = self._give_up or leases.release_worker
+            self._give_up = self._give_up or expiry.release_worker
             raise
         except BaseException:
-            self._give_up = leases.expire_worker
+            self._give_up = expiry.expire_worker
             raise
         return lease is not None
 

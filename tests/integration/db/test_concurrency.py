@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.db import jobs, leases
+from app.db import expiry, jobs, leases
 from app.db.session import Database
 from app.domain.errors import Cancelled, IllegalTransition, JobNotFound, LeaseLost
 from app.domain.job import Failure, FailureKind, JobState, Lease, NewTask, Progress, Queue, TaskKind
@@ -88,12 +88,12 @@ class Mischief:
             self._call(jobs.delete, self._random.choice(self._job_ids))
 
     def expire(self) -> None:
-        self._call(leases.expire, 0.0)
+        self._call(expiry.expire, 0.0)
 
     def forget(self) -> None:
         """A worker that dies: its leases end, or its machine is stopped."""
         self._leases.clear()
-        self._call(self._random.choice([leases.expire_worker, leases.release_worker]), f"w{threading.get_ident()}")
+        self._call(self._random.choice([expiry.expire_worker, expiry.release_worker]), f"w{threading.get_ident()}")
 
     def _call(self, use: Callable[..., Any], *args: Any, **options: Any) -> Any:
         with self._database.transaction() as session:
@@ -117,7 +117,7 @@ def claim(database: Database, claimant: Claimant) -> Lease | None:
 def run_to_the_end(database: Database) -> None:
     """An undisturbed worker does what is left, also what threads above have left running."""
     with database.transaction() as session:
-        leases.release_worker(session, "w")
+        expiry.release_worker(session, "w")
     while (lease := claim(database, Claimant("last"))) is not None:
         with suppress(LeaseLost, Cancelled):
             finish(database, lease)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db import events, jobs, leases
+from app.db import events, expiry, jobs, leases
 from app.db.session import Database
 from app.db.tables import JobRow, TaskRow
 from app.domain.errors import Cancelled, LeaseLost
@@ -96,7 +96,7 @@ def test_a_job_past_its_deadline_is_not_started_but_expires(database: Database) 
     with database.transaction() as session:
         session.get_one(JobRow, job_id).deadline_at = 0.0
     assert call(database, leases.claim, Claimant("w"), 60) is None
-    assert call(database, leases.expire, 0) == 1
+    assert call(database, expiry.expire, 0) == 1
     job = job_of(database, job_id)
     assert job.state is JobState.EXPIRED
     assert job.failure is not None
@@ -107,7 +107,7 @@ def test_a_job_past_its_deadline_is_not_started_but_expires(database: Database) 
 def test_a_job_that_started_in_time_has_no_deadline_any_more(database: Database) -> None:
     job_id = submitted(database, SPEC.model_copy(update={"deadline_seconds": 3600.0}))
     claimed(database)
-    assert call(database, leases.expire, 0) == 0
+    assert call(database, expiry.expire, 0) == 0
     assert job_of(database, job_id).state is JobState.RUNNING
 
 
@@ -142,13 +142,13 @@ def test_renewing_keeps_a_lease_from_expiring(database: Database) -> None:
     submitted(database)
     lease = claimed(database, lease_seconds=-1)
     assert call(database, leases.renew, lease, 60, None) is False
-    assert call(database, leases.expire, 0) == 0
+    assert call(database, expiry.expire, 0) == 0
 
 
 def test_an_expired_lease_is_claimed_by_another_worker(database: Database) -> None:
     job_id = submitted(database)
     first = claimed(database, "w1", lease_seconds=-1)
-    assert call(database, leases.expire, 0) == 1
+    assert call(database, expiry.expire, 0) == 1
     second = claimed(database, "w2")
     assert (second.task.id, second.task.attempt) == (first.task.id, 2)
     assert second.output_prefix != first.output_prefix
@@ -163,8 +163,8 @@ def test_a_process_that_stopped_inside_a_transaction_keeps_no_lease_of_others_fr
     stopped, _crashed = (claimed(database, name, lease_seconds=-1) for name in ("stopped", "crashed"))
     with database.transaction() as session:
         jobs.lock(session, stopped.task.job_id)
-        assert call(database, leases.expire, 0) == 1
-    assert call(database, leases.expire, 0) == 1
+        assert call(database, expiry.expire, 0) == 1
+    assert call(database, expiry.expire, 0) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_who_lost_the_lease_can_change_nothing(
 ) -> None:
     job_id = submitted(database)
     stale = claimed(database, "w1", lease_seconds=-1)
-    call(database, leases.expire, 0)
+    call(database, expiry.expire, 0)
     if meanwhile == "claimed again":
         claimed(database, "w2")
     if meanwhile == "deleted":
@@ -203,7 +203,7 @@ def test_crashes_are_tried_again_later_and_later_then_fail_the_job(database: Dat
     waits: list[float] = []
     for worker in ("w1", "w2", "w3"):
         lease = claimed(database, worker, lease_seconds=-1)
-        call(database, leases.expire, 1000.0)
+        call(database, expiry.expire, 1000.0)
         with database.transaction() as session:
             row = session.get_one(TaskRow, lease.task.id)
             waits.append(row.not_before)
@@ -251,7 +251,7 @@ def test_a_failing_task_ends_its_siblings(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [leases.release, lambda session, _lease: leases.expire(session, 0)], ids=["released", "expired"]
+    "end", [leases.release, lambda session, _lease: expiry.expire(session, 0)], ids=["released", "expired"]
 )
 def test_a_task_that_is_tried_again_keeps_its_place_among_those_that_have_waited_too_long(
     database: Database, end: Callable[[Session, Lease], object]
@@ -311,7 +311,7 @@ def test_a_job_is_cancelled_when_its_last_running_task_has_stopped(database: Dat
     [
         lambda session, lease: leases.release(session, lease),
         lambda session, lease: leases.fail(session, lease, CRASH, backoff_seconds=0),
-        lambda session, lease: leases.expire_worker(session, "w"),
+        lambda session, lease: expiry.expire_worker(session, "w"),
     ],
     ids=["release", "fail", "expire"],
 )
@@ -336,7 +336,7 @@ def test_only_leases_of_the_dead_process_are_ended(database: Database) -> None:
     claimed(database, "embedded_1:7")
     claimed(database, "embeddedX1:7")
     claimed(database, "other")
-    assert call(database, leases.expire_worker, "embedded_1:") == 1
+    assert call(database, expiry.expire_worker, "embedded_1:") == 1
     assert claimed(database).task.attempt == 2
 
 
@@ -344,7 +344,7 @@ def test_a_stopped_machine_counts_as_no_failure_of_its_tasks(database: Database)
     job = prepared(database, samples=1)
     for attempt in range(1, 6):
         assert claimed(database, "embedded:1").task.attempt == attempt
-        assert call(database, leases.release_worker, "embedded:") == 1
+        assert call(database, expiry.release_worker, "embedded:") == 1
     assert {one.outcome for one in call(database, leases.attempts_of_job, job)[1:]} == {Outcome.RELEASED}
 
 

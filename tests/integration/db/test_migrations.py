@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, make_url, text
 
-from app.db import jobs, leases, schema
+from app.db import expiry, jobs, leases, schema
 from app.db.session import Database
 from app.db.tables import Base
 from app.domain.job import Outcome, TaskKind
@@ -100,7 +100,7 @@ def test_an_upgrade_loses_nothing_and_everything_can_be_claimed(bare_url: str, e
     assert states_of(database, RUNNING_JOB) == ["succeeded", "running", "ready", "waiting"]
     with database.transaction() as open_session:
         assert leases.claimable(open_session) == {"gpu": 1, "cpu": 1}
-        assert leases.expire(open_session, 0) == 1
+        assert expiry.expire(open_session, 0) == 1
         assert [one.outcome for one in leases.attempts_of_job(open_session, RUNNING_JOB)] == [Outcome.EXPIRED]
     held = [claimed(database) for _ in range(3)]
     assert sorted(lease.task.id for lease in held) == ["T1", "T2", "U"]

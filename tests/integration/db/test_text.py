@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import insert, select
 
-from app.db import events, jobs, leases
+from app.db import events, expiry, jobs, leases
 from app.db.jobs import Filters
 from app.db.session import Database
 from app.db.tables import EventRow, WorkerRow
@@ -54,5 +54,5 @@ def test_a_worker_with_such_a_name_gives_its_task_back(database: Database) -> No
     job_id = submitted(database)
     claimed(database, worker=BAD)
     with database.transaction() as session:
-        assert leases.release_worker(session, BAD) == 1
+        assert expiry.release_worker(session, BAD) == 1
     assert job_of(database, job_id).state == "running"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db import jobs, leases, totals
+from app.db import expiry, jobs, leases, totals
 from app.db.session import Database
 from app.domain.job import Failure, FailureKind, JobState, Outcome, TaskKind
 from tests.databases import PostgresServer
@@ -32,7 +32,7 @@ def test_every_attempt_and_job_is_counted_once_by_how_it_ended(database: Databas
         leases.fail(session, claimed(database), OOM, backoff_seconds=0)
     claimed(database, "killed", lease_seconds=-1)
     with database.transaction() as session:
-        assert leases.expire(session, 0) == 1
+        assert expiry.expire(session, 0) == 1
     after, jobs_after = ended(database)
     assert added(before, after) == {
         (TaskKind.PREPARE, Outcome.SUCCEEDED, ""): 1,

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from app.db import jobs, leases
+from app.db import expiry, jobs
 from app.db.tables import TaskRow
 from app.domain.errors import Cancelled, LeaseLost, TimedOut
 from app.domain.job import JobState, TaskKind
@@ -48,7 +48,7 @@ def progress(database, lease):
 def take_away(database):
     """The lease expires and somebody else claims the task."""
     with database.transaction() as session:
-        leases.expire_worker(session, "")
+        expiry.expire_worker(session, "")
     return claimed(database, "other")
 
 

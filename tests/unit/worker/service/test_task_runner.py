@@ -10,7 +10,7 @@ import torch
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from app.db import jobs, leases
+from app.db import expiry, jobs, leases
 from app.db.session import Database
 from app.db.tables import TaskRow
 from app.domain.errors import (
@@ -113,7 +113,7 @@ class Service:
         return [attempt.outcome for attempt in self.attempts(job_id, kind)]
 
     def take_lease_away(self, _work):
-        assert self.write(leases.expire_worker, "runner") == 1
+        assert self.write(expiry.expire_worker, "runner") == 1
 
 
 def stored_key(task: Task) -> str:
