@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Double, case, cast, func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import events, totals
 from app.db.rows import from_warnings, to_job, to_listed, to_warnings
 from app.db.session import now
-from app.db.tables import IdempotencyRow, JobRow, TaskRow
-from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
+from app.db.tables import JobRow, TaskRow
+from app.domain.errors import IllegalTransition, JobNotFound
 from app.domain.job import Failure, Job, JobState, JobWarning, ListedJob, TaskKind, TaskState, check_transition
 from app.domain.progress import PhaseTally
 from app.domain.spec.job_spec import DistillationSpec
@@ -47,14 +46,6 @@ class Filters:
     state: JobState | None = None
     dataset_uri: str | None = None
     backbone: str | None = None
-
-
-@dataclass(frozen=True)
-class KeyUse:
-    """The request and the job for which an idempotency key was first used."""
-
-    request_sha256: str
-    job_id: str
 
 
 def insert(session: Session, job_id: str, spec: DistillationSpec, *, traceparent: str | None = None) -> JobRow:
@@ -205,21 +196,3 @@ def delete(session: Session, job_id: str) -> None:
     if not JobState(row.state).terminal:
         raise IllegalTransition(f"the job is {row.state}; cancel it before deleting it")
     session.delete(row)
-
-
-def key_use(session: Session, key: str) -> KeyUse | None:
-    """The first use of this idempotency key; None if it has not been used."""
-    row = session.get(IdempotencyRow, key)
-    return KeyUse(row.request_sha256, row.job_id) if row else None
-
-
-def remember_key(session: Session, key: str, use: KeyUse) -> None:
-    """Record a key's first use.
-
-    Raises DatabaseUnavailable if another transaction is recording the same key.
-    """
-    try:
-        with session.begin_nested():
-            session.add(IdempotencyRow(key=key, request_sha256=use.request_sha256, job_id=use.job_id, created_at=now()))
-    except IntegrityError as error:
-        raise DatabaseUnavailable("this Idempotency-Key is in use by another request; try again") from error

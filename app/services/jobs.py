@@ -3,10 +3,8 @@
 from sqlalchemy.orm import Session
 from ulid import ULID
 
-from app.db import jobs, leases
-from app.db.jobs import KeyUse
+from app.db import idempotency, jobs, leases
 from app.db.rows import to_job
-from app.domain.errors import IdempotencyKeyReused
 from app.domain.job import Job, TaskState
 from app.domain.plan import first_task
 from app.domain.spec.job_spec import DistillationSpec
@@ -22,18 +20,18 @@ def submit(
     Raises InvalidSpec, BackboneUnavailable, or IdempotencyKeyReused if the key was used with another spec.
     """
     with resources.database.reading() as session:
-        earlier = _earlier(session, spec, idempotency_key)
+        earlier = _earlier_job(session, spec, idempotency_key)
     if earlier is not None:
         return earlier
     validation.check(spec, resources.settings)
     with resources.database.transaction() as session:
-        earlier = _earlier(session, spec, idempotency_key)
+        earlier = _earlier_job(session, spec, idempotency_key)
         if earlier is not None:
             return earlier
         row = jobs.insert(session, str(ULID()), spec, traceparent=traceparent)
         job, task = to_job(row), leases.insert(session, row, [first_task()], TaskState.READY)[0]
         if idempotency_key is not None:
-            jobs.remember_key(session, idempotency_key, KeyUse(spec.digest, job.id))
+            idempotency.remember(session, idempotency_key, spec, job.id)
     resources.queue.wake(task.kind.queue)
     return job
 
@@ -57,10 +55,5 @@ def delete(resources: Resources, job_id: str) -> None:
     resources.store.delete_prefix(f"jobs/{job_id}/")
 
 
-def _earlier(session: Session, spec: DistillationSpec, key: str | None) -> Job | None:
-    use = jobs.key_use(session, key) if key is not None else None
-    if use is None:
-        return None
-    if use.request_sha256 != spec.digest:
-        raise IdempotencyKeyReused(f"this Idempotency-Key was used for job {use.job_id}, whose spec is another")
-    return jobs.get(session, use.job_id)
+def _earlier_job(session: Session, spec: DistillationSpec, key: str | None) -> Job | None:
+    return None if key is None else idempotency.earlier_job(session, key, spec)

@@ -1,9 +1,9 @@
 import pytest
 
 from app.db import events, jobs
-from app.db.jobs import Filters, KeyUse
+from app.db.jobs import Filters
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable, IllegalTransition, JobNotFound
+from app.domain.errors import IllegalTransition, JobNotFound
 from app.domain.job import JobState, Phase
 from app.domain.progress import PhaseTally
 from tests.unit.app.stored import SPEC, claimed, job_of, prepared, states_of, submitted, succeeded
@@ -95,28 +95,6 @@ def test_only_jobs_that_have_ended_are_deleted_with_all_their_rows(database: Dat
     assert states_of(database, ended) == []
     with database.reading() as session:
         assert events.after(session, ended, 0) == []
-
-
-def test_a_key_is_remembered_until_its_job_is_deleted(database: Database) -> None:
-    job_id = submitted(database)
-    with database.transaction() as session:
-        jobs.remember_key(session, "k", KeyUse("digest", job_id))
-    with database.reading() as session:
-        assert jobs.key_use(session, "k") == KeyUse("digest", job_id)
-        assert jobs.key_use(session, "other") is None
-    cancel(database, job_id)
-    with database.transaction() as session:
-        jobs.delete(session, job_id)
-    with database.reading() as session:
-        assert jobs.key_use(session, "k") is None
-
-
-def test_a_key_taken_meanwhile_asks_to_try_again(database: Database) -> None:
-    job_id = submitted(database)
-    with database.transaction() as session:
-        jobs.remember_key(session, "k", KeyUse("digest", job_id))
-        with pytest.raises(DatabaseUnavailable):
-            jobs.remember_key(session, "k", KeyUse("digest", job_id))
 
 
 def test_progress_is_tallied_by_phase_in_order(database: Database) -> None:
