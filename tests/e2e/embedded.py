@@ -12,10 +12,11 @@ from tests.waiting import wait_long
 
 
 class Embedded(Service):
-    """One data folder and, while it runs, `dapple up` on it."""
+    """One data folder and, while it runs, `dapple up` on it. It reads datasets below `dataset_root`, if there is one."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, dataset_root: Path | None = None) -> None:
         super().__init__(data_dir)
+        self._dataset_root = dataset_root
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,7 +37,8 @@ class Embedded(Service):
         return str(json.loads(self.announcement.read_text())["url"])
 
     def start(self) -> None:
-        self._process = self._spawn([*DAPPLE, "up", "--port", "0", "--data-dir", str(self.data_dir)])
+        roots = [] if self._dataset_root is None else ["--dataset-root", str(self._dataset_root)]
+        self._process = self._spawn([*DAPPLE, "up", "--port", "0", "--data-dir", str(self.data_dir), *roots])
         wait_long(lambda: not self.running or self._announced())
         assert self.running, self.log()
 
