@@ -8,24 +8,26 @@ https://www.w3.org/TR/trace-context/#traceparent-header
 """
 
 import os
-import re
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from threading import Thread
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.distribution import DISTRIBUTION, install_extra
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span as RecordedSpan
+    from opentelemetry.sdk.trace import TracerProvider
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 FLUSH_SECONDS = 3.0  # at the end, for unsent spans; a collector that is down must not delay a shutdown
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+KINDS = {"server": trace.SpanKind.SERVER, "consumer": trace.SpanKind.CONSUMER}
+PROPAGATOR = TraceContextTextMapPropagator()
 
 Attribute = str | int | float | bool
 Kind = Literal["server", "consumer"]
@@ -33,56 +35,55 @@ Kind = Literal["server", "consumer"]
 log = structlog.get_logger()
 
 
-class Span(Protocol):
+class Span:
     """The span of one request or attempt while it runs."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
 
     @property
     def traceparent(self) -> str | None:
         """The trace context that continues this span elsewhere; None if there is no trace."""
-        ...
+        carrier = dict[str, str]()
+        PROPAGATOR.inject(carrier, trace.set_span_in_context(self._span, Context()))
+        return carrier.get("traceparent")
 
     def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
         """Add attributes, and a failure, that became known while the span runs."""
-        ...
+        self._span.set_attributes(attributes)
+        if failed:
+            self._span.set_status(trace.StatusCode.ERROR)
 
 
-class Tracing(Protocol):
-    """Makes spans. Safe to share between threads. No error of tracing can fail the traced code."""
+class Tracing:
+    """Makes spans. Safe to share between threads. Sets nothing global.
 
-    def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> AbstractContextManager[Span]:
+    Without a provider of the SDK, it passes on the caller's trace and adds nothing to it.
+    """
+
+    def __init__(self, provider: "TracerProvider | None" = None) -> None:
+        self._provider = provider
+        self._tracer = (provider or trace.NoOpTracerProvider()).get_tracer("dapple")
+
+    @contextmanager
+    def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> Generator[Span]:
         """A span around the block, whose log lines carry `trace_id` and `span_id`.
 
-        `parent` is a traceparent, which is checked here.
+        `parent` is a traceparent. A malformed one begins no trace and breaks none.
         """
-        ...
+        before = PROPAGATOR.extract({"traceparent": parent or ""}, Context())
+        with (
+            self._tracer.start_as_current_span(name, before, KINDS[kind], attributes, record_exception=False) as span,
+            structlog.contextvars.bound_contextvars(**_ids(span)),
+        ):
+            yield Span(span)
 
     def close(self) -> None:
         """Send what was not yet sent, waiting for a few seconds at most."""
-        ...
-
-
-class Untraced:
-    """Passes on the caller's trace, and adds nothing to it."""
-
-    @contextmanager
-    def span(self, _name: str, _kind: Kind, parent: str | None, /, **_attributes: Attribute) -> Generator[Span]:
-        yield _Passing(checked(parent))
-
-    def close(self) -> None:
-        """Do nothing, because there is nothing to send."""
-
-
-class _Passing:
-    def __init__(self, traceparent: str | None) -> None:
-        self.traceparent = traceparent
-
-    def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
-        """Do nothing, because nobody reads it."""
-
-
-def checked(traceparent: str | None) -> str | None:
-    """The traceparent if valid, else None. A malformed one begins no trace and breaks none."""
-    return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
+        if self._provider is not None:
+            closing = Thread(target=self._provider.shutdown, daemon=True)
+            closing.start()
+            closing.join(FLUSH_SECONDS)
 
 
 def tracing_of(service: str) -> Tracing:
@@ -92,14 +93,21 @@ def tracing_of(service: str) -> Tracing:
     """
     endpoint = asked_for(os.environ)
     if endpoint is None:
-        return Untraced()
+        return Tracing()
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
         reason = f"{endpoint} is set, but {error.name} is not installed; {install_extra('otel')}"
         log.warning("tracing.off", reason=reason)
-        return Untraced()
-    return OpenTelemetry(os.environ.get("OTEL_SERVICE_NAME", service), OTLPSpanExporter(timeout=FLUSH_SECONDS))
+        return Tracing()
+    name = os.environ.get("OTEL_SERVICE_NAME", service)
+    resource = Resource.create({"service.name": name, "service.version": version(DISTRIBUTION)})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=FLUSH_SECONDS)))
+    return Tracing(provider)
 
 
 def asked_for(environ: Mapping[str, str]) -> str | None:
@@ -107,56 +115,9 @@ def asked_for(environ: Mapping[str, str]) -> str | None:
     return next((name for name in ENDPOINTS if environ.get(name)), None)
 
 
-class OpenTelemetry:
-    """Spans of OpenTelemetry, sent in batches from a thread by `exporter`. Sets nothing global."""
-
-    def __init__(self, service: str, exporter: "SpanExporter") -> None:
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-        resource = Resource.create({"service.name": service, "service.version": version(DISTRIBUTION)})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("dapple")
-
-    @contextmanager
-    def span(self, name: str, kind: Kind, parent: str | None, /, **attributes: Attribute) -> Generator[Span]:
-        from opentelemetry.context import Context
-        from opentelemetry.trace import SpanKind
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        carrier = {"traceparent": parent} if parent is not None and checked(parent) else {}
-        before = TraceContextTextMapPropagator().extract(carrier, context=Context())
-        kinds = {"server": SpanKind.SERVER, "consumer": SpanKind.CONSUMER}
-        with self._tracer.start_as_current_span(name, before, kinds[kind], attributes, record_exception=False) as current:
-            recorded = _Recorded(current)
-            with structlog.contextvars.bound_contextvars(**recorded.ids):
-                yield recorded
-
-    def close(self) -> None:
-        """Send what was not yet sent, waiting for a few seconds at most."""
-        closing = Thread(target=self._provider.shutdown, daemon=True)
-        closing.start()
-        closing.join(FLUSH_SECONDS)
-
-
-class _Recorded:
-    def __init__(self, span: "RecordedSpan") -> None:
-        self._span = span
-
-    @property
-    def ids(self) -> dict[str, str]:
-        context = self._span.get_span_context()
-        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-
-    @property
-    def traceparent(self) -> str:
-        return "00-{trace_id}-{span_id}-".format_map(self.ids) + f"{self._span.get_span_context().trace_flags:02x}"
-
-    def note(self, *, failed: bool = False, **attributes: Attribute) -> None:
-        from opentelemetry.trace import StatusCode
-
-        self._span.set_attributes(attributes)
-        if failed:
-            self._span.set_status(StatusCode.ERROR)
+def _ids(span: trace.Span) -> dict[str, str]:
+    """The fields of log lines; none for a span that is not recorded."""
+    if not span.is_recording():
+        return {}
+    context = span.get_span_context()
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}

@@ -19,7 +19,7 @@ from app.domain.job import TaskKind
 from app.main import create_app
 from app.services.resources import Resources
 from app.settings import Settings
-from app.tracing import Untraced, checked, tracing_of
+from app.tracing import Tracing, tracing_of
 from app.wakeup.polling import PollingQueue
 from tests.integration.test_api_jobs import BODY
 from tests.unit.worker.service.test_task_runner import Stages
@@ -146,7 +146,11 @@ def test_untraced_the_callers_trace_is_handed_to_the_worker(settings: Settings, 
     stages = Stages()
     worked_off(settings, resources, stages)
     assert {work.lease.traceparent for work in stages.seen} == {INCOMING}
-    assert checked("nonsense") is None
+
+
+def test_a_malformed_trace_is_not_handed_on() -> None:
+    with Tracing().span("a", "server", "nonsense") as span:
+        assert span.traceparent is None
 
 
 def test_log_lines_within_a_span_have_its_ids(collector: Collector) -> None:
@@ -189,6 +193,9 @@ def test_an_endpoint_without_the_packages_is_warned_about_by_name(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with structlog.testing.capture_logs() as logs:
-        assert isinstance(tracing_of("x"), Untraced)
+        tracing = tracing_of("x")
+    with tracing.span("a", "server", INCOMING) as span:
+        assert span.traceparent == INCOMING
+        assert "trace_id" not in structlog.contextvars.get_contextvars()
     assert "install the extra `otel`" in json.dumps(logs)
     assert capsys.readouterr().out == ""

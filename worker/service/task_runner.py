@@ -18,7 +18,7 @@ from app.domain.job import Lease, Outcome, Queue, Task, TaskKind
 from app.domain.ports import TaskQueue
 from app.domain.worker import ALL_QUEUES, Claimant
 from app.settings import Settings
-from app.tracing import Tracing, Untraced
+from app.tracing import Tracing
 from worker.service.attempt_recorder import AttemptRecorder
 from worker.service.lease_heartbeat import LeaseHeartbeat
 from worker.service.scratch_folders import scratch_folder
@@ -78,7 +78,7 @@ class TaskRunner:
         self._stages = stages
         self._on_stuck = on_stuck
         self.metrics = metrics or WorkerMetrics(worker.backbones, worker.cache)
-        self._tracing = tracing or Untraced()
+        self._tracing = tracing or Tracing()
         self._recorder = AttemptRecorder(database, worker.settings)
         self._give_up: GiveUp | None = None  # how to end a task that this worker may still own
         self._store_answered_at = -math.inf

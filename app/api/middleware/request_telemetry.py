@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.metrics import Metrics
-from app.tracing import Tracing, Untraced
+from app.tracing import Tracing
 
 REQUEST_ID = "X-Request-ID"
 TRACED = ("POST", "DELETE")
@@ -25,6 +25,7 @@ class RequestTelemetry:
         self._app = app
         self._metrics = metrics
         self._tracing = tracing
+        self._passing = Tracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,7 +36,7 @@ class RequestTelemetry:
         # Not unbound: the line about a request that failed is written further out. The server gives each its own context.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         method = scope["method"] if scope["method"] in METHODS else "other"
-        tracing = self._tracing if method in TRACED else Untraced()
+        tracing = self._tracing if method in TRACED else self._passing
         with tracing.span(method, "server", headers.get("traceparent")) as span:
             scope.setdefault("state", {})["traceparent"] = span.traceparent
             answer = _Answer(send, request_id)
