@@ -22,7 +22,6 @@ from app.db.schema import Fit, schema_of
 from app.db.session import Database, seconds_now
 from app.distribution import install_extra
 from app.doctor.artifact_verification import verify
-from app.doctor.broker_probe import BrokerSilent, answers
 from app.doctor.findings import Finding, Verdict
 from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.ports import ArtifactStore
@@ -223,17 +222,21 @@ def _presigned(store: ArtifactStore, settings: Settings) -> Iterator[Finding]:
 
 
 def broker(settings: Settings) -> Iterator[Finding]:
-    """Whether it answers."""
+    """Whether the broker can be used."""
     if settings.broker_url is None:
         yield Finding("broker", Verdict.OK, "none: workers look by themselves")
         return
     try:
-        name = answers(settings.broker_url, PATIENCE_SECONDS / 2)
-    except BrokerSilent as error:
+        from app.wakeup.broker_probe import BrokerUnavailable, probe
+    except ModuleNotFoundError as error:
+        yield Finding("broker", Verdict.FAIL, f"needs {error.name}, which is not installed", install_extra("celery"))
+        return
+    try:
+        name = probe(settings.broker_url)
+    except BrokerUnavailable as error:
         yield Finding("broker", Verdict.FAIL, str(error), ADVICE["broker"])
     else:
-        unasked = "; whether it takes the password was not asked" if settings.broker_url.startswith("amqp") else ""
-        yield Finding("broker", Verdict.OK, f"{name} answers{unasked}")
+        yield Finding("broker", Verdict.OK, f"{name} answers")
 
 
 def dataset_roots(settings: Settings) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-import threading
+import sys
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -27,6 +27,7 @@ from app.domain.worker import About
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.databases import PostgresServer
+from tests.services.brokers import RedisServer, skip_without, why_no_redis
 from tests.unit.app.stored import succeeded
 
 
@@ -149,38 +150,22 @@ def test_a_database_that_refuses_is_told_in_its_own_words_without_the_password(
     assert "s3cret" not in finding.message
 
 
-def _answering(reply: bytes) -> str:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with listener, connection:
-            connection.recv(1024)
-            connection.sendall(reply)
-
-    threading.Thread(target=serve, daemon=True).start()
-    return f"127.0.0.1:{listener.getsockname()[1]}"
+@pytest.mark.redis
+def test_a_broker_that_answers_is_named(migrated: Settings, tmp_path: Path) -> None:
+    skip_without(why_no_redis())
+    server = RedisServer(tmp_path).start()
+    try:
+        finding = look(migrated.model_copy(update={"broker_url": server.url}))["broker"]
+    finally:
+        server.stop()
+    assert (finding.verdict, finding.message) == (Verdict.OK, f"redis at 127.0.0.1:{server.port} answers")
 
 
-@pytest.mark.parametrize(
-    ("scheme", "reply", "verdict"),
-    [
-        ("redis", b"+PONG\r\n", Verdict.OK),
-        ("redis", b"-NOAUTH Authentication required.\r\n", Verdict.FAIL),
-        ("amqp", b"\x01\x00\x00\x00\x00", Verdict.OK),
-        ("amqp", b"HTTP/1.1 400 Bad Request\r\n", Verdict.FAIL),
-    ],
-)
-def test_a_broker_is_known_by_what_it_answers(migrated: Settings, scheme: str, reply: bytes, verdict: Verdict) -> None:
-    finding = look(migrated.model_copy(update={"broker_url": f"{scheme}://{_answering(reply)}"}))["broker"]
-    assert finding.verdict is verdict, finding
-
-
-def test_a_password_that_breaks_the_url_is_not_told(migrated: Settings) -> None:
-    finding = look(migrated.model_copy(update={"broker_url": "redis://:secret/1@broker/0"}))["broker"]
-    assert finding.verdict is Verdict.FAIL
-    assert "%2F" in finding.message
-    assert "secret" not in finding.message
+def test_a_broker_without_celery_says_what_to_install(migrated: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "celery", None)
+    monkeypatch.delitem(sys.modules, "app.wakeup.broker_probe", raising=False)
+    finding = look(migrated.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"}))["broker"]
+    assert (finding.verdict, "celery" in finding.advice) == (Verdict.FAIL, True)
 
 
 def test_a_broken_backbone_is_told_with_its_reason(migrated: Settings) -> None:
