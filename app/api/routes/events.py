@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 from pydantic import BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -14,7 +15,7 @@ from app.api.errors import documented
 from app.api.event_broadcaster import EventBroadcaster, News, look
 from app.api.job_views import moment
 from app.domain.errors import JobNotFound
-from app.domain.job import Event, JobState
+from app.domain.job import JobState
 
 KEEP_ALIVE_SECONDS = 15.0
 RECONNECT_MILLISECONDS = 1000
@@ -67,9 +68,9 @@ async def stream_job_events(
     return StreamingResponse(_stream(hub, job_id, first, seen, tasks=tasks), headers=HEADERS, media_type="text/event-stream")
 
 
-async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *, tasks: bool) -> AsyncGenerator[str]:
-    yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-    for part in _told(first, tasks=tasks):
+async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *, tasks: bool) -> AsyncGenerator[bytes]:
+    yield format_sse_event(retry=RECONNECT_MILLISECONDS)
+    for part in _messages(first, tasks=tasks):
         yield part
     if first.over:
         return
@@ -78,9 +79,9 @@ async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *,
         while True:
             news = await watcher.news(KEEP_ALIVE_SECONDS)
             if news is None:
-                yield ": keep-alive\n\n"
+                yield format_sse_event(comment="keep-alive")
                 continue
-            for part in _told(news, tasks=tasks):
+            for part in _messages(news, tasks=tasks):
                 yield part
             if news.over:
                 return
@@ -88,12 +89,11 @@ async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *,
         hub.leave(watcher)
 
 
-def _told(news: News, *, tasks: bool) -> Iterator[str]:
+def _messages(news: News, *, tasks: bool) -> Iterator[bytes]:
+    """The news on the wire: the progress, then the events."""
     if news.progress is not None:
-        yield f"event: progress\ndata: {news.progress.model_dump_json()}\n\n"
-    yield from (_framed(event) for event in news.events if tasks or not event.type.startswith("task."))
-
-
-def _framed(event: Event) -> str:
-    body = {"at": moment(event.at).isoformat(), **event.body}
-    return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(body)}\n\n"
+        yield format_sse_event(event="progress", data_str=news.progress.model_dump_json())
+    for event in news.events:
+        if tasks or not event.type.startswith("task."):
+            body = {"at": moment(event.at).isoformat(), **event.body}
+            yield format_sse_event(id=str(event.id), event=event.type, data_str=json.dumps(body))
