@@ -1,13 +1,13 @@
 """What pydantic says of a request, in plain words and with the fields' own names."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from app.domain.errors import FieldProblem
 from app.domain.spec.job_spec import DistillationSpec
+from app.domain.suggestions import nearest
 from app.schemas import FieldError
 
 MOST_FAULTS = 20
@@ -94,8 +94,7 @@ def _message(error: Mapping[str, Any]) -> str:
 
 def _unknown(location: Sequence[int | str]) -> str:
     known = _fields_at(location[1:-1])
-    nearest = get_close_matches(str(location[-1])[:MOST_NAME], known, n=3) or known
-    return f"unknown field; did you mean {', '.join(nearest)}?" if known else "unknown field"
+    return f"unknown field; {nearest(str(location[-1])[:MOST_NAME], known)}" if known else "unknown field"
 
 
 def _fields_at(path: Sequence[int | str]) -> list[str]:

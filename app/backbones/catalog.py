@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from app.backbones.odd_entries import leads_nowhere, oddity
 from app.backbones.pipelines import read
 from app.domain.backbone import Family
 from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
+from app.domain.suggestions import nearest
 
 __all__ = ["BackboneFolder", "Family", "Roots", "find", "survey"]
 
@@ -36,8 +36,7 @@ def find(roots: Roots, name: str) -> BackboneFolder:
         if meant is not None:
             raise InvalidSpec.of("backbone", f"{entries[meant]} {oddity(entries[meant])}")
         usable = [folder.name for folder in survey(roots)[0]]
-        nearest = get_close_matches(name, usable, n=3) or usable
-        raise InvalidSpec.of("backbone", f"no backbone {name!r}; there is {', '.join(nearest) or 'none'}")
+        raise InvalidSpec.of("backbone", f"no backbone {name!r}; {nearest(name, usable)}")
     if (odd := oddity(entries[name])) is not None:
         if leads_nowhere(entries[name]):
             raise BackboneUnavailable(f"backbone {name}: {entries[name]} {odd}")

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
@@ -25,6 +24,7 @@ from app.doctor.artifact_verification import verify
 from app.doctor.findings import Finding, Verdict
 from app.domain.errors import DatabaseUnavailable, StorageUnavailable
 from app.domain.ports import ArtifactStore
+from app.domain.suggestions import nearest
 from app.settings import Settings
 
 PATIENCE_SECONDS = 5.0
@@ -48,8 +48,7 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> Iterator[Find
     given = {name for name in environ if name.upper().startswith("DAPPLE_")}
     for name in sorted(given - FOREIGN_VARIABLES):
         if name.upper() not in known:
-            nearest = get_close_matches(name, known, n=1)
-            advice = f"did you mean {nearest[0]}?" if nearest else "remove it"
+            advice = f"remove it; {nearest(name, known)}"
             yield Finding("settings", Verdict.WARN, f"{name} is no setting, and has no effect", advice)
     if settings.broker_url and settings.sqlalchemy_url.startswith("sqlite"):
         yield Finding(

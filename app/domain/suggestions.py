@@ -1,4 +1,4 @@
-"""What a mistyped name may have meant."""
+"""Known names for one that is unknown."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -7,6 +7,8 @@ MOST_NAMED = 10
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The known names most like this one, or the first few of them, in words."""
+    """The known names that are spelt most like this one, or else the first of all, in words."""
     alike = get_close_matches(name, known, n=3)
-    return f"nearest: {', '.join(alike)}" if alike else f"it has {', '.join(sorted(known)[:MOST_NAMED]) or 'none'}"
+    if alike:
+        return f"nearest: {', '.join(alike)}"
+    return f"known: {', '.join(sorted(known)[:MOST_NAMED])}" if known else "none is known"

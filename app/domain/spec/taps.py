@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, cast
 
 from pydantic import Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+from app.domain.suggestions import nearest
 
 MOST_TAPS = 8
 MID = "mid_block"
@@ -46,8 +47,7 @@ def _position(tap: int | float | str, names: Sequence[str]) -> int:
         return max(1, math.ceil(tap * len(names) - 1e-9))  # 0.28 of 25 blocks are 7, though 0.28 * 25 is a little more
     if isinstance(tap, str):
         if tap not in names:
-            alike = get_close_matches(tap, names, n=3) or [names[0], names[-1]]
-            raise ValueError(f"there is no block {tap!r}; nearest: {', '.join(alike)}")
+            raise ValueError(f"there is no block {tap!r}; {nearest(tap, names)}")
         return names.index(tap) + 1
     if tap > len(names):
         raise ValueError(f"there are {len(names)} blocks and no block {tap}")

@@ -98,5 +98,5 @@ def test_an_odd_folder_is_left_out_of_the_list_and_named(tmp_path: Path) -> None
 def test_a_name_that_is_near_a_usable_one_is_suggested_and_an_odd_one_not(tmp_path: Path) -> None:
     write_backbone(tmp_path / "flowers")
     (tmp_path / "flowers.ckpt").write_bytes(b"pickle")
-    with pytest.raises(InvalidSpec, match=r"no backbone 'flower'; there is flowers$"):
+    with pytest.raises(InvalidSpec, match=r"no backbone 'flower'; nearest: flowers$"):
         find([("", tmp_path)], "flower")

@@ -89,7 +89,7 @@ def test_only_chosen_classes_must_be_known() -> None:
 
 def test_a_chosen_class_that_the_dataset_lacks_is_named() -> None:
     (problem,) = missing_classes(spec(classes=["dog", "cow"]), ["dog", "cat"])
-    assert (problem.field, problem.message) == ("classes", "the dataset has no class 'cow'; it has cat, dog")
+    assert (problem.field, problem.message) == ("classes", "the dataset has no class 'cow'; known: cat, dog")
 
 
 def test_a_mapped_class_that_the_dataset_lacks_is_named_once() -> None:

@@ -6,6 +6,6 @@ def test_names_alike_are_told_the_most_alike_first() -> None:
 
 
 def test_where_nothing_is_alike_the_first_names_are_told() -> None:
-    assert nearest("zebra", ["2", "1"]) == "it has 1, 2"
+    assert nearest("zebra", ["2", "1"]) == "known: 1, 2"
     assert nearest("zebra", [str(i) for i in range(100)]).count(",") == MOST_NAMED - 1
-    assert nearest("zebra", []) == "it has none"
+    assert nearest("zebra", []) == "none is known"

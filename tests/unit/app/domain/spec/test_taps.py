@@ -49,7 +49,7 @@ def test_a_block_that_is_not_there_is_named() -> None:
         positions(5, UNET)
     with pytest.raises(ValueError, match="there is no block 'midblock'; nearest: mid_block"):
         positions("midblock", UNET)
-    with pytest.raises(ValueError, match=r"nearest: down_blocks\.0, mid_block"):
+    with pytest.raises(ValueError, match=r"known: down_blocks\.0, down_blocks\.1, down_blocks\.2, mid_block"):
         positions("zz", UNET)
 
 
