@@ -23,8 +23,8 @@ demo: $(INSTALLED)  ## Distil the bundled digits end to end and print what the r
 test: $(INSTALLED)  ## Run every test; what cannot run here is listed with its reason
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(INSTALLED)  ## Run the unit tests only
-	$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
+test-fast: $(INSTALLED)  ## Run the fast unit tests, within a minute
+	$(BIN)/python -m pytest tests/unit tests/architecture -m "not slow" $(ARGS)
 
 check: $(INSTALLED)  ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check .

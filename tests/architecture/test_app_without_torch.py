@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 BLOCKED = ("torch", "diffusers", "transformers", "numpy", "sklearn", "PIL", "pyarrow", "celery", "worker")
 OPTIONAL = ("opentelemetry.sdk", "opentelemetry.exporter", "psycopg", "obstore", "redis", "kombu")
 
@@ -13,6 +15,7 @@ app.main.create_app()
 """
 
 
+@pytest.mark.slow
 def test_the_service_starts_where_the_mathematics_is_not_installed() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "pyarrow", "sklearn", "celery", "worker")
 
@@ -18,6 +20,7 @@ def test_every_module_keeps_to_its_layer():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_help_is_printed_without_the_workers_libraries():
     program = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r})); from app.cli import main; main(['--help'])"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -16,6 +16,8 @@ from app.domain.job import JobState, Outcome, Phase
 from app.schemas import ProgressView
 from tests.unit.app.fake_service import ARCHIVE, SHA256, SPEC, Answer, Service, job, listed, refuses, says
 
+pytestmark = pytest.mark.slow
+
 
 class Broken(httpx.SyncByteStream):
     """A body that is cut off after its chunks."""

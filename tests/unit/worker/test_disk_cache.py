@@ -14,6 +14,8 @@ from tests.unit.worker.file_limit import no_file_longer_than
 from tests.waiting import wait_until
 from worker.disk_cache import KEPT_SECONDS, STRIPES, DiskCache
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 PLENTY = 1 << 30
 KIB = 1024

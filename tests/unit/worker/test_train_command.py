@@ -13,6 +13,8 @@ from worker import train_command
 from worker.train_command import train
 from worker.training.checkpoint import CHECKPOINT
 
+pytestmark = pytest.mark.slow
+
 
 def train_briefly(data_dir: Path, dataset: str = "sklearn://digits", **changes: object) -> None:
     options = {"name": "tiny", "heads": 1, "blocks": 1, "steps": 2, "batch_size": 4, "threads": 1, "device": "cpu"}

@@ -2,6 +2,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from app.cli.supervisor import Supervisor
 
 
@@ -13,6 +15,7 @@ def supervisor(program: str, deaths: list[int], numbers: list[int]) -> Superviso
     return Supervisor([sys.executable, "-c", program], environment_of, deaths.append)
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_is_started_again_with_the_next_number(tmp_path: Path):
     program = f"""
 import os, pathlib, sys, time

@@ -45,6 +45,7 @@ def test_every_text_becomes_one_that_can_be_encoded(text):
 
 
 @given(st.recursive(st.text() | st.none(), lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner)))
+@pytest.mark.slow
 def test_a_json_document_that_is_shown_means_the_same(value):
     document = json.dumps(value, ensure_ascii=False, indent=2)
     assert json.loads(printable_json(document)) == value
@@ -73,6 +74,7 @@ def test_errors_speak_in_text_that_can_be_stored_and_shown(text):
     "message",
     [lambda text: Failure(FailureKind.INTERNAL, text).message, lambda text: JobWarning(WarningCode.LOW_COVERAGE, text).message],
 )
+@pytest.mark.slow
 def test_messages_of_a_job_can_be_stored_and_have_an_end(message):
     assert message(LATIN1) == r"caf\xe9.jpg"
     assert message("x" * MOST_CHARACTERS) == "x" * MOST_CHARACTERS

@@ -127,6 +127,7 @@ def test_only_copies_that_a_crash_left_are_swept(store: LocalArtifactStore, tmp_
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_copies_that_get_their_keys_meanwhile_are_no_trouble_to_a_sweep(store: LocalArtifactStore, source: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         putting = pool.submit(lambda: [store.put(f"jobs/J/{number}", source, "text/plain") for number in range(300)])

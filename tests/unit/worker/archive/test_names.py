@@ -36,6 +36,7 @@ def test_folders_are_distinct_even_where_case_does_not_count():
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "猫", "𝒳", "ﷺ", "e\u0301"])
+@pytest.mark.slow
 def test_no_name_is_longer_than_file_systems_take(letter):
     folders = folder_names([letter * 255 + str(number) for number in range(1000)])
     assert len(set(folders)) == 1000

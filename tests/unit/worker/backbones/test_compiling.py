@@ -25,6 +25,7 @@ def gradient(hidden: Hidden, x: Tensor) -> Tensor:
     return torch.autograd.grad(hidden[0].square().sum(), x)[0]
 
 
+@pytest.mark.slow
 def test_compiled_blocks_predict_and_are_tapped_as_they_were(tmp_path):
     save(tmp_path / "dit", tiny.transformer(classes=2, blocks=1), ["cat", "dog"])
     plain, compiled = (

@@ -17,6 +17,8 @@ from worker.backbones.base import Backbone
 from worker.backbones.dit import DiTBackbone
 from worker.training.model import save
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLASSES = ("cat", "dog", "eel")
 T = torch.tensor(500)

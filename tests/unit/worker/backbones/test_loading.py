@@ -17,6 +17,8 @@ from worker.backbones.dit import DiTBackbone
 from worker.backbones.registry import BackboneRegistry
 from worker.backbones.stable_diffusion import StableDiffusionBackbone
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 T = torch.tensor(500)
 STEM = "diffusion_pytorch_model"

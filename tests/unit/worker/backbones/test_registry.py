@@ -11,6 +11,8 @@ from worker.backbones.diffusion import DiffusionBackbone
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
 from worker.training.model import save
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

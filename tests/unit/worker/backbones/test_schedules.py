@@ -43,6 +43,7 @@ NEEDS_TORCHSDE = "DPMSolverSDEScheduler"  # without that library, diffusers cann
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of NumPy, in diffusers' own constructors
 @pytest.mark.parametrize("name", sorted({*get_args(NOISE_SCHEDULERS)} - {NEEDS_TORCHSDE}))
+@pytest.mark.slow
 def test_what_diffusers_saves_of_a_scheduler_with_its_defaults_is_read(tmp_path, name):
     getattr(diffusers, name)().save_pretrained(tmp_path)
     read = PartReader("m", tmp_path).config("scheduler_config.json", model=NoiseSchedule)

@@ -27,6 +27,8 @@ from tests.unit.worker.numbers import noise
 from worker.backbones.base import Backbone
 from worker.backbones.registry import ADAPTERS
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 T = torch.tensor(500)
 PROMPTS = ["a photo of a cat", "a photo of a dog", "a photo of a cat"]

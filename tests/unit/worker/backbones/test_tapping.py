@@ -11,6 +11,8 @@ from tests.unit.worker.numbers import noise
 from worker.backbones.base import Conditions
 from worker.backbones.diffusion import DiffusionBackbone
 
+pytestmark = pytest.mark.slow
+
 T = torch.tensor(500)
 FAMILIES: dict[str, Callable[[torch.dtype], DiffusionBackbone]] = {
     "dit": lambda dtype: tiny.backbone(model=tiny.transformer().to(dtype)),

@@ -64,6 +64,7 @@ def test_threads_share_the_children():
     ("word", "reason"),
     [("kill", "crashes its decoder"), ("busy", "takes too much time to decode"), ("lie", "crashes its decoder")],
 )
+@pytest.mark.slow
 def test_a_file_that_kills_its_child_is_damaged_and_the_pool_goes_on(dying, word, reason):
     killed = Refused(reason, killed=True)
     assert outcomes(dying, "fine", word, "fine", word, word, "bad why", "fine") == [
@@ -71,15 +72,18 @@ def test_a_file_that_kills_its_child_is_damaged_and_the_pool_goes_on(dying, word
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_file_whose_child_died_by_another_fault_is_tried_again(dying, tmp_path):
     assert outcomes(dying, "fine", f"once {tmp_path / 'died'}", "fine") == ["good"] * 3
 
 
+@pytest.mark.slow
 def test_a_file_without_an_answer_is_damaged(dying, monkeypatch):
     monkeypatch.setattr(decode_pool, "WALL_SECONDS", 1.0)
     assert outcomes(dying, "silent", "fine") == [Refused("takes more than 1 s to decode", killed=True), "good"]
 
 
+@pytest.mark.slow
 def test_a_child_that_was_killed_between_two_files_is_started_again(dying):
     assert outcomes(dying, "fine") == ["good"]
     os.kill(dying.process_ids[0], 9)
@@ -94,6 +98,7 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_file(capfd):
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_child_has_no_more_memory_than_its_pixels_need():
     pool = DecodePool(1, max_pixels=1)
     wide = Image.new("RGBA", (16_000, 16_000), "red")

@@ -6,6 +6,8 @@ from worker.datasets.base import in_memory
 from worker.datasets.load import load
 from worker.datasets.readers import digits
 
+pytestmark = pytest.mark.slow
+
 
 def digits_at(image_size=8, channels=1, holdout_fraction=0.25):
     return load(

@@ -62,6 +62,7 @@ def test_an_image_that_can_no_longer_be_read_is_named():
 
 
 @pytest.mark.usefixtures("dying")
+@pytest.mark.slow
 def test_so_many_files_beyond_the_limits_are_no_accident(monkeypatch):
     monkeypatch.setattr(module, "MOST_KILLED", 2)
     contents = Contents({f"{number}.png": b"busy" if number % 3 == 0 else b"fine" for number in range(12)})

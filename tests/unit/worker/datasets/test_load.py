@@ -96,6 +96,7 @@ def test_reading_stops_at_the_first_bad_file_above_what_is_allowed(flowers):
     assert seen == list(range(1, 10))
 
 
+@pytest.mark.slow
 def test_another_limit_of_pixels_makes_other_data(flowers):
     Image.new("L", (20, 20)).save(flowers / "rose" / "0.png")
     small, large = (loaded(flowers, max_bad_fraction=0.05, max_pixels=pixels) for pixels in (399, 400))

@@ -20,6 +20,7 @@ def ratio(synthetic: torch.Tensor, real: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(("images", "real"), [(1, 128), (10, 128), (50, 128), (3, 20)])
 @pytest.mark.parametrize("dimensions", [2, 300])
+@pytest.mark.slow
 def test_as_many_real_images_have_the_expected_coverage_in_any_dimension(images, real, dimensions):
     g = torch.Generator().manual_seed(images)
     found = [

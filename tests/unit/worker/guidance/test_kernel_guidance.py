@@ -54,6 +54,7 @@ def moved_by(one, direction, x, *, batch=10):
     ("objective", "kernel", "bandwidth"),
     [(objective, *kernel) for objective in KERNEL_OBJECTIVES for kernel in KERNELS] + [(Objective.ENERGY, "rbf", "median")],
 )
+@pytest.mark.slow
 def test_the_direction_is_minus_the_gradient_through_the_backbone_by_central_differences(objective, kernel, bandwidth, tap):
     one, direction, wanted = exact(objective, kernel, bandwidth, tap=tap, classes=(1,))
     reference = tiny.targets(one, wanted, [1], REFERENCES)[0].reference
@@ -92,6 +93,7 @@ def test_no_image_knows_of_other_classes(objective):
 
 @pytest.mark.parametrize("objective", FEATURE_OBJECTIVES)
 @pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.slow
 def test_a_batch_in_parts_goes_the_same_way(objective, batch):
     one, direction, _ = exact(objective, "rbf", "median", tap=(1, 3))
     x = noise(4, 1, 4, 4, seed=9, dtype=torch.float64)

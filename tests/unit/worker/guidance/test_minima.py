@@ -52,6 +52,7 @@ def under_mmd(fields, n: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("n", [2, 5, 10])
 @pytest.mark.parametrize("fields", NARROW, ids=str)
+@pytest.mark.slow
 def test_under_mmd_the_points_end_near_the_quantiles(fields, n):
     ended = under_mmd(fields, n, seed=n)
     assert (ended - quantiles(n)).abs().max() < 0.3
@@ -60,6 +61,7 @@ def test_under_mmd_the_points_end_near_the_quantiles(fields, n):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("n", [2, 5, 10])
+@pytest.mark.slow
 def test_under_the_energy_distance_the_points_end_at_the_quantiles(n, seed):
     """The distance is flat between two neighbours of the real points, so the points end anywhere between the nearest two."""
     ended = end(lambda x: energy(Linear(), x, REAL), n, seed)
@@ -68,6 +70,7 @@ def test_under_the_energy_distance_the_points_end_at_the_quantiles(n, seed):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10])
 @pytest.mark.parametrize("fields", WIDE, ids=str)
+@pytest.mark.slow
 def test_a_very_wide_kernel_or_one_without_bandwidth_has_a_minimum_among_the_real_points(fields, n):
     ended = under_mmd(fields, n, seed=0)
     assert ended.abs().max() < EDGE
@@ -92,6 +95,7 @@ def test_points_far_from_all_real_ones_go_back(objective, n):
         assert (torch.autograd.grad(objective(kernel, x, REAL), x)[0] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_unbiased_estimates_would_drive_the_points_out():
     linear = end(lambda x: mmd2_unbiased(Linear(), x, REAL), 2, 0)
     distance = end(lambda x: energy_unbiased(x, REAL), 5, 0)

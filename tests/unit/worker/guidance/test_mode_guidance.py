@@ -55,6 +55,7 @@ def test_a_class_without_modes_is_named(one):
 
 @pytest.mark.parametrize("scheduler", tiny.NOISE_SCHEDULERS)
 @pytest.mark.parametrize("guidance", [{"scale_mode": "paper", "scale": 0.5, "stop": 0.9}, {"scale": 0.8}], ids=str)
+@pytest.mark.slow
 def test_every_image_ends_nearer_to_its_own_mode_than_without(one, scheduler, guidance):
     sampling, conditions = Sampling(scheduler=scheduler, steps=10), one.conditions([0, 0, 1, 1])
     references = {label: reference.float() for label, reference in REFERENCES.items()}

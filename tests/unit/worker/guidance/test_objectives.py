@@ -76,6 +76,7 @@ def test_under_an_induced_distance_an_image_does_not_know_of_the_others(kernel, 
 @FUNCTIONS
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @given(seed=st.integers(0, 999))
+@pytest.mark.slow
 def test_the_order_of_the_images_orders_the_gradient_and_changes_nothing_else(kernel, objective, seed):
     synthetic, real = (noise(n, 3, seed=seed + n, dtype=torch.float64) for n in (4, 6))
     pulled = gradient(objective, kernel, synthetic, real)

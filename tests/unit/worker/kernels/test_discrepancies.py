@@ -27,6 +27,7 @@ def test_the_biased_estimate_is_zero_for_equal_sets(kernel):
 
 
 @given(seed=st.integers(0, 999))
+@pytest.mark.slow
 def test_the_biased_estimate_is_never_negative(seed):
     assert all(mmd2_biased(kernel, *sets(seed)) >= 0 for kernel in KERNELS)
 
@@ -51,6 +52,7 @@ def test_the_unbiased_estimate_is_the_double_sum_without_equal_indices(kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.slow
 def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_one_is_not(kernel):
     draws = [(noise(6, 3, seed=i), noise(9, 3, seed=10_000 + i)) for i in range(600)]
     unbiased = torch.stack([mmd2_unbiased(kernel, x, y) for x, y in draws])
@@ -63,6 +65,7 @@ def test_the_unbiased_estimate_is_zero_on_average_for_equal_laws_and_the_biased_
 @pytest.mark.parametrize("estimate", [mmd2_biased, mmd2_unbiased])
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @given(seed=st.integers(0, 999))
+@pytest.mark.slow
 def test_the_order_of_the_images_does_not_matter(kernel, estimate, seed):
     x, y = sets(seed)
     assert torch.allclose(estimate(kernel, shuffled(x), y.flip(0)), estimate(kernel, x, y), rtol=1e-9, atol=1e-7)

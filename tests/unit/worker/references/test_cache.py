@@ -19,6 +19,8 @@ from worker.references.cache import class_modes, features_key, modes_key, refere
 from worker.references.features import encoded
 from worker.references.selection import MOST_CANDIDATES
 
+pytestmark = pytest.mark.slow
+
 STEPS = steps(900, 700, 500, 300, 100)
 EVERY = 7
 WIDTH = TOKENS * CHANNELS
@@ -238,7 +240,7 @@ def key(*, backbone=None, of=None, timesteps=STEPS, taps=(1, 3), batch=8, **fiel
         {"reference": {"count": EVERY, "selection": "random"}},
         {"reference": {"count": EVERY, "selection": "kmeans", "probes": True}},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_what_the_features_depend_on_is_in_their_key(changes):
     assert key(**changes) != key()

@@ -31,6 +31,7 @@ def dataset():
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_what_is_foreseen_is_what_the_features_then_take(fields, dataset, tmp_path):
     backbone = tiny.backbone()
     spec = tiny.spec(**{"sampling": {"scheduler": "ddim", "steps": 4}, "reference": {"count": 8}} | fields)

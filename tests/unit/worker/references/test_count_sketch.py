@@ -66,6 +66,7 @@ def test_its_gradient_is_that_of_the_matrix():
 
 
 @pytest.mark.parametrize("spike", [0.0, 300.0], ids=["even", "one massive channel"])
+@pytest.mark.slow
 def test_squared_lengths_are_unbiased_and_within_the_bound(spike):
     """E|y|^2 = |x|^2 and Var|y|^2 = 2 P (|x|^4 - |x|_4^4) <= (2/k) |x|^4, P that of two columns to share a bucket."""
     width, k, seeds = 500, 16, 3000

@@ -14,6 +14,8 @@ from worker.sampling import loop
 from worker.sampling.loop import sample
 from worker.sampling.tapped_pass import tapped_pass
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = Sampling(scheduler=Scheduler.DDPM, steps=5)
 REFERENCES = {label: (0.5 * noise(8, 1, 8, 8, seed=label)).clamp(-1, 1) for label in range(3)}
 ROUNDING = 1e-4  # one image alone and in a batch go through different matrix products, whose rounding five steps amplify

@@ -62,6 +62,7 @@ def by_pipeline(one: DiTBackbone, model: Any, sampling: Sampling, schedule: dict
 @pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("learned_variance", [False, True])
+@pytest.mark.slow
 def test_the_latents_are_those_of_the_pipeline_which_knows_no_learned_variance(
     scheduler, cfg_scale, learned_variance, schedule
 ):
@@ -76,6 +77,7 @@ def test_the_latents_are_those_of_the_pipeline_which_knows_no_learned_variance(
 
 @pytest.mark.parametrize("schedule", [tiny.COSINE, tiny.LINEAR], ids=["cosine", "linear"])
 @pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
+@pytest.mark.slow
 def test_with_a_learned_variance_the_latents_are_those_of_ddpms_learned_range(cfg_scale, schedule):
     model = tiny.transformer(channels=2, out_channels=4)
     one = tiny.backbone(model=model, schedule=schedule)

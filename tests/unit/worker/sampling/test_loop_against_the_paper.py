@@ -23,6 +23,7 @@ SCHEDULERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}
 @pytest.mark.parametrize("cfg_scale", [1.0, 4.0])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("tap", [1, 2])
+@pytest.mark.slow
 def test_the_trajectory_is_that_of_algorithm_1(tap, scheduler, cfg_scale, batch):
     model = tiny.transformer().double()
     one = tiny.backbone(model=model)

@@ -14,6 +14,8 @@ from tests.unit.worker.waiting import without_table
 from tests.waiting import wait_until
 from worker.service.lease_heartbeat import ASK_SECONDS, LeaseHeartbeat, ShuttingDown
 
+pytestmark = pytest.mark.slow
+
 ALWAYS, NEVER = 1e-6, 1e6
 
 

@@ -17,6 +17,8 @@ from tests.waiting import wait_until
 from worker.service.sweeper import Sweeper
 from worker.service.sweeper_metrics import SweeperMetrics
 
+pytestmark = pytest.mark.slow
+
 LAPSED = -1.0
 
 

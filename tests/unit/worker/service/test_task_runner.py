@@ -39,6 +39,8 @@ from worker.service.task_runner import STAGES, TaskRunner
 from worker.stages.context import Publication, StageResult, TaskContext, WorkerContext
 from worker.stages.outputs import StageOutput
 
+pytestmark = pytest.mark.slow
+
 PREPARE, SAMPLE, EVALUATE, PACKAGE = TaskKind
 PLAN = [NewTask(SAMPLE, 0, {}, 5), NewTask(SAMPLE, 1, {}, 5), NewTask(EVALUATE, 0, {}, 5), NewTask(PACKAGE, 0, {})]
 Twist = Callable[[TaskContext], None]

@@ -14,6 +14,8 @@ from worker.stages.evaluate import evaluation_of, training_sets
 from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 BRIEF = replace(SMALL, iterations=5)
 REAL = [Arm.RANDOM_REAL, Arm.KMEANS_REAL]

@@ -76,6 +76,7 @@ def scored(dataset: Dataset, images: np.ndarray, labels: np.ndarray) -> Score:
     return train_and_test(to_tensor(images), torch.from_numpy(labels), *test, protocol=BRIEF, seed=0)
 
 
+@pytest.mark.slow
 def test_held_out_images_change_nothing_but_the_accuracy(everything, monkeypatch):
     honest = everything("honest")
     flat, labels = load_digits(return_X_y=True)

@@ -16,6 +16,8 @@ from worker.stages.package import agreed, package
 from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def packaged(job):

@@ -13,6 +13,8 @@ from worker.stages.job_plans import class_images
 from worker.stages.prepare import cache_warnings, dataset_of, least_images, prepare
 from worker.training.model import save
 
+pytestmark = pytest.mark.slow
+
 
 def field_at_fault(refused):
     return refused.value.problems[0].field

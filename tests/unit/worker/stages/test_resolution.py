@@ -77,6 +77,7 @@ def test_only_the_chosen_classes_are_looked_at(tmp_path):
     assert [len(resolution_warnings(source(root, classes=(name,)), backbone, go_on)) for name in ("3", "7")] == [1, 0]
 
 
+@pytest.mark.slow
 def test_a_look_that_finds_no_usable_image_is_no_failure(tmp_path):
     root = dataset(tmp_path / "set", 28, "grey")
     assert resolution_warnings(source(root, max_pixels=100), drawing("some", 8, 1), go_on) == []
@@ -95,6 +96,7 @@ def test_a_look_can_be_stopped_at_each_image(tmp_path):
     assert next(left, None) is None
 
 
+@pytest.mark.slow
 def test_a_look_decodes_in_the_children_that_read_the_dataset(tmp_path, monkeypatch):
     asked = []
     decoders = decode_pool.decoders

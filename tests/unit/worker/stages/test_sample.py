@@ -18,6 +18,8 @@ from worker.stages.prepare import prepare
 from worker.stages.sample import sample_classes
 from worker.stages.stored_samples import columns_of
 
+pytestmark = pytest.mark.slow
+
 ONE_GREY = 1  # of 255: rounding to pixels may fall either way
 
 

@@ -14,6 +14,8 @@ from worker.stages.prepare import dataset_of, prepare
 from worker.stages.sample import sample_classes
 from worker.stages.stored_samples import columns_of
 
+pytestmark = pytest.mark.slow
+
 GROUPS = ((Arm.GUIDED, "7"), (Arm.GUIDED, "3"), (Arm.UNGUIDED, "7"))
 
 

@@ -20,6 +20,8 @@ from worker.training.train import (
     train,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL = Architecture(image_size=4, channels=1, classes=3, heads=1, head_dim=8, blocks=1)
 SHORT = TrainingConfig(steps=6, batch_size=8, warmup_steps=2, checkpoint_every=2)
 IMAGES = noise(12, 1, 4, 4).clamp(-1, 1)

@@ -16,6 +16,7 @@ def client(tmp_path: Path) -> TestClient:
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"])
+@pytest.mark.slow
 def test_the_documentation_and_the_sign_of_life_need_no_token(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
@@ -25,6 +26,7 @@ def test_the_documentation_and_the_sign_of_life_need_no_token(client: TestClient
     ["/v1/jobs", "/v1/backbones", "/v1/workers", "/readyz", "/metrics", "/nothing", "/livez/", "/docs/../v1/jobs"],
 )
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"])
+@pytest.mark.slow
 def test_everything_else_needs_the_token(client: TestClient, path: str, header: str | None) -> None:
     headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
     answer = client.get(path, headers=headers)

@@ -26,6 +26,7 @@ def test_a_tap_is_a_number_a_name_a_fraction_or_several() -> None:
 
 
 @given(st.lists(tap, min_size=1, max_size=MOST_TAPS))
+@pytest.mark.slow
 def test_several_taps_ascend_and_are_each_there_once(several: list[int | float | str]) -> None:
     found = positions(several, DIT)
     assert list(found) == sorted(set(found))
