@@ -15,14 +15,13 @@ from ulid import ULID
 
 from app.db import attempts, claim_query, jobs
 from app.db.attempts import UNFETCHED, hold, lost, under
-from app.db.rows import from_artifact, to_attempt, to_task
+from app.db.rows import from_artifact, to_task
 from app.db.session import now
 from app.db.stored_specs import OfNewerVersion, UnreadableSpec, to_runnable_spec
-from app.db.tables import AttemptRow, JobRow, TaskRow
+from app.db.tables import JobRow, TaskRow
 from app.domain.artifact import Artifact
 from app.domain.errors import Cancelled, LeaseLost
 from app.domain.job import (
-    Attempt,
     Failure,
     FailureKind,
     JobState,
@@ -218,12 +217,6 @@ def of_job(session: Session, job_id: str) -> list[Task]:
     kinds = list(TaskKind)
     found = (to_task(row) for row in session.scalars(select(TaskRow).where(TaskRow.job_id == job_id)))
     return sorted(found, key=lambda task: (kinds.index(task.kind), task.ordinal))
-
-
-def attempts_of_job(session: Session, job_id: str) -> list[Attempt]:
-    """Every attempt at the job's tasks, oldest first."""
-    query = select(AttemptRow).join(TaskRow, TaskRow.id == AttemptRow.task_id).where(TaskRow.job_id == job_id)
-    return [to_attempt(row) for row in session.scalars(query.order_by(AttemptRow.started_at, AttemptRow.task_id))]
 
 
 def task_outputs(session: Session, job_id: str, kind: TaskKind) -> list[Task]:

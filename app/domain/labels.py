@@ -39,11 +39,6 @@ class Labels(Mapping[str, int]):
         )
         return made
 
-    @classmethod
-    def of(cls, names: Mapping[str, int]) -> "Labels":
-        """The mapping itself if it is one of these, else one of its names."""
-        return names if isinstance(names, Labels) else cls((names.items(),))
-
     def __getitem__(self, name: str) -> int:
         return self._single[name]
 

@@ -21,7 +21,7 @@ from app.domain.spec.evaluation import Arm
 from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
-from tests.unit.app.stored import RecordingQueue, claimed, job_of, new_database, submitted
+from tests.unit.app.stored import RecordingQueue, attempts_of, claimed, job_of, new_database, submitted
 from worker.backbones.registry import BackboneRegistry
 from worker.disk_cache import DiskCache
 from worker.service.task_runner import STAGES, TaskRunner
@@ -155,7 +155,7 @@ class Packing:
         database = self.database()
         with database.reading() as session:
             (package,) = [task.id for task in leases.of_job(session, job_id) if task.kind is TaskKind.PACKAGE]
-            found = [one.outcome for one in leases.attempts_of_job(session, job_id) if one.task_id == package]
+            found = [one.outcome for one in attempts_of(session, job_id) if one.task_id == package]
         database.dispose()
         return found[1:]
 

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.db import leases, workers
+from app.db import workers
 from app.domain.job import Failure, FailureKind, Outcome
-from tests.unit.app.stored import new_database, states_of, submitted
+from tests.unit.app.stored import attempts_of, new_database, states_of, submitted
 from worker.service.worker_process import STUCK_EXIT_CODE
 
 LIMITS = {"DAPPLE_STALL_SECONDS": "1", "DAPPLE_LEASE_SECONDS": "2", "DAPPLE_HEARTBEAT_SECONDS": "0.5"}
@@ -24,7 +24,7 @@ def test_a_stuck_worker_gives_its_task_back_as_failed_and_ends(tmp_path: Path) -
     job_id = submitted(database)
     assert exit_code_of("asleep", tmp_path) == STUCK_EXIT_CODE
     with database.reading() as session:
-        (attempt,) = leases.attempts_of_job(session, job_id)
+        (attempt,) = attempts_of(session, job_id)
         assert workers.alive(session, heartbeat_seconds=3600) == []
     failure = Failure(FailureKind.TIMEOUT, "prepare task 0 made no progress for 1 s on worker gpu-7")
     assert (attempt.outcome, attempt.failure) == (Outcome.FAILED, failure)

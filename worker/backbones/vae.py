@@ -20,7 +20,6 @@ class Autoencoder:
         self._shift = vae.config.shift_factor or 0.0
         self._scale: float = vae.config.scaling_factor
         self.ratio = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.image_channels: int = vae.config.out_channels
 
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:

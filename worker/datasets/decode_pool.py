@@ -66,11 +66,6 @@ class DecodePool:
         for child in self._all:
             self._children.put(child)
 
-    @property
-    def process_ids(self) -> list[int]:
-        """Of the children that run now."""
-        return [child.process_id for child in self._all if child.process_id is not None]
-
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> list[Decoded]:
         """The files' pixels [size, size, channels], or why there are none, in their order.
 
@@ -146,10 +141,6 @@ class _Child:
         finally:
             if not complete:
                 self.kill()
-
-    @property
-    def process_id(self) -> int | None:
-        return None if self._process is None else self._process.pid
 
     def kill(self) -> None:
         if self._connection is not None:

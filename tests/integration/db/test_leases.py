@@ -23,7 +23,7 @@ from app.domain.job import (
     WarningCode,
 )
 from app.domain.worker import Claimant
-from tests.unit.app.stored import ARTIFACT, SPEC, claimed, job_of, prepared, states_of, submitted, succeeded
+from tests.unit.app.stored import ARTIFACT, SPEC, attempts_of, claimed, job_of, prepared, states_of, submitted, succeeded
 
 CRASH = Failure(FailureKind.CRASHED, "boom")
 
@@ -40,7 +40,7 @@ def event_types(database: Database, job_id: str) -> list[str]:
 
 def outcomes(database: Database, job_id: str) -> list[Outcome | None]:
     with database.reading() as session:
-        return [attempt.outcome for attempt in leases.attempts_of_job(session, job_id)]
+        return [attempt.outcome for attempt in attempts_of(session, job_id)]
 
 
 def complete(session: Session, lease: Lease) -> None:
@@ -345,7 +345,7 @@ def test_a_stopped_machine_counts_as_no_failure_of_its_tasks(database: Database)
     for attempt in range(1, 6):
         assert claimed(database, "embedded:1").task.attempt == attempt
         assert call(database, expiry.release_worker, "embedded:") == 1
-    assert {one.outcome for one in call(database, leases.attempts_of_job, job)[1:]} == {Outcome.RELEASED}
+    assert {one.outcome for one in call(database, attempts_of, job)[1:]} == {Outcome.RELEASED}
 
 
 def test_progress_moves_and_never_falls(database: Database) -> None:

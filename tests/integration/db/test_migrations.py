@@ -13,7 +13,7 @@ from app.db.session import Database
 from app.db.tables import Base
 from app.domain.job import Outcome, TaskKind
 from tests.databases import PostgresServer
-from tests.unit.app.stored import SPEC, claimed, states_of
+from tests.unit.app.stored import SPEC, attempts_of, claimed, states_of
 
 RUNNING_JOB = "01J0000000000000000000000R"
 QUEUED_JOB = "01J0000000000000000000000S"
@@ -101,7 +101,7 @@ def test_an_upgrade_loses_nothing_and_everything_can_be_claimed(bare_url: str, e
     with database.transaction() as open_session:
         assert leases.claimable(open_session) == {"gpu": 1, "cpu": 1}
         assert expiry.expire(open_session, 0) == 1
-        assert [one.outcome for one in leases.attempts_of_job(open_session, RUNNING_JOB)] == [Outcome.EXPIRED]
+        assert [one.outcome for one in attempts_of(open_session, RUNNING_JOB)] == [Outcome.EXPIRED]
     held = [claimed(database) for _ in range(3)]
     assert sorted(lease.task.id for lease in held) == ["T1", "T2", "U"]
     for lease in held[:2]:

@@ -8,7 +8,7 @@ from app.db.session import Database
 from app.domain.errors import LeaseLost
 from app.domain.job import FailureKind, JobState, Lease, Outcome, TaskKind
 from app.domain.worker import Claimant
-from tests.unit.app.stored import SPEC, claimed, job_of, prepared, states_of
+from tests.unit.app.stored import SPEC, attempts_of, claimed, job_of, prepared, states_of
 
 
 def call(database: Database, use: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -30,7 +30,7 @@ def store(database: Database, lease: Lease, version: str = "") -> None:
 
 def outcomes(database: Database, job_id: str) -> list[Outcome | None]:
     with database.reading() as session:
-        return [attempt.outcome for attempt in leases.attempts_of_job(session, job_id)]
+        return [attempt.outcome for attempt in attempts_of(session, job_id)]
 
 
 def keys(database: Database, job_id: str) -> list[str]:

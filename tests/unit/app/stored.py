@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
 from ulid import ULID
 
-from app.db import jobs, leases
+from app.db import jobs, leases, queries
 from app.db.session import Database
 from app.domain.artifact import Artifact
-from app.domain.job import Job, Lease, NewTask, Queue, TaskKind, TaskState
+from app.domain.job import Attempt, Job, Lease, NewTask, Queue, TaskKind, TaskState
 from app.domain.plan import first_task
 from app.domain.spec.job_spec import DistillationSpec
 from app.domain.worker import Claimant
@@ -170,3 +171,8 @@ def _write_text_encoder(folder: Path, suffix: str, *vocabulary: str) -> None:
     (folder / f"tokenizer{suffix}").mkdir()
     for file in vocabulary:
         (folder / f"tokenizer{suffix}" / file).write_text("{}")
+
+
+def attempts_of(session: Session, job_id: str) -> list[Attempt]:
+    """Every attempt at the job's tasks, oldest first."""
+    return [one.attempt for one in queries.attempts(session, job_id, limit=1000)]

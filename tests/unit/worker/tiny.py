@@ -82,7 +82,7 @@ def info(model: DiTTransformer2DModel, vae: AutoencoderKL | None = None) -> Back
         block_names=tuple(f"transformer_blocks.{number}" for number in range(config.num_layers)),
         image_size=config.sample_size * (1 if vae is None else 2),
         channels=config.in_channels if vae is None else vae.config.out_channels,
-        labels=Labels.of(labels),
+        labels=Labels((labels.items(),)),
         label_count=config.num_embeds_ada_norm,
         learned_variance=config.out_channels == 2 * config.in_channels,
     )

@@ -5,20 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.backbones.noise_schedules import FlowSchedule, NoiseSchedule
+from tests.unit.app.backbones.test_published_configs import PNDM as SD_15
 
 COSINE = {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2"}
-SD_15 = {
-    "_class_name": "PNDMScheduler",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "clip_sample": False,
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "trained_betas": None,
-}
 SD_21 = SD_15 | {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}
 DIT = {"_class_name": "DDIMScheduler", "beta_end": 0.02, "beta_schedule": "linear", "beta_start": 0.0001, "clip_sample": False}
 DPM = {

@@ -14,7 +14,7 @@ def labelled(labels: Mapping[str, int] = LABELS, **fields: Any) -> BackboneInfo:
     """A DiT of six blocks and a thousand labels, of which these have names."""
     usual = {"name": "m", "image_size": 8, "channels": 1, "label_count": 1000}
     blocks = tuple(f"transformer_blocks.{block}" for block in range(6))
-    return BackboneInfo(family=Family.DIT, block_names=blocks, labels=Labels.of(labels), **usual | fields)
+    return BackboneInfo(family=Family.DIT, block_names=blocks, labels=Labels((labels.items(),)), **usual | fields)
 
 
 def prompted(*, flow: bool = False) -> BackboneInfo:

@@ -48,7 +48,7 @@ def test_what_is_no_name_is_not_found() -> None:
     assert [labels.find(name) for name in ("goldfish", "", "_")] == [None, None, None]
 
 
-def test_a_mapping_of_names_is_taken_as_it_is() -> None:
-    labels = Labels.of({"cat": 3, "Tabby cat": 4})
-    assert (labels.find("cat"), labels.find("tabby_cat"), Labels.of(labels) is labels) == (3, 4, True)
+def test_labels_equal_the_mapping_of_their_names() -> None:
+    labels = Labels([[("cat", 3), ("Tabby cat", 4)]])
+    assert (labels.find("cat"), labels.find("tabby_cat")) == (3, 4)
     assert labels == {"cat": 3, "Tabby cat": 4}

@@ -28,7 +28,7 @@ from app.domain.errors import (
 )
 from app.domain.job import Failure, FailureKind, JobState, NewTask, Outcome, Queue, Task, TaskKind
 from app.storage.local import LocalArtifactStore
-from tests.unit.app.stored import SPEC, RecordingQueue, job_of, states_of, submitted
+from tests.unit.app.stored import SPEC, RecordingQueue, attempts_of, job_of, states_of, submitted
 from tests.unit.worker.waiting import PATIENCE_SECONDS
 from tests.waiting import wait_until
 from worker.backbones.registry import BackboneRegistry
@@ -109,7 +109,7 @@ class Service:
     def attempts(self, job_id, kind):
         with self.database.reading() as session:
             ids = {task.id for task in leases.of_job(session, job_id) if task.kind is kind}
-            return [attempt for attempt in leases.attempts_of_job(session, job_id) if attempt.task_id in ids]
+            return [attempt for attempt in attempts_of(session, job_id) if attempt.task_id in ids]
 
     def outcomes(self, job_id, kind):
         return [attempt.outcome for attempt in self.attempts(job_id, kind)]
