@@ -1,20 +1,19 @@
 """Backbones of three kinds, as far as a spec can be checked against them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from app.domain.backbone import BackboneInfo, Family
 from app.domain.labels import Labels
 from app.domain.spec.job_spec import DistillationSpec
 
-LABELS = {"tabby cat": 281, "dog": 1, "tench": 7}
+LABELS = Labels([[("tabby cat", 281), ("dog", 1), ("tench", 7)]])
 
 
-def labelled(labels: Mapping[str, int] = LABELS, **fields: Any) -> BackboneInfo:
+def labelled(labels: Labels = LABELS, **fields: Any) -> BackboneInfo:
     """A DiT of six blocks and a thousand labels, of which these have names."""
     usual = {"name": "m", "image_size": 8, "channels": 1, "label_count": 1000}
     blocks = tuple(f"transformer_blocks.{block}" for block in range(6))
-    return BackboneInfo(family=Family.DIT, block_names=blocks, labels=Labels((labels.items(),)), **usual | fields)
+    return BackboneInfo(family=Family.DIT, block_names=blocks, labels=labels, **usual | fields)
 
 
 def prompted(*, flow: bool = False) -> BackboneInfo:

@@ -9,7 +9,7 @@ from app.domain.imagenet import is_wordnet_id, synsets
 from app.domain.labels import Labels
 from tests.unit.app.domain.models import labelled, prompted, spec
 
-IMAGENET = labelled(name="imagenet", labels={"tench": 0, "goldfish": 1, "toilet tissue": 999}, wordnet=True)
+IMAGENET = labelled(name="imagenet", labels=Labels([[("tench", 0), ("goldfish", 1), ("toilet tissue", 999)]]), wordnet=True)
 NAMES = st.text(min_size=1, max_size=20).filter(lambda name: not is_wordnet_id(name))
 
 
@@ -35,7 +35,7 @@ def test_a_wordnet_id_is_found_by_its_place_where_the_labels_are_imagenets_and_e
 
 
 def test_a_name_goes_before_a_wordnet_id() -> None:
-    assert condition_of("n01440764", spec(), labelled(labels={"n01440764": 5}, wordnet=True)) == 5
+    assert condition_of("n01440764", spec(), labelled(labels=Labels([[("n01440764", 5)]]), wordnet=True)) == 5
 
 
 def test_an_unknown_class_is_told_with_the_nearest() -> None:
@@ -44,7 +44,7 @@ def test_an_unknown_class_is_told_with_the_nearest() -> None:
 
 
 def test_a_wordnet_id_that_is_unknown_is_told_with_its_meaning() -> None:
-    field, message = refused("n02123045", labelled(labels={"tabby cat": 281}))
+    field, message = refused("n02123045", labelled(labels=Labels([[("tabby cat", 281)]])))
     told = "class 'n02123045' (tabby) is unknown to m; nearest: tabby cat; or say in class_map which label it is"
     assert (field, message) == ("classes", told)
 
