@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 
 from tests.databases import PostgresServer, why_no_postgres
 
-pytest_plugins = ["tests.services.s3"]
+pytest_plugins = ["tests.servers.s3"]
 
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.db.session import Database
 from tests.databases import PostgresServer, why_no_postgres
 from tests.e2e.service import DAPPLE, Service, pid_of
-from tests.services.brokers import RedisServer, free_port, why_no_redis
+from tests.servers.brokers import RedisServer, free_port, why_no_redis
 from tests.waiting import wait_long
 
 EVERY_QUEUE = "gpu,cpu"

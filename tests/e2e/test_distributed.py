@@ -13,7 +13,7 @@ from tests.databases import PostgresServer
 from tests.e2e.distributed import Distributed, why_not_distributed
 from tests.e2e.service import archive_digest, in_the_middle_of_sampling, pid_of, succeeded
 from tests.e2e.test_service import ENDLESS, SPEC, STEP_SECONDS
-from tests.services.brokers import skip_without
+from tests.servers.brokers import skip_without
 from tests.waiting import wait_long
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]

@@ -23,8 +23,8 @@ from tests.databases import PostgresServer
 from tests.e2e.distributed import Distributed, why_not_distributed
 from tests.e2e.embedded import Embedded
 from tests.e2e.service import DAPPLE, Service, archive_digest, in_the_middle_of_sampling, succeeded
-from tests.services.brokers import skip_without
-from tests.services.s3 import ENDPOINT, Bucket, CephServer
+from tests.servers.brokers import skip_without
+from tests.servers.s3 import ENDPOINT, Bucket, CephServer
 from tests.waiting import wait_long
 
 SPEC = {

@@ -20,7 +20,7 @@ from tests.faults.disk import SmallDisk
 from tests.faults.processes import Process, Supervisor, free_ports
 from tests.faults.proxy import Network, Proxy, running_loop
 from tests.faults.servers import Postgres, Redis
-from tests.services.s3 import KEYS, CephServer, make_bucket
+from tests.servers.s3 import KEYS, CephServer, make_bucket
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

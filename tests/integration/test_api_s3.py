@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from app.client import Client
 from app.main import create_app
-from tests.services.s3 import Bucket, free_port
+from tests.servers.s3 import Bucket, free_port
 from tests.unit.app.stored import succeeded
 
 pytestmark = pytest.mark.s3

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.services.brokers import free_port
+from tests.servers.brokers import free_port
 from tests.waiting import wait_long
 
 DAPPLE = Path(sys.executable).with_name("dapple")

@@ -27,7 +27,7 @@ from app.domain.worker import About
 from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from tests.databases import PostgresServer
-from tests.services.brokers import RedisServer, skip_without, why_no_redis
+from tests.servers.brokers import RedisServer, skip_without, why_no_redis
 from tests.unit.app.stored import succeeded
 
 

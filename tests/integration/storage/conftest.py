@@ -7,7 +7,7 @@ import pytest
 from app.domain.ports import ArtifactStore
 from app.storage.local import LocalArtifactStore
 from app.storage.s3 import S3ArtifactStore
-from tests.services.s3 import Bucket
+from tests.servers.s3 import Bucket
 
 
 @pytest.fixture

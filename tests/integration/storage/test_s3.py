@@ -22,7 +22,7 @@ from app.domain.errors import ArtifactNotReady, PermanentError, StorageUnavailab
 from app.storage.factory import store_for
 from app.storage.local import LocalArtifactStore
 from app.storage.s3 import PART_BYTES, S3ArtifactStore
-from tests.services.s3 import Bucket, CephServer, free_port
+from tests.servers.s3 import Bucket, CephServer, free_port
 
 pytestmark = pytest.mark.s3
 

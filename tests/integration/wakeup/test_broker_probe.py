@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from app.wakeup.broker_probe import BrokerUnavailable, probe
-from tests.services.brokers import RedisServer, free_port, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
+from tests.servers.brokers import RedisServer, free_port, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
 
 
 @pytest.fixture

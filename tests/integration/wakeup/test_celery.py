@@ -12,7 +12,7 @@ from kombu import Connection
 from app.domain.job import Queue
 from app.wakeup import celery
 from app.wakeup.celery import MOST, TASK, CeleryQueue
-from tests.services.brokers import RedisServer, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
+from tests.servers.brokers import RedisServer, rabbitmq_url, skip_without, why_no_rabbitmq, why_no_redis
 from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0

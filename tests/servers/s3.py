@@ -104,7 +104,7 @@ def ceph() -> Generator[CephServer]:
     if ENDPOINT in os.environ:
         pytest.skip(f"the server at {os.environ[ENDPOINT]} is not the tests' own: it cannot be stopped")
     if missing := CephServer.missing():
-        pytest.skip(f"no S3 server: {', '.join(missing)} not installed (tests/services/install.sh), {ENDPOINT} not set")
+        pytest.skip(f"no S3 server: {', '.join(missing)} not installed (tests/servers/install.sh), {ENDPOINT} not set")
     folder = Path(tempfile.mkdtemp(prefix="dapple-s3-"))
     server = CephServer(folder / "ceph", free_port())
     try:
