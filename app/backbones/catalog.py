@@ -14,6 +14,7 @@ from app.backbones.pipelines import read
 from app.domain.backbone import Family
 from app.domain.errors import BackboneRejected, BackboneUnavailable, InvalidSpec
 from app.domain.suggestions import nearest
+from app.fingerprints import fingerprint
 
 __all__ = ["BackboneFolder", "Family", "Roots", "find", "survey"]
 
@@ -84,7 +85,7 @@ def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> Backbo
 def _marks(path: Path) -> tuple[object, ...]:
     """Fingerprint of the files in the folder and in its sub-folders, which is as deep as a backbone goes.
 
-    It uses the inode's time, as `cp -p` preserves the other. Links are followed.
+    Links are followed.
     """
     entries = list(islice(_statted(path), MOST_ENTRIES))
     deeper = (each for entry in entries if entry.is_dir for each in _statted(path / entry.name))
@@ -109,7 +110,7 @@ def _statted(folder: Path) -> Iterator[_Entry]:
         for entry in entries:
             with suppress(OSError):
                 stat, is_dir = entry.stat(), entry.is_dir()
-                mark = () if is_dir else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+                mark = () if is_dir else fingerprint(stat)
                 if not entry.name.startswith("."):
                     yield _Entry(str(folder), entry.name, is_dir, mark)
 

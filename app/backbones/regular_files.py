@@ -8,11 +8,10 @@ from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
 
-Mark = tuple[int, int, int, int, int]  # size, times of content and of inode, inode, device: no copy keeps all of them
+from app.fingerprints import SETTLED_SECONDS, Fingerprint, fingerprint
 
 MOST_REMEMBERED = 10_000
-SETTLED_SECONDS = 2.0  # what changed within the clock tick of a file system cannot be told from what changes in it next
-_sha256_by_mark: OrderedDict[tuple[Path, Mark], str] = OrderedDict()
+_sha256_by_mark: OrderedDict[tuple[Path, Fingerprint], str] = OrderedDict()
 
 
 class TooLarge(ValueError):
@@ -37,11 +36,11 @@ def sha256(path: Path) -> str:
     Raises OSError if there is no regular file, Changing if it is written to meanwhile.
     """
     with _opened(path) as stream:
-        key = path, _mark(stream)
+        key = path, fingerprint(os.fstat(stream.fileno()))
         if (known := _sha256_by_mark.get(key)) is not None:
             return known
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if _mark(stream) != key[1]:
+        if fingerprint(os.fstat(stream.fileno())) != key[1]:
             raise Changing(0, "it changed while it was read", str(path))
         if abs(time.time() - os.fstat(stream.fileno()).st_ctime) > SETTLED_SECONDS:
             _sha256_by_mark[key] = digest
@@ -57,8 +56,3 @@ def _opened(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise OSError(0, "it is no regular file", str(path))
     return os.fdopen(descriptor, "rb")
-
-
-def _mark(stream: BufferedReader) -> Mark:
-    stat = os.fstat(stream.fileno())
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev

@@ -7,13 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from app.fingerprints import SETTLED_SECONDS, Fingerprint, fingerprint
+
 MOST = 64
 MOST_MARKS = 200_000  # of all that is remembered together: some 50 MB
-SETTLED_SECONDS = 2.0  # what changed within the clock tick of a file system cannot be told from what changes in it next
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
-Mark = tuple[str, int, int, int, int]
+Mark = tuple[str, Fingerprint]
 
 
 class FolderMemory(Generic[Key, Found]):
@@ -47,7 +48,7 @@ class FolderMemory(Generic[Key, Found]):
         marks = tuple(_mark(witness) for witness in witnesses)
         with self._lock:
             self._known.pop(key, None)
-            if all(mark is not None and mark[-1] < before_ns for mark in marks):
+            if all(mark is not None and mark[1].mtime_ns < before_ns for mark in marks):
                 self._known[key] = (found, tuple(mark for mark in marks if mark is not None))
                 self._forget_the_oldest()
         return found
@@ -60,9 +61,8 @@ class FolderMemory(Generic[Key, Found]):
 
 
 def _mark(path: str) -> Mark | None:
-    """What changes when the file does, or the names in a folder; None if it is not there."""
+    """The path and its fingerprint; None if it is not there."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - cheaper than a thousand Path objects
+        return path, fingerprint(os.stat(path))  # noqa: PTH116 - cheaper than a thousand Path objects
     except OSError:
         return None
-    return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
