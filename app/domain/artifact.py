@@ -1,11 +1,11 @@
-"""An immutable, content-hashed output."""
+"""An immutable stored output with the hash of its content."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Where an output lies and what it is; `sha256` is lower-case hex of its bytes."""
+    """The key of a stored output and its facts. `sha256` is the hash of its bytes in hex."""
 
     key: str
     sha256: str

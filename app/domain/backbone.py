@@ -1,4 +1,4 @@
-"""What the service knows of a diffusion backbone, loaded or not."""
+"""The facts about a diffusion backbone that need no weights."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,28 +8,30 @@ from app.domain.spec.sampling import Scheduler
 
 
 class Family(StrEnum):
-    DIT = "dit"
-    STABLE_DIFFUSION = "stable-diffusion"
-    STABLE_DIFFUSION_3 = "stable-diffusion-3"
+    DIT = "dit"  # class-conditional transformer (Peebles and Xie, arXiv 2212.09748)
+    STABLE_DIFFUSION = "stable-diffusion"  # versions 1 and 2: a U-Net with text prompts
+    STABLE_DIFFUSION_3 = "stable-diffusion-3"  # MMDiT with text prompts and flow matching
 
     @property
     def prompted(self) -> bool:
-        """Whether its models take a prompt; otherwise they take the number of a label."""
+        """Whether its models take a text prompt; the others take the number of a label."""
         return self is not Family.DIT
 
     @property
     def flow(self) -> bool:
-        """Whether its models learned flow matching; otherwise they predict noise, or the velocity v of noise and image."""
+        """Whether its models are trained by flow matching; the others predict noise or v."""
         return self is Family.STABLE_DIFFUSION_3
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneInfo:
-    """The facts that a spec and a dataset must agree with. They are read once, from the configuration files of the folder.
+    """The facts that a spec and a dataset must be compatible with.
 
-    `block_names` are the blocks that can be tapped, in order of depth. `image_size` is the side of an image in pixels.
-    `labels` maps names to labels, and `label_count` counts labels with or without a name; a prompted model has none.
-    `wordnet`: the labels are those of ImageNet-1K. `learned_variance`: the model predicts the variance of DDPM's steps.
+    The catalog reads them once, from the configuration files of the backbone's folder.
+    `block_names` are the blocks that can be tapped, by depth. `image_size` is in pixels.
+    `labels` maps names to labels. `label_count` also counts labels without a name; a prompted model
+    has none. `wordnet`: the labels are those of ImageNet-1K. `learned_variance`: the model predicts
+    the variance of DDPM's steps.
     """
 
     name: str
@@ -44,12 +46,12 @@ class BackboneInfo:
 
     @property
     def prompted(self) -> bool:
-        """Whether the model takes a prompt; otherwise it takes the number of a label."""
+        """Whether the model takes a text prompt; otherwise it takes the number of a label."""
         return self.family.prompted
 
     @property
     def flow(self) -> bool:
-        """Whether the model learned flow matching."""
+        """Whether the model is trained by flow matching."""
         return self.family.flow
 
 

@@ -1,4 +1,4 @@
-"""What a backbone is told to draw for a class of the dataset."""
+"""From the class name of a dataset to the label or prompt that conditions the backbone."""
 
 from app.domain.backbone import BackboneInfo
 from app.domain.errors import InvalidSpec
@@ -6,18 +6,19 @@ from app.domain.imagenet import is_wordnet_id, synsets
 from app.domain.spec.job_spec import DistillationSpec
 from app.domain.suggestions import nearest
 
-Condition = int | str  # the number of a label, or words
+Condition = int | str  # the number of a label, or a prompt
 
 PLACEHOLDER = "{class}"
 DEFAULT_PROMPT = f"a photo of a {PLACEHOLDER}"
 
 
 def condition_of(class_name: str, spec: DistillationSpec, info: BackboneInfo) -> Condition:
-    """The model's label of the class, below `label_count`; for a model that takes words, the prompt with the class's in it.
+    """The label of the class, below `label_count`; for a prompted model, its prompt.
 
-    What the spec's class map says goes before the class's own name; either may be a WordNet id. A text in the class map is a
-    name first, and the number of a label where no label has that name. Raises InvalidSpec naming `class_map.NAME` or `classes`
-    and the nearest names there are.
+    An entry in the spec's class map precedes the class's own name. Either may be a WordNet id. A
+    string in the class map is the name of a label, or its number if no label has that name.
+
+    Raises InvalidSpec that names `class_map.NAME` or `classes`, and the nearest known names.
     """
     mapped = spec.class_map.get(class_name)
     field = "classes" if mapped is None else f"class_map.{class_name}"
@@ -48,7 +49,7 @@ def _numbered(label: int, info: BackboneInfo) -> int:
 
 
 def _mapped(given: Condition, info: BackboneInfo) -> int:
-    """The label that a class map gives: by its number, by a name, or by its number written as a text."""
+    """The label that an entry of the class map gives: a number, a name, or a number as a string."""
     if isinstance(given, int):
         return _numbered(given, info)
     label = _find(given, info)
@@ -60,7 +61,7 @@ def _mapped(given: Condition, info: BackboneInfo) -> int:
 
 
 def _label(name: str, info: BackboneInfo) -> int:
-    """The label of a class by its own name. Raises ValueError that says what class_map is for."""
+    """The label of a class by its own name. Raises ValueError that explains class_map."""
     label = _find(name, info)
     if label is None:
         hint = "; or say in class_map which label it is" if info.labels else "; give its label's number in class_map"
@@ -69,7 +70,10 @@ def _label(name: str, info: BackboneInfo) -> int:
 
 
 def _find(name: str, info: BackboneInfo) -> int | None:
-    """The label of a name or alias, or of a WordNet id: by its place if the labels are ImageNet-1K's, else by its words."""
+    """The label of a name, an alias or a WordNet id.
+
+    A WordNet id is found by its index if the labels are ImageNet-1K's, else by its words.
+    """
     label, synset = info.labels.find(name), synsets().get(name)
     if label is not None or synset is None:
         return label

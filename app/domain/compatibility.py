@@ -1,4 +1,7 @@
-"""Whether a spec, a dataset's classes and a backbone fit together: asked at submission, and again when the work begins."""
+"""Whether a spec, the classes of a dataset and a backbone are compatible.
+
+The service checks this at submission; `prepare` checks it again.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +15,11 @@ from app.domain.suggestions import MOST_NAMED, nearest
 
 __all__ = ["EVALUATED_PIXELS", "MOST_NAMED", "class_problems", "missing_classes", "model_problems"]
 
-EVALUATED_PIXELS = (8, 64)  # the least and the largest image side that the protocol `small` takes
+EVALUATED_PIXELS = (8, 64)  # smallest and largest image side of the protocol `small`
 
 
 def model_problems(spec: DistillationSpec, info: BackboneInfo) -> Iterator[FieldProblem]:
-    """What the spec asks of the backbone that it does not have."""
+    """Requests of the spec that the backbone cannot meet."""
     yield from _tap_problems(spec, info)
     yield from _sampling_problems(spec, info)
     yield from _prompt_problems(spec, info)
@@ -28,7 +31,7 @@ def model_problems(spec: DistillationSpec, info: BackboneInfo) -> Iterator[Field
 
 
 def class_problems(spec: DistillationSpec, dataset: Sequence[str], info: BackboneInfo) -> Iterator[FieldProblem]:
-    """Classes of the dataset, or those the spec chose of it, that the backbone cannot be told to draw."""
+    """Chosen classes, by default all of the dataset, that the backbone cannot draw."""
     classes = spec.classes or dataset
     prompt = spec.sampling.prompt
     alike = info.prompted and len(classes) > 1 and prompt is not None and PLACEHOLDER not in prompt
@@ -44,13 +47,16 @@ def class_problems(spec: DistillationSpec, dataset: Sequence[str], info: Backbon
             yield from error.problems
             continue
         first = first_drawn_as.setdefault(condition, name)
-        if first != name and not alike and not spec.class_map.keys() & {first, name}:  # a class map may ask for it
+        if first != name and not alike and not spec.class_map.keys() & {first, name}:  # a class map may want this
             message = f"{first!r} and {name!r} would both be drawn as {condition!r}; say in class_map what each is"
             yield FieldProblem("classes", message)
 
 
 def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[FieldProblem]:
-    """Classes the spec chose or mapped that the dataset, all of it, does not have."""
+    """Classes that the spec chooses or maps, but that the dataset does not have.
+
+    `dataset`: all classes of the dataset, not only the chosen ones.
+    """
     known, chosen = frozenset(dataset), frozenset(spec.classes or ())
     asked = [("classes", name) for name in spec.classes or ()]
     asked += [(f"class_map.{name}", name) for name in spec.class_map if name not in chosen]
@@ -62,13 +68,13 @@ def missing_classes(spec: DistillationSpec, dataset: Sequence[str]) -> Iterator[
 
 
 def _with_comma(part: str, dataset: Sequence[str]) -> str | None:
-    """Of a name that a command line cut at its comma."""
+    """A hint if `part` is a piece of a class name that a command line split at its comma."""
     whole = next((name for name in dataset if "," in name and part in name.split(",")), None)
     return whole and f"it has {whole!r}, whose comma is written \\, in `dapple distil --classes`"
 
 
 def _window_problems(spec: DistillationSpec) -> Iterator[FieldProblem]:
-    """Guidance that is asked for, and would act at no step."""
+    """A problem if guidance is wanted but its window contains no step."""
     guidance, steps = spec.guidance, spec.sampling.steps
     if guidance.is_active and not any(guidance.acts_at(step, steps) for step in range(steps)):
         yield FieldProblem(

@@ -15,7 +15,7 @@ BUNDLED = {"digits": tuple("0123456789")}  # name: classes
 
 @dataclass(frozen=True)
 class DatasetUri:
-    """A parsed URI: `sklearn://digits` has a name, `file:///folder` an absolute path."""
+    """A parsed URI. `sklearn://digits` has a name; `file:///folder` has an absolute path."""
 
     scheme: str
     name: str = ""
@@ -23,9 +23,9 @@ class DatasetUri:
 
 
 def uri_of(text: str) -> str:
-    """The text itself if it is a URI, else the file URI of the path it names, relative ones included.
+    """The text itself if it is a URI, else the file URI of the absolute or relative path.
 
-    Raises InvalidSpec if nothing is at the path.
+    Raises InvalidSpec if the path does not exist.
     """
     if "://" in text:
         return text
@@ -36,7 +36,7 @@ def uri_of(text: str) -> str:
 
 
 def canonical(text: str) -> str:
-    """The one spelling of a dataset URI under which jobs are stored and listed; what is no dataset URI stays as it is."""
+    """The spelling of a dataset URI that jobs store and list. An invalid URI stays unchanged."""
     try:
         uri = parse(text)
     except InvalidSpec:
@@ -47,10 +47,10 @@ def canonical(text: str) -> str:
 def parse(text: str) -> DatasetUri:
     """The parts of a dataset URI.
 
-    Raises InvalidSpec naming `dataset_uri` for an unknown scheme, a relative or foreign path, an unknown name, or a control
-    character.
+    Raises InvalidSpec that names `dataset_uri` for an unknown scheme or name, a relative path, a
+    path on another host, or a control character.
     """
-    if printable(text) != text:  # urlsplit would leave some of them out
+    if printable(text) != text:  # urlsplit would drop some of them
         raise InvalidSpec.of(FIELD, f"a URI has no control characters; write their bytes as %XX: {text}")
     try:
         parts = urlsplit(text)
@@ -80,9 +80,9 @@ def _local(host: str, path: str) -> DatasetUri:
 
 
 def resolve_local(uri: DatasetUri, roots: Sequence[Path]) -> Path:
-    """The real path of a file URI, symbolic links followed, if it lies under one of `roots`.
+    """The path of a file URI, with symbolic links resolved, if it lies under one of `roots`.
 
-    Raises InvalidSpec if it lies elsewhere; whether anything is there is not checked.
+    Raises InvalidSpec if it lies elsewhere. Does not check that the path exists.
     """
     if uri.path is None:
         raise ValueError(f"{uri.scheme}:// has no path")

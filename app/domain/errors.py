@@ -1,4 +1,7 @@
-"""The tree of errors. `app/api/errors.py` maps it to HTTP; `worker/service/failure_policy.py` decides about retries."""
+"""The tree of errors.
+
+`app/api/errors.py` maps it to HTTP; `worker/service/failure_policy.py` decides about retries.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from app.domain.text import printable_lines
 
 
 class DappleError(Exception):
-    """Root of every error that Dapple raises on purpose; its text is meant for the user, and safe to store and to print."""
+    """Root of every error that Dapple raises. Its message is for the user; it is safe to print."""
 
     def __init__(self, *words: object) -> None:
         super().__init__(*(printable_lines(word) if isinstance(word, str) else word for word in words))
@@ -15,7 +18,7 @@ class DappleError(Exception):
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """What is wrong with one field of the input; `field` is a dotted path such as `guidance.scale`."""
+    """A fault of one input field. `field` is a dotted path such as `guidance.scale`."""
 
     field: str
     message: str
@@ -26,7 +29,7 @@ class FieldProblem:
 
 
 class InvalidSpec(DappleError):
-    """The job as asked cannot run; every problem names the field to change."""
+    """The job cannot run with this spec. Each problem names the field to change."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         self.problems = tuple(problems)
@@ -38,15 +41,18 @@ class InvalidSpec(DappleError):
 
 
 class DatasetRejected(DappleError):
-    """The dataset was read and is unusable; the text names the file or the class."""
+    """The dataset is unusable. The message names the file or the class."""
 
 
 class BackboneUnavailable(DappleError):
-    """A file of the backbone is missing, or cannot be read, now: it may still be on its way."""
+    """A file of the backbone is missing or unreadable. A copy may still be in progress."""
 
 
 class BackboneRejected(BackboneUnavailable):
-    """The backbone's files are there and cannot be used, or not as the service is set; the text names file and field."""
+    """The backbone's files are complete but cannot be used, or not with the service's settings.
+
+    The message names the file and the field.
+    """
 
 
 class JobNotFound(DappleError):
@@ -65,11 +71,11 @@ class IllegalTransition(DappleError):
 
 
 class IdempotencyKeyReused(DappleError):
-    """The key came before with a different body."""
+    """An earlier request used the key with a different body."""
 
 
 class SamplesDamaged(DappleError):
-    """Images that sample tasks have stored under `keys` are missing or are not what was stored; they are sampled again."""
+    """Stored images of sample tasks, at `keys`, are missing or damaged; the tasks run again."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = tuple(keys)
@@ -77,7 +83,7 @@ class SamplesDamaged(DappleError):
 
 
 class LeaseLost(DappleError):
-    """Another attempt owns the task now; this one must stop and write nothing."""
+    """This attempt no longer owns the task. It must stop and write nothing."""
 
 
 class Cancelled(DappleError):
@@ -85,21 +91,21 @@ class Cancelled(DappleError):
 
 
 class TransientError(DappleError):
-    """May succeed when tried again."""
+    """A retry may succeed."""
 
 
 class TimedOut(TransientError):
-    """A try at a task took too long, or showed no progress for too long."""
+    """An attempt exceeded its time limit, or made no progress for too long."""
 
 
 class StorageUnavailable(TransientError):
-    """The artifact store did not answer, or its disk is full."""
+    """The artifact store does not answer, or its disk is full."""
 
 
 class DatabaseUnavailable(TransientError):
-    """The database did not answer, stayed locked, or its disk is full.
+    """The database does not answer, stays locked, or its disk is full.
 
-    `reason` is for operators: in the driver's words, which may name hosts and users, though no password.
+    `reason` is the driver's message, for operators. It may name hosts and users, but no password.
     """
 
     def __init__(self, message: str, reason: str | None = None) -> None:
@@ -112,15 +118,15 @@ class DeviceOutOfMemory(TransientError):
 
 
 class PermanentError(DappleError):
-    """Will fail the same way again; never retried."""
+    """A retry would fail in the same way, so there is none."""
 
 
 class ArtifactDamaged(PermanentError):
-    """A stored output is gone, or is not the file that was stored."""
+    """A stored output is missing or its content has changed."""
 
 
 class WrongSettings(PermanentError):
-    """The environment sets something that cannot be; `faults` are pairs of a variable and what is wrong with it."""
+    """Environment variables have invalid values. `faults` pairs each variable with its fault."""
 
     def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
         self.faults = tuple(faults)

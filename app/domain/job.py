@@ -1,4 +1,4 @@
-"""Jobs, tasks and leases as frozen values, and the one table of what may follow what."""
+"""Jobs, tasks and leases as frozen values, and the table of a job's state transitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from app.domain.text import printable_lines
 
 
 class JobState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
+    QUEUED = "queued"  # accepted; no worker has begun it
+    RUNNING = "running"  # a worker has begun its first task
+    CANCELLING = "cancelling"  # its user cancelled it; a running task has yet to stop
+    SUCCEEDED = "succeeded"  # its archive can be downloaded
+    FAILED = "failed"  # `failure` says why
+    CANCELLED = "cancelled"  # its user cancelled it, and no task runs
+    EXPIRED = "expired"  # it did not start before its deadline
 
     @property
     def terminal(self) -> bool:
@@ -26,17 +26,17 @@ class JobState(StrEnum):
 
 
 class Phase(StrEnum):
-    PREPARING = "preparing"
-    SAMPLING = "sampling"
-    EVALUATING = "evaluating"
-    PACKAGING = "packaging"
+    PREPARING = "preparing"  # reading the dataset and planning the other tasks
+    SAMPLING = "sampling"  # drawing images
+    EVALUATING = "evaluating"  # training classifiers on the distilled images and on baselines
+    PACKAGING = "packaging"  # writing the archive
 
 
 class TaskKind(StrEnum):
-    PREPARE = "prepare"
-    SAMPLE = "sample"
-    EVALUATE = "evaluate"
-    PACKAGE = "package"
+    PREPARE = "prepare"  # one for each job: reads the dataset and plans the other tasks
+    SAMPLE = "sample"  # one for each group of classes: draws their images
+    EVALUATE = "evaluate"  # one for each arm: trains and tests its classifiers
+    PACKAGE = "package"  # one for each job: writes archive, preview and metrics
 
     @property
     def phase(self) -> Phase:
@@ -44,24 +44,24 @@ class TaskKind(StrEnum):
 
     @property
     def queue(self) -> "Queue":
-        """Only sampling is worth a GPU: nothing else may hold one."""
+        """The queue of the workers that may run it. Only sampling needs a GPU."""
         return Queue.GPU if self is TaskKind.SAMPLE else Queue.CPU
 
 
 class Queue(StrEnum):
-    """What a worker must be able to do to run a task."""
+    """The hardware that a task needs. Each worker serves one or both queues."""
 
-    GPU = "gpu"
-    CPU = "cpu"
+    GPU = "gpu"  # tasks that run the diffusion backbone
+    CPU = "cpu"  # all other tasks
 
 
 class TaskState(StrEnum):
-    WAITING = "waiting"
-    READY = "ready"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+    WAITING = "waiting"  # an earlier phase of its job has not ended
+    READY = "ready"  # a worker may claim it
+    RUNNING = "running"  # a worker holds its lease
+    SUCCEEDED = "succeeded"  # its output is stored
+    FAILED = "failed"  # its last allowed attempt failed
+    CANCELLED = "cancelled"  # its job ended before it
 
 
 class FailureKind(StrEnum):
@@ -76,22 +76,22 @@ class FailureKind(StrEnum):
 class Outcome(StrEnum):
     """How an attempt ended. Only `failed` and `expired` count against max_attempts."""
 
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    RELEASED = "released"
-    EXPIRED = "expired"
+    SUCCEEDED = "succeeded"  # its output was stored
+    FAILED = "failed"  # it reported a failure
+    CANCELLED = "cancelled"  # its job was cancelled
+    RELEASED = "released"  # its worker shut down and gave the task back
+    EXPIRED = "expired"  # its worker did not renew the lease in time
 
 
 class WarningCode(StrEnum):
-    """What a warning of a job is about. The job goes on; its user should look at the result with this in mind."""
+    """The subject of a job's warning. The job goes on; the warning qualifies its result."""
 
-    GUIDANCE_VANISHED = "guidance_vanished"  # most guided steps had no gradient: the set is hardly guided
-    LOW_COVERAGE = "low_coverage"  # the images lie far from the real ones, as noise does
-    DATASET_LEFT_OUT = "dataset_left_out"  # files or folders of the dataset that were not read, and why
-    DATASET_DOUBTFUL = "dataset_doubtful"  # how the dataset was understood, where it could be read otherwise
-    EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies do not speak of every class
-    CACHE_TOO_SMALL = "cache_too_small"  # the features of the real images do not fit into the worker's cache
+    GUIDANCE_VANISHED = "guidance_vanished"  # most guided steps had a gradient of zero
+    LOW_COVERAGE = "low_coverage"  # the images lie as far from the real ones as noise does
+    DATASET_LEFT_OUT = "dataset_left_out"  # some files or folders were not read; it says why
+    DATASET_DOUBTFUL = "dataset_doubtful"  # the dataset could be read in another way
+    EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies do not cover every class
+    CACHE_TOO_SMALL = "cache_too_small"  # the features exceed the worker's cache
 
 
 _PHASES = dict(zip(TaskKind, Phase, strict=True))
@@ -118,7 +118,7 @@ MOST_CHARACTERS = 10_000  # of a message
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job or an attempt failed; `message` is meant for the user, and safe to store and to print."""
+    """Why a job or an attempt failed. `message` is for the user; it is safe to print."""
 
     kind: FailureKind
     message: str
@@ -129,9 +129,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class JobWarning:
-    """What the user of a job should know beside its result; `message` is meant for them, and safe to store and to print.
+    """What a job's user should know beside its result. `message` is safe to store and to print.
 
-    `code` is a plain text where a newer version gave it.
+    `code` is a plain string if a newer version of Dapple wrote a code that this one does not know.
     """
 
     code: WarningCode | str
@@ -142,19 +142,21 @@ class JobWarning:
 
     @property
     def is_about_the_worker(self) -> bool:
-        """Whether another machine might not warn: such a warning is no part of the archive."""
+        """Whether it depends on the machine. The archive leaves out such warnings, so that its
+        bytes are the same everywhere.
+        """
         return self.code == WarningCode.CACHE_TOO_SMALL
 
 
 def _message(text: str) -> str:
-    """Libraries put file names and other text from outside into theirs, sometimes without end."""
+    """The text, printable and not too long: messages of libraries quote file names and data."""
     shown = printable_lines(text)
     return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:MOST_CHARACTERS]}…"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Work units done of those planned; a unit is one sampling step, one training iteration, one file."""
+    """Work units done and planned. A unit is a sampling step, a training iteration or a file."""
 
     done: int
     total: int
@@ -162,7 +164,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as stored. Times are seconds since the epoch by the database's clock; `version` grows with every change."""
+    """A job as stored.
+
+    Times are seconds since the epoch by the database's clock. `version` grows with every change.
+    """
 
     id: str
     spec: DistillationSpec
@@ -181,7 +186,7 @@ class Job:
 
 @dataclass(frozen=True)
 class ListedJob:
-    """What a list shows of a job: what is large, such as its spec and metrics, is not read for it."""
+    """The part of a job that a list shows. It leaves out large columns: spec and metrics."""
 
     id: str
     dataset_uri: str
@@ -202,7 +207,7 @@ class ListedJob:
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task to insert: `ordinal` is its place among the job's tasks of the same kind."""
+    """A task to insert. `ordinal` is its index among the job's tasks of the same kind."""
 
     kind: TaskKind
     ordinal: int
@@ -212,7 +217,7 @@ class NewTask:
 
 @dataclass(frozen=True)
 class Task:
-    """A task as stored; `attempt` counts the claims so far."""
+    """A task as stored. `attempt` is the number of claims so far."""
 
     id: str
     job_id: str
@@ -228,7 +233,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a task; `outcome` is None while it runs."""
+    """One attempt at a task. `outcome` is None while it runs."""
 
     task_id: str
     number: int
@@ -241,7 +246,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job; `id` grows within the job, `at` is in seconds since the epoch."""
+    """A change of a job. `id` grows within the job; `at` is in seconds since the epoch."""
 
     id: int
     type: str
@@ -251,9 +256,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to run one task until it expires; `token` fences every write made under it.
+    """The right of one worker to run one task until the lease expires.
 
-    `traceparent` is the W3C trace context of the job's submission, if that was traced.
+    Every write made under the lease carries `token`; the database refuses a stale token.
+    `traceparent` is the W3C trace context of the job's submission, or None without tracing.
     """
 
     task: Task
@@ -263,5 +269,5 @@ class Lease:
 
     @property
     def output_prefix(self) -> str:
-        """Where this attempt may write: no other attempt, earlier or later, uses the same keys."""
+        """Prefix of the keys that this attempt writes. No other attempt uses the same prefix."""
         return f"jobs/{self.task.job_id}/{self.task.kind}-{self.task.ordinal:04d}/{self.token}/"

@@ -1,4 +1,4 @@
-"""The names of a backbone's labels, and the label that a name means."""
+"""The names of a backbone's labels, and the search for the label of a name."""
 
 import re
 import unicodedata
@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 class Labels(Mapping[str, int]):
-    """Every name that means one label, and that label. `find` also knows names that mean several, and other spellings.
+    """A mapping from each unambiguous name to its label.
 
-    `shown` has one name for each label, in their order: what a list of the labels should show.
+    `find` also knows ambiguous names and other spellings. `shown` has one name for each label, in
+    order of the labels, for lists.
     """
 
     def __init__(self, ranks: Sequence[Iterable[tuple[str, int]]], shown: Sequence[str] = ()) -> None:
-        """`ranks`: names and their labels; a name in an earlier rank hides the same name in a later one."""
+        """`ranks`: pairs of name and label. A name in an earlier rank hides it in later ones."""
         self.shown = tuple(shown)
         self._named: dict[str, tuple[int, ...]] = {}
         self._folded: dict[str, tuple[int, ...]] = {}
@@ -24,9 +25,10 @@ class Labels(Mapping[str, int]):
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> "Labels":
-        """Labels 0, 1, ... whose texts may be lists of synonyms parted by commas, as ImageNet's are.
+        """Labels 0, 1, ... from texts that may be lists of synonyms, as ImageNet's are.
 
-        The whole text goes before its first synonym, and that before the others.
+        Commas separate the synonyms. The whole text ranks before its first synonym, and that
+        before the others.
         """
         synonyms = [[word for part in text.split(",") if (word := part.strip())] for text in texts]
         whole = [(text, label) for label, text in enumerate(texts)]
@@ -49,9 +51,10 @@ class Labels(Mapping[str, int]):
         return len(self._single)
 
     def find(self, name: str) -> int | None:
-        """The label of this name; or of the only name that differs from it in case, underscores, hyphens or blanks alone.
+        """The label of this name, or None.
 
-        None if there is no such name. Raises ValueError with the numbers of all labels that it may mean.
+        If there is no equal name, one counts that differs only in case, underscores, hyphens or
+        blanks. Raises ValueError with the numbers of all labels if the name is ambiguous.
         """
         labels = self._named.get(name) or self._folded.get(folded(name), ())
         if len(labels) > 1:

@@ -1,4 +1,4 @@
-"""How a job becomes tasks: a pure function of the spec and of the classes found, never of the number of workers."""
+"""The tasks of a job: a pure function of its spec and classes, not of the number of workers."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from app.domain.spec.job_spec import DistillationSpec
 
 IMAGES_PER_SAMPLE_TASK = 32
 UNITS_PER_PACKED_IMAGE = 2  # encoded, then written
-UNITS_PER_CLASSIFIER = 100  # a classifier's training is told in hundredths, from the plan to the last tick
+UNITS_PER_CLASSIFIER = 100  # the progress of a classifier's training is in percent
 
 
 def first_task() -> NewTask:
-    """What every job starts with."""
+    """The task that every job starts with."""
     return NewTask(TaskKind.PREPARE, 0, {})
 
 
@@ -35,12 +35,14 @@ def evaluations(evaluation: Evaluation | None) -> list[NewTask]:
 
 
 def sampled_arms(spec: DistillationSpec) -> list[Arm]:
-    """The guided arm is the product; the unguided one is sampled only to be compared."""
+    """The arms that need sampling: always the guided one, and the unguided one as a baseline."""
     wanted = spec.evaluation.arms if spec.evaluation else ()
     return [Arm.GUIDED, *(arm for arm in wanted if arm is Arm.UNGUIDED)]
 
 
 def class_groups(classes: Sequence[str], ipc: int) -> list[Sequence[str]]:
-    """Whole classes, in order, about IMAGES_PER_SAMPLE_TASK images a group and at least one class."""
+    """Groups of whole classes, in order: at least one class, and at most IMAGES_PER_SAMPLE_TASK
+    images if a group has several.
+    """
     size = max(1, IMAGES_PER_SAMPLE_TASK // ipc)
     return [classes[i : i + size] for i in range(0, len(classes), size)]

@@ -1,10 +1,12 @@
-"""How far a job is, as one number that never falls.
+"""The progress of a job as one number that never falls.
 
-Each task counts by the share of its units done, each phase by the mean share of its tasks, and the phases by WEIGHTS,
-which follow how long they typically last (their units cannot be compared: steps, iterations, files). `preparing` is the
-first 2 % of every job, known graph or not; the others share the rest in proportion to the weights of those the job has.
-The database keeps a task's share from falling when the task is tried again, and all tasks appear at once when
-`preparing` ends, so the sum cannot fall either.
+The share of a task is its units done over its units planned. The share of a phase is the mean over
+its tasks. WEIGHTS weighs the phases by their typical duration, because their units (steps,
+iterations, files) cannot be compared. `preparing` is the first 2 % of every job, because its other
+tasks are not known yet. The other phases of the job divide the rest in proportion to their weights.
+
+The sum cannot fall. The database never lowers a task's share when it retries the task, and it
+inserts all later tasks at once when `preparing` ends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ WEIGHTS: Mapping[Phase, float] = {Phase.SAMPLING: 10.0, Phase.EVALUATING: 10.0, 
 
 @dataclass(frozen=True)
 class PhaseTally:
-    """The tasks of one phase, added up: `share` is the mean of done/total over them, 0 to 1."""
+    """The tasks of one phase, summed. `share` is the mean of done/total over them, 0 to 1."""
 
     phase: Phase
     tasks_done: int
@@ -29,12 +31,12 @@ class PhaseTally:
 
 
 def untouched(task: NewTask) -> PhaseTally:
-    """The tally of a phase whose only task has not begun."""
+    """The tally of a phase whose only task has not started."""
     return PhaseTally(task.kind.phase, tasks_done=0, tasks_total=1, done=0, total=task.total, share=0.0)
 
 
 def fraction(tallies: Sequence[PhaseTally]) -> float:
-    """The share of the whole job's work that is done, 0 to 1."""
+    """The fraction of the whole job that is done, 0 to 1."""
     later = [tally for tally in tallies if tally.phase in WEIGHTS]
     whole = sum(WEIGHTS[tally.phase] for tally in later)
     rest = sum(WEIGHTS[tally.phase] * tally.share for tally in later) / whole if whole else 0.0

@@ -1,4 +1,4 @@
-"""Known names for one that is unknown."""
+"""Suggestions of known names in place of an unknown one."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -7,7 +7,7 @@ MOST_NAMED = 10
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The known names that are spelt most like this one, or else the first of all, in words."""
+    """A phrase with the known names of the most similar spelling, else the first names."""
     alike = get_close_matches(name, known, n=3)
     if alike:
         return f"nearest: {', '.join(alike)}"

@@ -1,4 +1,4 @@
-"""Who runs tasks."""
+"""Workers: what one says about itself, and what it offers when it claims a task."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,11 @@ ALL_QUEUES = frozenset(Queue)
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who asks for a task: its queues, and what it holds already, so that a task may find its data warm.
+    """A worker that claims a task: the queues that it serves, and the data that it holds.
 
-    `backbones` are names of models in memory, `dataset_uris` those of datasets in memory or with features on disk.
-    A task that has been ready for `patience_seconds` goes before those whose data are warm.
+    `backbones` names the models in its memory. `dataset_uris` names the datasets in its memory and
+    those whose features are on its disk. The claim prefers tasks that use such data, unless
+    another task has been ready for `patience_seconds`.
     """
 
     name: str
@@ -24,7 +25,9 @@ class Claimant:
 
 @dataclass(frozen=True)
 class About:
-    """What a worker process says of itself; `memory_bytes` is all memory of its device, `backbones` those in it."""
+    """What a worker process announces. `memory_bytes` is the total memory of its device;
+    `backbones` names the models in it.
+    """
 
     queues: tuple[Queue, ...]
     device: str
@@ -34,7 +37,10 @@ class About:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process and the task it runs now. Times are seconds since the epoch by the database's clock."""
+    """A worker process and its running task.
+
+    Times are seconds since the epoch by the database's clock.
+    """
 
     name: str
     about: About

@@ -15,11 +15,13 @@ MOST_BANDWIDTHS = 16
 
 
 class Kernel(StrEnum):
-    LINEAR = "linear"
-    RBF = "rbf"
-    LAPLACIAN = "laplacian"
-    INVERSE_MULTIQUADRIC = "inverse-multiquadric"
-    POLYNOMIAL = "polynomial"
+    """A Mercer kernel K(a,b) with bandwidth h and d = |a-b|."""
+
+    LINEAR = "linear"  # <a,b>
+    RBF = "rbf"  # exp(-d^2 / (2 h^2))
+    LAPLACIAN = "laplacian"  # exp(-d / h)
+    INVERSE_MULTIQUADRIC = "inverse-multiquadric"  # (1 + d^2 / (2 h^2))^(-1/2)
+    POLYNOMIAL = "polynomial"  # (<a,b> / length + 1)^3
 
     @property
     def has_bandwidth(self) -> bool:
@@ -27,9 +29,10 @@ class Kernel(StrEnum):
 
 
 def parse_bandwidth(value: Any) -> Any:
-    """A bandwidth in its one form: a float, "median", a multiple of it like "0.5x", a tuple of floats and multiples, or None.
+    """The canonical form of a bandwidth.
 
-    Raises ValueError for anything else.
+    It is a float, "median", a multiple of the median like "0.5x", a tuple of floats and multiples,
+    or None. Raises ValueError for anything else.
     """
     if value is None or value == MEDIAN:
         return value
@@ -52,14 +55,17 @@ Bandwidth = Annotated[
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """A kernel and its bandwidth, as a job asks for them; a kernel without a bandwidth has None."""
+    """The kernel and the bandwidth of a job. A kernel without a bandwidth has None."""
 
     kernel: Kernel = Kernel.RBF
     bandwidth: Bandwidth = MEDIAN
 
 
 def in_feature_units(bandwidth: float | str, median: float) -> float:
-    """One parsed bandwidth, where the median distance of the real features is `median` > 0; a finite number above 0."""
+    """One parsed bandwidth as a finite number above 0, in the units of the features.
+
+    `median`: the median distance of the real features, above 0.
+    """
     if bandwidth == MEDIAN:
         return median
     if isinstance(bandwidth, str):
@@ -68,7 +74,7 @@ def in_feature_units(bandwidth: float | str, median: float) -> float:
 
 
 def bandwidth_of(kernel: Kernel, bandwidth: Bandwidth) -> Bandwidth:
-    """The bandwidth with the kernel's default in place of None. Raises ValueError if the kernel cannot have this one."""
+    """The bandwidth, or the kernel's default for None. Raises ValueError if they do not match."""
     if isinstance(bandwidth, tuple) and kernel.has_bandwidth and kernel is not Kernel.RBF:
         raise ValueError(f"the {kernel} kernel has one bandwidth; a list of them is for kernel rbf")
     if kernel.has_bandwidth:

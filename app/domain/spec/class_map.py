@@ -1,4 +1,4 @@
-"""What a spec calls a class: its name in the dataset, and what a backbone has for it."""
+"""The types of a spec's class map: a class name of the dataset, and a label of the backbone."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ MOST_LETTERS = 1000
 
 
 def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> int | str:
-    """What pydantic says of a union is one complaint for each of its types."""
+    """Replace pydantic's message for a union, which lists one fault for each type, by one."""
     try:
         return check(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a distilled set is compared with: the `evaluation` of a job."""
+"""The baselines that a distilled set is compared with: the `evaluation` of a job."""
 
 from enum import StrEnum
 from typing import Literal
@@ -7,17 +7,17 @@ from pydantic import Field, StrictInt, field_validator
 
 from app.domain.spec.part import Part
 
-HOLDOUT_FRACTION = 0.25  # a smaller share of a class is a part of this one, so no job tests on what a backbone trained on
+HOLDOUT_FRACTION = 0.25  # smaller shares are subsets, so no job tests on a backbone's training images
 
 
 class Arm(StrEnum):
-    """A way to choose or make the small training set; arms are compared under one protocol."""
+    """A way to choose or make the small training set. One protocol compares all arms."""
 
-    RANDOM_REAL = "random_real"
-    KMEANS_REAL = "kmeans_real"
-    UNGUIDED = "unguided"
-    GUIDED = "guided"
-    FULL = "full"
+    RANDOM_REAL = "random_real"  # real images drawn at random
+    KMEANS_REAL = "kmeans_real"  # the real image nearest to each k-means centre
+    UNGUIDED = "unguided"  # sampled without guidance
+    GUIDED = "guided"  # the distilled set
+    FULL = "full"  # the whole training split
 
     @property
     def is_sampled(self) -> bool:
@@ -25,7 +25,9 @@ class Arm(StrEnum):
 
 
 class Evaluation(Part):
-    """Train a classifier on the distilled set and on baselines of the same size; test all on held-out real images."""
+    """Train a classifier on the distilled set and on baselines of its size; test each on held-out
+    real images.
+    """
 
     protocol: Literal["small"] = Field(
         default="small",
@@ -36,14 +38,14 @@ class Evaluation(Part):
         default=tuple(Arm),
         min_length=1,
         max_length=len(Arm),
-        description="What to compare; `full` is the whole training split, the ceiling.",
+        description="The training sets to compare. `full` is the whole training split, an upper bound.",
         examples=[[Arm.RANDOM_REAL, Arm.GUIDED]],
     )
     training_seeds: StrictInt = Field(
         default=5,
         ge=1,
         le=20,
-        description="Classifiers trained per arm, with seeds shared by all arms; each draws its real images anew.",
+        description="Classifiers trained per arm. All arms share the seeds; each seed draws new real images.",
         examples=[5],
     )
 

@@ -10,11 +10,13 @@ from app.domain.spec.taps import Taps
 
 
 class Objective(StrEnum):
-    NONE = "none"
-    INDUCED_DISTANCE = "induced-distance"
-    MMD = "mmd"
-    ENERGY = "energy"
-    MODE = "mode"
+    """The function whose negative gradient guides the images."""
+
+    NONE = "none"  # plain sampling
+    INDUCED_DISTANCE = "induced-distance"  # the kernel-induced distance (DAP, Algorithm 1)
+    MMD = "mmd"  # maximum mean discrepancy of the class as a set
+    ENERGY = "energy"  # energy distance of the class as a set; no kernel
+    MODE = "mode"  # distance to a k-means mode of the latents (MGD3, arXiv 2505.18963)
 
     @property
     def has_kernel(self) -> bool:
@@ -24,21 +26,23 @@ class Objective(StrEnum):
 class Distance(StrEnum):
     """The kernel-induced distance of two images, or its square."""
 
-    ROOT = "root"
-    SQUARED = "squared"
+    ROOT = "root"  # d = sqrt(K(a,a) - 2 K(a,b) + K(b,b)), as in the paper
+    SQUARED = "squared"  # d^2
 
 
 class ScaleMode(StrEnum):
-    RELATIVE = "relative"
-    PAPER = "paper"
+    """The unit of the guidance scale."""
+
+    RELATIVE = "relative"  # the length of the scheduler's step
+    PAPER = "paper"  # the length of the gradient
 
 
 class Features(StrEnum):
-    """What of the tapped hidden states is compared."""
+    """The map from tapped hidden states to the features that are compared."""
 
-    TOKENS = "tokens"
-    POOLED = "pooled"
-    PROJECTED = "projected"
+    TOKENS = "tokens"  # all tokens, flattened
+    POOLED = "pooled"  # the mean over the tokens
+    PROJECTED = "projected"  # all tokens, projected at random to fewer dimensions
 
 
 class Guidance(Part):
@@ -48,16 +52,17 @@ class Guidance(Part):
         default=Objective.MMD,
         examples=[Objective.MMD],
         description="`mmd`: match the class as a set (attraction to real images, repulsion among the synthetic ones). "
-        "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance, as a set like `mmd` but without "
-        "kernel and bandwidth; those given still rank the images and measure their distances. `mode`: as MGD3 (arXiv "
-        "2505.18963), each image is pulled to a k-means mode of its class's latents, without features; its authors' settings "
-        "are `scale_mode` `paper`, `scale` 0.1, `stop` 0.5, and `sampling.cfg_scale` 4. `none`: plain sampling.",
+        "`induced-distance`: Algorithm 1 of the DAP paper. `energy`: the energy distance; it matches the class as a set like "
+        "`mmd`, but uses no kernel and no bandwidth; a given kernel still ranks the images and measures their distances. "
+        "`mode`: as in MGD3 (arXiv 2505.18963), guidance pulls each image to a k-means mode of its class's latents and uses "
+        "no features; the settings of its authors are `scale_mode` `paper`, `scale` 0.1, `stop` 0.5 and "
+        "`sampling.cfg_scale` 4. `none`: plain sampling.",
     )
     distance: Distance = Field(
         default=Distance.ROOT,
         examples=[Distance.ROOT],
-        description="Under `induced-distance`: the distance as the paper defines it, with its square root, or its square, "
-        "which pulls an image the more the farther it is. Other objectives take `root` only.",
+        description="For `induced-distance`: `root` is the distance as the paper defines it, with a square root. `squared` is "
+        "its square, which pulls distant images more strongly. Other objectives accept `root` only.",
     )
     scale: StrictFloat = Field(
         default=0.8,
@@ -76,15 +81,16 @@ class Guidance(Part):
     tap: Taps = Field(
         default=None,
         examples=[3, 0.3, "mid_block", [4, 8]],
-        description="Block whose hidden state is compared: its number (1 = the first), its name, or a fraction of the depth "
-        "above 0 and below 1; or a list of up to 8 of these, whose kernels are averaged. GET /v1/backbones lists the names. "
-        "Default: the middle of the depth, for a UNet its mid block.",
+        description="The block whose hidden state is compared: its number (1 is the first), its name, or a fraction of the "
+        "depth above 0 and below 1. A list of up to 8 of these averages their kernels. GET /v1/backbones lists the names. "
+        "Default: the middle of the depth, or the mid block of a U-Net.",
     )
     features: Features = Field(
         default=Features.PROJECTED,
         examples=[Features.PROJECTED],
-        description="Of the hidden state: all `tokens`; their mean (`pooled`); or all, `projected` at random to `projection` "
-        "dimensions if they have more (Johnson-Lindenstrauss; the measured error of their distances is in the metrics).",
+        description="The features of a hidden state. `tokens`: all tokens. `pooled`: their mean. `projected`: all tokens, "
+        "projected at random to `projection` dimensions if they have more (Johnson-Lindenstrauss; the metrics report the "
+        "measured error of the distances).",
     )
     projection: StrictInt = Field(
         default=4096, ge=64, le=65536, examples=[4096], description="Dimensions of `projected` features."
@@ -112,12 +118,12 @@ class Guidance(Part):
 
     @property
     def is_active(self) -> bool:
-        """Whether guidance moves the images at all."""
+        """Whether guidance changes the images."""
         return self.objective is not Objective.NONE and self.scale > 0
 
     @property
     def compares_features(self) -> bool:
-        """Whether guidance needs features of real images; `mode` needs their latents only."""
+        """Whether guidance needs features of real images. `mode` needs only their latents."""
         return self.is_active and self.objective is not Objective.MODE
 
     def acts_at(self, step: int, steps: int) -> bool:

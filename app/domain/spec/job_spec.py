@@ -1,4 +1,4 @@
-"""What a job asks for: the immutable input of a distillation, and the body of POST /v1/jobs."""
+"""The spec of a job: the immutable input of a distillation, and the body of POST /v1/jobs."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class DistillationSpec(Part):
         min_length=1,
         max_length=MOST_OF_URI,
         description="The labelled images: `sklearn://digits`, or `file:///path` to a folder or zip with one folder per class "
-        "(optionally below `train/` and `test/`, in any usual spelling). What of it is not read is a warning of the job.",
+        "(optionally below `train/` and `test/`, in any usual spelling). A warning of the job lists what was not read.",
         examples=["sklearn://digits"],
     )
     ipc: StrictInt = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
@@ -49,10 +49,10 @@ class DistillationSpec(Part):
     kernel_bandwidth: Bandwidth = Field(
         default=None,
         validate_default=True,
-        description='The h of the kernel: "median", the median pairwise distance of the real features at each timestep (the '
-        'default); a multiple of it, as in "0.5x"; or a number above 0 in feature units, the same at every timestep. For `rbf` '
-        "also a list of up to 16 numbers and multiples: the mean of the kernels with each of them. Not for `linear` and "
-        "`polynomial`, which have none. A number far below the median distance (in the job's metrics) leaves no gradient.",
+        description='The h of the kernel. "median" (the default): the median pairwise distance of the real features at each '
+        'timestep. "0.5x": a multiple of it. A number above 0: in feature units, the same at every timestep. For `rbf` also a '
+        "list of up to 16 numbers and multiples, which averages the kernels with each of them. `linear` and `polynomial` have "
+        "no bandwidth. With a number far below the median distance (see the job's metrics) the gradient vanishes.",
         examples=[MEDIAN, "0.5x", 12.5, ["0.5x", "1x", "2x"]],
     )
     backbone: str = Field(
@@ -72,14 +72,14 @@ class DistillationSpec(Part):
     class_map: dict[ClassName, ClassLabel] = Field(
         default={},
         max_length=10_000,
-        description="What the backbone calls a class of the dataset, where it is not the same name or a WordNet id: one of the "
-        "backbone's names, a WordNet id, or a label's number (a text is a name first, and a number if no label has that name); "
-        "for a backbone that takes text, the words in place of `{class}`.",
+        description="The backbone's label for a class of the dataset, if it has another name and is no WordNet id: one of the "
+        "backbone's names, a WordNet id, or the number of a label (a string is a number only if no label has that name). For "
+        "a backbone that takes text: the words in place of `{class}`.",
         examples=[{"french_horn": "French horn", "parachute": 701}],
     )
-    guidance: Guidance = Field(default=Guidance(), description="How real images steer the sampling.")
-    sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, cfg scale.")
-    reference: Reference = Field(default=Reference(), description="Which real images stand for their class.")
+    guidance: Guidance = Field(default=Guidance(), description="How real images guide the sampling.")
+    sampling: Sampling = Field(default=Sampling(), description="The reverse process: scheduler, steps, scale of cfg.")
+    reference: Reference = Field(default=Reference(), description="The real images that represent their class.")
     evaluation: Evaluation | None = Field(
         default=None, description="Default: no evaluation. `{}` evaluates with the defaults.", examples=[{}]
     )
@@ -87,38 +87,38 @@ class DistillationSpec(Part):
         default=HOLDOUT_FRACTION,
         gt=0,
         le=HOLDOUT_FRACTION,
-        description="Share of each class held out for the evaluation when the dataset has no test split of its own; "
-        "sampling never sees it. Without an evaluation, two images of a class are never held out. At most 0.25, which is what "
-        "`dapple train` holds out.",
+        description="Share of each class that is held out for the evaluation if the dataset has no test split; "
+        "sampling never uses it. Without an evaluation, at least two images of each class are not held out. At most 0.25, the "
+        "share that `dapple train` holds out.",
         examples=[HOLDOUT_FRACTION],
     )
     seed: StrictInt = Field(
         default=0,
         ge=0,
         lt=2**63,
-        description="The noise of every image, and the draws of the evaluation, follow from it. What jobs share does not: "
-        "which real images stand for a class, and their noise, follow from the class's name.",
+        description="Seeds the noise of every synthetic image and the random draws of the evaluation. The choice of the "
+        "reference images and their noise is seeded by the class name instead, so that jobs share them.",
         examples=[0],
     )
     priority: StrictInt = Field(
-        default=0, ge=0, le=9, description="Tasks of jobs with a higher one start first; 9 is the highest.", examples=[0]
+        default=0, ge=0, le=9, description="Tasks of jobs with a higher priority start first; 9 is the highest.", examples=[0]
     )
     deadline_seconds: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=30 * 86400,
-        description="The job expires if it has not started this many seconds after its submission.",
+        description="The job expires if it has not started within this many seconds of its submission.",
         examples=[3600],
     )
     time_limit_seconds: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=30 * 86400,
-        description="The job fails if it has not ended this many seconds after its first task started.",
+        description="The job fails if it has not ended within this many seconds of its first task's start.",
         examples=[86400],
     )
     max_attempts: StrictInt = Field(
-        default=3, ge=1, le=10, description="Tries per task before a crash or a passing fault fails the job.", examples=[3]
+        default=3, ge=1, le=10, description="Attempts per task before a crash or a temporary fault fails the job.", examples=[3]
     )
 
     @field_validator("dataset_uri")
@@ -148,11 +148,11 @@ class DistillationSpec(Part):
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the result follows from, as JSON: all but when and how often the job may be tried."""
+        """The fields that determine the result, as JSON: all but priority, limits and attempts."""
         return self.model_dump(mode="json", exclude={"priority", "deadline_seconds", "time_limit_seconds", "max_attempts"})
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: two specs with one digest are the same job."""
+        """SHA-256 of the canonical JSON. Equal specs have equal digests."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What every part of a job's spec has in common."""
+"""The base class of a job's spec and of its parts."""
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -6,7 +6,7 @@ from app.domain.text import refuse_unstorable
 
 
 class Part(BaseModel):
-    """A frozen part of the spec; unknown fields are errors."""
+    """A frozen part of the spec. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

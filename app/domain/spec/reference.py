@@ -1,4 +1,4 @@
-"""Which real images stand for their class: the `reference` of a job."""
+"""The real images that represent their class: the `reference` of a job."""
 
 from enum import StrEnum
 
@@ -8,29 +8,31 @@ from app.domain.spec.part import Part
 
 
 class ReferenceSelection(StrEnum):
-    RANDOM = "random"
-    KMEANS = "kmeans"
+    """The way to choose the reference images of a class."""
+
+    RANDOM = "random"  # drawn at random, seeded by the class name
+    KMEANS = "kmeans"  # the real image nearest to each k-means centre of the latents
 
 
 class Reference(Part):
-    """Which real images stand for their class during guidance."""
+    """The real images that represent their class during guidance."""
 
     count: StrictInt = Field(
         default=128,
         ge=2,
         le=4096,
-        description="Real images per class compared at each step; fewer if the class is smaller.",
+        description="Real images per class that each step compares; all of a smaller class.",
         examples=[128],
     )
     selection: ReferenceSelection = Field(
         default=ReferenceSelection.RANDOM,
-        description="`random`: drawn by the class's name, so every job has the same. `kmeans`: the real image nearest to each "
-        "cluster centre, for which up to 4,096 images of the class are read and encoded; on digits it gains nothing.",
+        description="`random`: drawn at random with a seed from the class name, so every job has the same ones. `kmeans`: the "
+        "real image nearest to each cluster centre; this encodes up to 4,096 images of the class. On digits it gains nothing.",
         examples=[ReferenceSelection.RANDOM],
     )
     probes: StrictBool = Field(
         default=False,
-        description="Measure what the reference images are worth: at three timesteps, guidance by them against guidance by up "
-        "to 1,024 images of the class or twice the references (`guidance.estimator_error` in the metrics).",
+        description="Measure the error that comes from using few reference images: at three timesteps, compare their guidance "
+        "with that of up to 1,024 images of the class, or of twice the references (`guidance.estimator_error` in the metrics).",
         examples=[False],
     )

@@ -1,4 +1,4 @@
-"""How the backbone is sampled: the `sampling` of a job."""
+"""The reverse process of a job: its `sampling`."""
 
 from enum import StrEnum
 
@@ -8,32 +8,34 @@ from app.domain.spec.part import Part
 
 
 class Scheduler(StrEnum):
-    DDPM = "ddpm"
-    DDIM = "ddim"
-    DPM_SOLVER_PP = "dpm-solver++"
-    FLOW_EULER = "flow-euler"
+    """The solver of the reverse process."""
+
+    DDPM = "ddpm"  # ancestral sampling (arXiv 2006.11239)
+    DDIM = "ddim"  # deterministic (arXiv 2010.02502)
+    DPM_SOLVER_PP = "dpm-solver++"  # deterministic, second order (arXiv 2211.01095)
+    FLOW_EULER = "flow-euler"  # Euler steps of a flow-matching model
 
 
 class Variance(StrEnum):
-    """Of DDPM's reverse step: the schedule's own, or the one that the backbone predicts."""
+    """The variance of DDPM's reverse step."""
 
-    FIXED = "fixed"
-    LEARNED = "learned"
+    FIXED = "fixed"  # from the noise schedule
+    LEARNED = "learned"  # predicted by the backbone
 
 
 class Sampling(Part):
-    """How the backbone is sampled."""
+    """The reverse process of the backbone."""
 
     scheduler: Scheduler | None = Field(
         default=None,
-        description="Reverse process; `ddim` and `dpm-solver++` need fewer steps. `flow-euler` is for backbones that learned "
-        "flow matching, and the only one for them. Default: `ddpm`, or `flow-euler` where that is the only one.",
+        description="The solver of the reverse process. `ddim` and `dpm-solver++` need fewer steps. Backbones trained by flow "
+        "matching take `flow-euler` only, and no others take it. Default: `ddpm`, or `flow-euler` for those backbones.",
         examples=[Scheduler.DDPM],
     )
     variance: Variance | None = Field(
         default=None,
-        description="Noise of `ddpm`'s steps: `learned`, the variance that the backbone predicts, or `fixed`, the schedule's "
-        "own. Default: `learned` where the backbone predicts one.",
+        description="The variance of `ddpm`'s steps. `learned`: the backbone predicts it. `fixed`: the noise schedule defines "
+        "it. Default: `learned` if the backbone predicts one.",
         examples=[Variance.FIXED],
     )
     steps: StrictInt = Field(default=50, ge=1, le=1000, description="Number of denoising steps.", examples=[50])
@@ -41,20 +43,20 @@ class Sampling(Part):
         default=1.0,
         ge=1,
         le=100,
-        description="Classifier-free guidance scale; 1 is off and halves the cost of a step.",
+        description="Scale of classifier-free guidance. 1 switches it off and halves the cost of a step.",
         examples=[1.0],
     )
     prompt: str | None = Field(
         default=None,
         min_length=1,
         max_length=1000,
-        description="Backbones that take text: what to draw, with the word `{class}` for the class. "
+        description="The prompt, for backbones that take text. `{class}` stands for the words of the class. "
         "Default: `a photo of a {class}`.",
         examples=["a sketch of a {class}"],
     )
     negative_prompt: str | None = Field(
         default=None,
         max_length=1000,
-        description="Backbones that take text: what to draw away from, under classifier-free guidance. Default: nothing.",
+        description="The prompt that classifier-free guidance moves away from, for backbones that take text. Default: empty.",
         examples=["blurry"],
     )

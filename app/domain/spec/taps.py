@@ -1,4 +1,4 @@
-"""Which blocks of a backbone are tapped."""
+"""The blocks of a backbone that are tapped."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Tap = (
 
 
 def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """What pydantic says of a union is one complaint for each of its types."""
+    """Replace pydantic's message for a union, which lists one fault for each type, by one."""
     try:
         return check(value)
     except ValidationError as error:
@@ -32,9 +32,10 @@ Taps = Annotated[
 
 
 def positions(tap: Any, names: Sequence[str]) -> tuple[int, ...]:
-    """The numbers of the tapped blocks, 1 = the first, ascending and each once; `names` are the backbone's, in order of depth.
+    """The numbers of the tapped blocks, ascending and distinct; 1 is the first block.
 
-    No tap is the mid block of a UNet, and the middle of any other model. Raises ValueError naming one that there is not.
+    `names`: the backbone's blocks by depth. If `tap` is None, it is the mid block of a U-Net, and
+    the middle block of any other model. Raises ValueError that names an unknown block.
     """
     if tap is None:
         return (names.index(MID) + 1 if MID in names else max(1, len(names) // 2),)
@@ -44,7 +45,7 @@ def positions(tap: Any, names: Sequence[str]) -> tuple[int, ...]:
 
 def _position(tap: int | float | str, names: Sequence[str]) -> int:
     if isinstance(tap, float):
-        return max(1, math.ceil(tap * len(names) - 1e-9))  # 0.28 of 25 blocks are 7, though 0.28 * 25 is a little more
+        return max(1, math.ceil(tap * len(names) - 1e-9))  # 0.28 of 25 blocks is block 7, but 0.28 * 25 > 7 in floats
     if isinstance(tap, str):
         if tap not in names:
             raise ValueError(f"there is no block {tap!r}; {nearest(tap, names)}")
