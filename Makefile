@@ -1,6 +1,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+# A process a core, whole files each, in the order of the folders: the longest tests run first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -21,10 +23,10 @@ demo: $(INSTALLED)  ## Distil the bundled digits end to end and print what the r
 	$(BIN)/dapple demo $(ARGS)
 
 test: $(INSTALLED)  ## Run every test; what cannot run here is listed with its reason
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: $(INSTALLED)  ## Run the fast unit tests, within a minute
-	$(BIN)/python -m pytest tests/unit tests/architecture -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/architecture -m "not slow" $(PARALLEL) $(ARGS)
 
 check: $(INSTALLED)  ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check .

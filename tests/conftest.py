@@ -1,5 +1,6 @@
 """What every test shares: shapes are checked, examples are the same on every run, and what cannot run here says why."""
 
+import os
 from collections.abc import Generator
 
 import hypothesis
@@ -9,6 +10,9 @@ from jaxtyping import install_import_hook
 from tests.databases import PostgresServer, why_no_postgres
 
 pytest_plugins = ["tests.servers.s3"]
+
+for size in ("COLUMNS", "LINES"):  # pytest-xdist sets them for the processes it starts; a test sets the size that it needs
+    os.environ.pop(size, None)
 
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 
