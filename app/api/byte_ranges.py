@@ -1,18 +1,18 @@
-"""Which bytes a Range header asks for (RFC 9110, section 14)."""
+"""Parse a Range header (RFC 9110, section 14)."""
 
 import re
 
 from starlette.exceptions import HTTPException
 
 SINGLE = re.compile(r"(\d*)-(\d*)", re.ASCII)
-MOST_DIGITS = 18  # of a position: no file reaches further, and Python refuses to read numbers of thousands of digits
+MOST_DIGITS = 18  # of a position; Python refuses to parse numbers of thousands of digits
 
 
 def requested(value: str, size_bytes: int) -> range | None:
-    """The part of the content that is to be sent; None where it is to be sent whole.
+    """The requested part of the content; None to send all of it.
 
-    A range in another unit must be ignored and several at once may be (RFC 9110, section 14.2).
-    Raises HTTPException 416 if it asks only for what lies behind the end, 400 if it is malformed.
+    Ignores a range in another unit, and several ranges at once (RFC 9110, section 14.2).
+    Raises HTTPException 416 if the range starts behind the end, 400 if it is malformed.
     """
     unit, equals, ranges = value.replace(" ", "").partition("=")
     if equals and (unit.lower() != "bytes" or "," in ranges):
@@ -34,6 +34,6 @@ def _part(first: str, last: str, size_bytes: int) -> range:
 
 
 def _position(digits: str) -> int:
-    """The number, or one beyond every file."""
+    """The number; if it has too many digits, one beyond the end of any file."""
     significant = digits.lstrip("0") or "0"
     return int(significant) if len(significant) <= MOST_DIGITS else 10**MOST_DIGITS

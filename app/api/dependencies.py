@@ -1,4 +1,4 @@
-"""What routes ask for in their signatures; all `async`, as each plain function would cost a thread's turn."""
+"""Dependencies of the routes. All are `async`: FastAPI would run a plain function in a thread."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ async def _traceparent(request: Request) -> str | None:
 Res = Annotated[Resources, Depends(_resources)]
 Watching = Annotated[EventBroadcaster, Depends(_hub)]
 Traceparent = Annotated[str | None, Depends(_traceparent)]
-Text = Annotated[str, AfterValidator(refuse_unstorable)]  # what may be asked of the database
+Text = Annotated[str, AfterValidator(refuse_unstorable)]  # safe as a parameter of a database query
 JobId = Annotated[
     Text,
     Path(description="A job's id, as its submission returned it.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"], max_length=255),

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and every answer as application/problem+json."""
+"""The table from errors to HTTP. Every error is answered as application/problem+json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Rule:
-    """How a kind of error is told over HTTP; `slug` ends its stable `type`."""
+    """The HTTP form of an error class. `slug` is the end of the problem's stable `type`."""
 
     status: int
     slug: str
@@ -99,7 +99,7 @@ def problem(
     left_out: int = 0,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer for an error at `path`; `left_out` is how many faults there are beside those given."""
+    """The answer for an error at `path`. `left_out` is the number of faults not in `faults`."""
     body = Problem(
         type=f"urn:dapple:problem:{rule.slug}",
         title=rule.title,
@@ -119,7 +119,7 @@ def _on_dapple_error(request: Request, error: Exception) -> Response:
         return _on_bug(request, error)
     if isinstance(error, errors.InvalidSpec):
         return _faulty(rule, request, *fault_texts(error.problems))
-    if isinstance(error, errors.DatabaseUnavailable):  # its reason is for us alone
+    if isinstance(error, errors.DatabaseUnavailable):  # its reason is for operators only
         log.warning("request.unavailable", method=request.method, path=request.url.path, reason=error.reason)
     return problem(rule, request.url.path, str(error))
 
@@ -133,7 +133,7 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _faulty(rule: Rule, request: Request, faults: Sequence[FieldError], left_out: int) -> Response:
-    """The answer that names each of these faults."""
+    """The answer that lists these faults."""
     each = [f"{fault.field}: {fault.message}" for fault in faults] + [f"and {left_out} more faults"] * bool(left_out)
     return problem(rule, request.url.path, "; ".join(each), faults=faults, left_out=left_out)
 
@@ -149,7 +149,7 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_here(request: Request) -> list[str]:
-    """Every method of the URL: routing itself names only those of the first route it finds."""
+    """All methods of the URL. Starlette itself names only those of the first matching route."""
     app: FastAPI = request.app
     plain = {key: value for key, value in request.scope.items() if key in ("type", "path", "root_path", "headers")}
     return [

@@ -1,4 +1,4 @@
-"""One look at the database for all who watch jobs through this process, however many they are."""
+"""One poll of the database for all event streams of this process."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,18 +22,21 @@ MOVING = (JobState.RUNNING, JobState.CANCELLING)
 
 @dataclass(frozen=True)
 class News:
-    """What a watcher has not seen yet; `progress` is None while it has not moved, `over`: there will be no more."""
+    """What a watcher has not seen yet.
+
+    `progress` is None if it has not changed. `over`: the stream ends after this.
+    """
 
     events: tuple[Event, ...]
     progress: ProgressView | None
     over: bool
 
 
-GONE = News((), None, over=True)  # deleted, or the client does better to come back: its next request says which
+GONE = News((), None, over=True)  # the job is deleted, or the client must reconnect; its next request tells which
 
 
 class Watcher:
-    """One open stream. It keeps what it was told until `news` asks for it, and is told no more before."""
+    """One open stream. It holds one batch of news until `news` takes it; no more comes before."""
 
     def __init__(self, job_id: str, seen: int, progress: ProgressView | None) -> None:
         self.job_id = job_id
@@ -47,7 +50,7 @@ class Watcher:
         return self._told.empty()
 
     def tell(self, news: News) -> None:
-        """Hand over what it has not seen, if there is any of that."""
+        """Deliver the news if there is something that the watcher has not seen."""
         unseen = tuple(event for event in news.events if event.id > self.seen)
         progress = news.progress if news.progress != self._progress else None
         if unseen or progress is not None or news.over:
@@ -56,13 +59,13 @@ class Watcher:
             self._told.put_nowait(News(unseen, progress, news.over))
 
     def end(self) -> None:
-        """There will be nothing after what was told already."""
+        """End the stream after the news already delivered."""
         self._ended = True
         if self.ready:
             self._told.put_nowait(GONE)
 
     async def news(self, patience_seconds: float) -> News | None:
-        """The next news; None if there was none for so long."""
+        """The next news; None if there is none within `patience_seconds`."""
         if self._ended and self.ready:
             return GONE
         try:
@@ -72,9 +75,11 @@ class Watcher:
 
 
 class EventBroadcaster:
-    """Looks while anybody watches: the same few statements on one connection for one stream as for a thousand.
+    """Polls the database while there are watchers.
 
-    Lives in one event loop. When `closing` is set, or the database does not answer, every stream ends at the next look.
+    A thousand streams cost the same few statements on one connection as one stream. It lives in
+    one event loop. When `closing` is set or the database does not answer, every stream ends at the
+    next poll.
     """
 
     def __init__(self, database: Database, closing: Flag) -> None:
@@ -84,7 +89,10 @@ class EventBroadcaster:
         self._looking: asyncio.Task[None] | None = None
 
     def watch(self, job_id: str, seen: int, progress: ProgressView | None) -> Watcher:
-        """A watcher of what happens to the job after the event `seen` and from this progress on, until it leaves."""
+        """A watcher of the job's events after event `seen`, and of changes of this progress.
+
+        Call `leave` at the end.
+        """
         watcher = Watcher(job_id, seen, progress)
         self._watchers.add(watcher)
         if self._looking is None or self._looking.done():
@@ -92,7 +100,7 @@ class EventBroadcaster:
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Tell this one nothing more."""
+        """Deliver nothing more to this watcher."""
         self._watchers.discard(watcher)
 
     async def _look_until_alone(self) -> None:
@@ -103,12 +111,12 @@ class EventBroadcaster:
                 found = await self._found(ready)
                 for watcher in ready:
                     watcher.tell(found.get(watcher.job_id, GONE))
-        finally:  # whatever ended the looking, nobody may wait for it
+        finally:  # whatever ended the polling, no watcher may wait for it
             for watcher in self._watchers:
                 watcher.end()
 
     async def _found(self, ready: Iterable[Watcher]) -> Mapping[str, News]:
-        """By job; nothing if all streams are to end."""
+        """News by job id; empty if all streams must end."""
         seen: dict[str, int] = {}
         for watcher in ready:
             seen[watcher.job_id] = min(watcher.seen, seen.get(watcher.job_id, watcher.seen))
@@ -121,9 +129,9 @@ class EventBroadcaster:
 
 
 def look(database: Database, seen: Mapping[str, int], moving: Collection[JobState] = MOVING) -> Mapping[str, News]:
-    """What there is of each job after the event that was seen last; a job that is not there is left out.
+    """The news of each job since the last seen event, by job id, without deleted jobs.
 
-    Progress is told of jobs in the states `moving`, and of those with new events.
+    Progress is read for jobs in the states `moving` and for those with new events.
     """
     with database.reading() as session:
         standing = events.standing(session, list(seen))

@@ -1,4 +1,4 @@
-"""What pydantic says of a request, in plain words and with the fields' own names."""
+"""Faults of a request in plain words, with dotted names of the fields, from pydantic's errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -12,7 +12,7 @@ from app.schemas import FieldError
 
 MOST_FAULTS = 20
 MOST_NAME = 200  # characters of a field's path
-MOST_LETTERS = 2000  # of a message: it may quote a dataset's path
+MOST_LETTERS = 2000  # of a message, which may quote a dataset's path
 WORDS: Mapping[str, str] = {
     "missing": "is required",
     "greater_than": "must be above {gt}",
@@ -46,7 +46,7 @@ WORDS: Mapping[str, str] = {
 
 
 def field_errors(found: Sequence[Mapping[str, Any]]) -> tuple[list[FieldError], int]:
-    """The first MOST_FAULTS faults, in the order of the fields, and how many more there are."""
+    """The first MOST_FAULTS faults, in order of the fields, and the number of further ones."""
     faults = [error for error in found if not _follows(error, found)]
     described = [
         FieldError(field=field_name(error["loc"]), message=shortened(_message(error))) for error in faults[:MOST_FAULTS]
@@ -55,26 +55,26 @@ def field_errors(found: Sequence[Mapping[str, Any]]) -> tuple[list[FieldError], 
 
 
 def fault_texts(problems: Sequence[FieldProblem]) -> tuple[list[FieldError], int]:
-    """The same of problems that Dapple itself found."""
+    """As `field_errors`, for problems that Dapple itself found."""
     first = problems[:MOST_FAULTS]
     described = [FieldError(field=shortened(one.field, MOST_NAME), message=shortened(one.message)) for one in first]
     return described, len(problems) - len(described)
 
 
 def shortened(text: str, most: int = MOST_LETTERS) -> str:
-    """At most this many characters, the last an ellipsis where some are left out."""
+    """The text cut to `most` characters; the last is an ellipsis if it was cut."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _follows(error: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a list is too short only because its faulty entries were not counted."""
+    """Whether the error says that a list is too short only because its entries are faulty."""
     location = tuple(error["loc"])
     below = (tuple(other["loc"]) for other in found)
     return error["type"] == "too_short" and any(other[: len(location)] == location != other for other in below)
 
 
 def field_name(location: Sequence[int | str]) -> str:
-    """`body` itself, or the dotted path inside the body, or the parameter's name; short, and safe to encode."""
+    """`body`, the dotted path inside the body, or the name of a parameter; short and encodable."""
     path = ".".join(str(part) for part in location[1:] if part != "[key]") or str(location[0])
     return shortened(path, MOST_NAME).encode("utf-8", "replace").decode()
 

@@ -1,4 +1,4 @@
-"""Jobs as views."""
+"""The JSON views of jobs, built from the database."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

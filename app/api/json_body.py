@@ -1,4 +1,4 @@
-"""Read a JSON body within limits of depth, fields and digits, before anything is checked that costs more."""
+"""Parse a JSON body within limits of depth, entries and digits, before the costly validation."""
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,9 +13,9 @@ from app.domain.errors import DappleError, InvalidSpec
 
 MOST_DEPTH = 16
 MOST_ENTRIES = 100  # of an object or a list; the spec's own object has 15 fields
-MOST_OF_CLASSES = 10_000  # of those with an entry for each class
+MOST_OF_CLASSES = 10_000  # of fields with an entry for each class
 MOST_VALUES = 25_000  # in the whole body
-MOST_DIGITS = 400  # of a number; the largest float has 309
+MOST_DIGITS = 400  # of a number; the largest float has 309 digits
 OF_CLASSES = (("classes",), ("class_map",))
 
 
@@ -28,7 +28,7 @@ class MalformedJson(DappleError):
 
 
 class _Repeating(dict[str, Any]):
-    """An object in which a key stood more than once."""
+    """An object with a repeated key."""
 
     def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -37,7 +37,7 @@ class _Repeating(dict[str, Any]):
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body is read by `parse`."""
+    """A route that parses its JSON body with `parse`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inherited = super().get_route_handler()
@@ -45,14 +45,14 @@ class JsonRoute(APIRoute):
         async def answer(request: Request) -> Response:
             bounded = _JsonRequest(request.scope, request.receive)
             if self.body_field is not None and await _arrived(bounded):
-                await bounded.json()  # here its errors are not caught by FastAPI, which asks for the same value again
+                await bounded.json()  # FastAPI reads the cached value later, but would hide its errors
             return await inherited(bounded)
 
         return answer
 
 
 async def _arrived(request: Request) -> bytes:
-    """The whole body. Raises HTTPException if the client hung up, or was cut off, before its end."""
+    """The whole body. Raises HTTPException if the connection ends before the body does."""
     try:
         return await request.body()
     except ClientDisconnect as error:
@@ -69,8 +69,8 @@ class _JsonRequest(Request):
 def parse(body: bytes) -> Any:
     """The value of a JSON document.
 
-    Raises MalformedJson with the place of the fault, and InvalidSpec for what is JSON and exceeds a limit or names a field
-    twice.
+    Raises MalformedJson with the position of the fault. Raises InvalidSpec if the JSON exceeds a
+    limit or repeats a field.
     """
     try:
         value = json.loads(body, object_pairs_hook=_object, parse_int=_whole, parse_float=_fraction, parse_constant=_no_number)
@@ -118,7 +118,7 @@ def _check(body: Any) -> None:
 
 
 def _inner(path: Path, value: Container) -> list[tuple[Path, Container]]:
-    """The objects and lists directly in this one."""
+    """The objects and lists that this one directly contains."""
     entries = enumerate(value) if isinstance(value, list) else value.items()
     return [((*path, key), entry) for key, entry in entries if isinstance(entry, dict | list)]
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of this process's requests, and of the jobs, tasks and workers in the database."""
+"""Prometheus metrics of this process's requests, and of jobs, tasks and workers in the database."""
 
 from collections.abc import Iterator
 
@@ -16,10 +16,10 @@ SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Metrics:
-    """The numbers of one application; nothing is global, so two in one process do not mix."""
+    """The metrics of one application. None is global: two applications in a process do not mix."""
 
     def __init__(self, database: Database, heartbeat_seconds: float) -> None:
-        """`heartbeat_seconds`: how often workers say that they are there."""
+        """`heartbeat_seconds`: the period of the workers' presence heartbeat."""
         self._registry = CollectorRegistry()
         self._registry.register(Counted(database, heartbeat_seconds))
         ProcessCollector(registry=self._registry)
@@ -35,28 +35,28 @@ class Metrics:
         )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is its template, never a URL of somebody's choosing."""
+        """Count a request. `route` is its template, not its URL: clients must not add labels."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def exposed(self) -> bytes:
-        """Everything in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class Counted(Collector):
-    """Reads the database at each scrape, so that every replica of the API tells the same, whoever did the work."""
+    """Reads the database at each scrape, so that every replica of the API reports the same."""
 
     def __init__(self, database: Database, heartbeat_seconds: float) -> None:
         self._database = database
         self._heartbeat_seconds = heartbeat_seconds
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """The names only: asked for when the collector is registered, before there is a database."""
+        """The names only: the registry asks for them before there is a database."""
         return iter((GaugeMetricFamily("dapple_database_up", ""),))
 
     def collect(self) -> Iterator[Metric]:
-        """Without the database there is `dapple_database_up 0` and none of what is in it."""
+        """Without a database only `dapple_database_up 0`."""
         try:
             with self._database.reading() as session:
                 taken = counts.take(session, self._heartbeat_seconds)

@@ -1,4 +1,4 @@
-"""Send an open file: what happens to its name meanwhile does not matter."""
+"""Send an open file, also if it is renamed or deleted meanwhile."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class OpenFileResponse(StreamingResponse):
-    """The file, or only `part` of it; the file is closed at the end, however that comes."""
+    """Sends the file, or only `part` of it. Closes the file in every case."""
 
     def __init__(
         self, file: IO[bytes], size_bytes: int, part: range | None, *, media_type: str, headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is served."""
+"""The OpenAPI document."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def describe(app: FastAPI) -> None:
-    """Serve FastAPI's document with problems under their own media type."""
+    """Serve FastAPI's document with the media type of problem documents."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _offer_token(document: dict[str, Any]) -> None:
-    """Say how the access token is sent, where the service asks for one; /docs then has a field for it."""
+    """Declare the access token if the service requires one; /docs then has a field for it."""
     scheme = {
         "type": "http",
         "scheme": "bearer",

@@ -1,4 +1,4 @@
-"""Headers of every answer: no browser guesses another type for it, or shows it inside another page."""
+"""Headers of every answer: they forbid content sniffing and embedding in another page."""
 
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -1,4 +1,4 @@
-"""Notice a shutdown before the server waits for open connections, which an endless event stream would keep open."""
+"""Notice a shutdown before the server waits for open connections, so that event streams end."""
 
 import signal
 import threading
@@ -12,9 +12,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def noticing_signals(closing: threading.Event) -> Generator[None]:
-    """Sets `closing` when a signal to stop arrives, then does what would have been done without us.
+    """Set `closing` when a signal to stop arrives, then call the server's own handler.
 
-    Signals belong to the main thread: elsewhere, and where the server has no handlers of its own, nothing happens.
+    Does nothing outside the main thread, where Python delivers no signals, or if the server has no
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""What a service with an access token answers to requests that do not carry it."""
+"""Refuse requests without the access token, if the service has one."""
 
 import hmac
 
@@ -12,9 +12,9 @@ OPEN_PREFIXES = ("/static-offline-docs/",)  # what /docs loads
 
 
 class Access:
-    """Lets only requests with the bearer token through, apart from those for the documentation and for `/livez`.
+    """Accepts only requests with the bearer token, except for the documentation and `/livez`.
 
-    Without a token everything is let through: a proxy in front asks who is there.
+    If the service has no token, accepts every request: a proxy in front authenticates clients.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None) -> None:
@@ -35,5 +35,5 @@ class Access:
 
 
 def is_open(path: str) -> bool:
-    """Whether the path is answered without a token."""
+    """Whether the path needs no token."""
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)

@@ -1,4 +1,4 @@
-"""What is refused before any route sees it: foreign hosts and pages, bodies too large or of the wrong type."""
+"""Refuse requests before routing: foreign hosts and origins, bodies too large or mistyped."""
 
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -11,15 +11,16 @@ from app.access_token import is_loopback
 from app.api.errors import STATUS_RULES, problem
 from app.api.safe_headers import SAFE_HEADERS
 
-BODIES_AT_ONCE = 64  # of the largest size; of usual ones, tens of thousands
+BODIES_AT_ONCE = 64  # of the largest size; tens of thousands of usual size
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class RequestFilter:
-    """Keeps web pages of others from using a service on loopback, and memory from filling with bodies.
+    """Protects a service on loopback from foreign web pages, and its memory from large bodies.
 
-    A page can make a browser send requests to loopback, under its own name by DNS rebinding (refused by `Host`) or openly
-    (refused by `Origin` and by the content type, which a plain form cannot set).
+    A foreign page can make a browser send requests to loopback. The check of `Host` refuses DNS
+    rebinding. The checks of `Origin` and of the content type, which a plain form cannot set, refuse
+    direct requests.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, allowed_hosts: Collection[str]) -> None:
@@ -41,7 +42,7 @@ class RequestFilter:
             await problem(STATUS_RULES[status], scope["path"], why)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason, if the head of the request is enough to refuse it."""
+        """Status and reason if the head of the request suffices to refuse it, else None."""
         headers, unsafe = Headers(scope=scope), scope["method"] not in SAFE_METHODS
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._allowed(_name(f"//{host}"), scope):
@@ -63,7 +64,10 @@ class RequestFilter:
         return bool(name) and (name == listening_on or name in self._allowed_hosts or "*" in self._allowed_hosts)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request unless its body, or all bodies at once, exceed the limit: a chunked one comes without its size."""
+        """Serve the request unless its body, or all present bodies together, exceed the limit.
+
+        Counts the bytes as they arrive, because a chunked body does not state its size.
+        """
         received = 0
 
         async def limited() -> Message:
@@ -87,7 +91,7 @@ class RequestFilter:
 
 
 def _safely(send: Send) -> Send:
-    """The same, with the headers that every answer has."""
+    """A `send` that adds the headers of every answer."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -100,7 +104,7 @@ def _safely(send: Send) -> Send:
 
 
 def _name(url: str) -> str:
-    """The host name in a URL, lower case; empty if there is none."""
+    """The host name in a URL, in lower case; empty if it has none."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is noted of every request: an id on its log lines, a count and a time, and a trace if it may change something."""
+"""Telemetry of every request: an id for log lines, count and duration, and a trace of writes."""
 
 import re
 import time
@@ -19,7 +19,10 @@ _PLAIN_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
 class RequestTelemetry:
-    """Wraps the whole application. A request's own `X-Request-ID` is kept if it is plain; the answer tells it."""
+    """Wraps the whole application.
+
+    Keeps a request's own `X-Request-ID` if it is plain. The answer returns the id.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
@@ -33,7 +36,8 @@ class RequestTelemetry:
             return
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
-        # Not unbound: the line about a request that failed is written further out. The server gives each its own context.
+        # Do not unbind it: a failed request is logged further out. The server gives each request
+        # its own context.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         method = scope["method"] if scope["method"] in METHODS else "other"
         tracing = self._tracing if method in TRACED else self._passing
@@ -50,7 +54,7 @@ class RequestTelemetry:
 
 
 class _Answer:
-    """Hands an answer on; `status` is 500 until its head is sent, which is when its `seconds` end."""
+    """Forwards an answer. `status` is 500 until its head is sent; `seconds` end at that moment."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self.status = 500

@@ -1,4 +1,4 @@
-"""What a job has produced."""
+"""The outputs of a job: archive, preview and metrics."""
 
 import base64
 import os
@@ -109,13 +109,13 @@ def get_preview(
 def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
     """The numbers of a finished job.
 
-    `warnings`: what to know beside the result. `evaluation` of every arm; `set`: how the images lie among the real ones;
-    `timings` in seconds. `guidance`: the length of
-    guidance over that of the scheduler's step, per step; `references`: the real images that stood for their classes, added up,
-    and the relative error of their projected distances; `estimator_error`: at a few timesteps, how far guidance by them is
-    from guidance by the whole class (empty where they are the whole class); `median_distance`: between real features, in the
-    units of `kernel_bandwidth`, at each timestep; `without_gradient`: the fraction of images that had no gradient, per step.
-    `mmd2` and `diversity` of `set` are null for one image per class, which has no pairs.
+    `warnings`: what to know about the result. `evaluation`: the accuracies of every arm. `set`: the distances between the
+    synthetic and the real images; its `mmd2` and `diversity` are null for one image per class, which has no pairs.
+    `timings`: in seconds. `guidance`: per step, the length of guidance over the length of the scheduler's step.
+    `references`: the total number of reference images, and the relative error of their projected distances.
+    `estimator_error`: at a few timesteps, the difference between guidance by the references and by the whole class (empty if
+    the references are the whole class). `median_distance`: per timestep, the median distance between real features, in the
+    units of `kernel_bandwidth`. `without_gradient`: per step, the fraction of images without a gradient.
     """
     job = _job(resources, job_id)
     return dict(_produced(job, job.metrics, "metrics"))
@@ -141,7 +141,7 @@ def _headers(artifact: Artifact) -> dict[str, str]:
 
 
 def _unchanged(headers: dict[str, str], if_match: str | None, if_none_match: str | None) -> Response | None:
-    """304 to a client that has this content. Raises HTTPException 412 for one that wants other content."""
+    """304 if the client has this content, else None. Raises HTTPException 412 by If-Match."""
     check_match(if_match, headers["ETag"])
     return Response(status_code=304, headers=headers) if is_known(if_none_match, headers["ETag"]) else None
 
@@ -155,9 +155,9 @@ def _content(
     part: range | None = None,
     filename: str | None = None,
 ) -> Response:
-    """The bytes, or where they are, if they have the published size.
+    """The bytes, or a redirect to their URL, after a check of their size.
 
-    A file is opened here: it stays whole where the job is deleted while it is sent.
+    Opens a file at once, so that it stays complete if the job is deleted during the download.
     """
     url = resources.store.url(artifact.key, resources.settings.presigned_seconds, _read_method(request))
     if url is not None:
@@ -174,7 +174,10 @@ def _content(
 
 @contextmanager
 def _damage_told(resources: Resources, job_id: str, key: str) -> Generator[None]:
-    """Raises ArtifactDamaged where a published output is not as it was stored, JobNotFound if the job was deleted since."""
+    """Raises ArtifactDamaged if a published output is missing or changed.
+
+    Raises JobNotFound if its job was deleted meanwhile.
+    """
     try:
         yield
     except (ArtifactNotReady, ArtifactDamaged) as error:
@@ -201,5 +204,5 @@ def _check_size(artifact: Artifact, size_bytes: int) -> None:
 
 
 def _read_method(request: Request) -> Literal["GET", "HEAD"]:
-    """A presigned URL is good for one method only."""
+    """The method of the request: a presigned URL is valid for one method only."""
     return "HEAD" if request.method == "HEAD" else "GET"

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 @router.head("", include_in_schema=False)
 @router.get("", operation_id="list_backbones", responses=documented(403))
 def list_backbones(resources: Res) -> BackbonePage:
-    """Every backbone that can be used, by name. The log and `dapple doctor` say what is wrong with others."""
+    """Every usable backbone, by name. The log and `dapple doctor` say what is wrong with others."""
     usable, broken = survey(resources.settings.backbone_roots)
     for name, fault in broken:
         _log_once(name, fault)
@@ -31,7 +31,7 @@ def list_backbones(resources: Res) -> BackbonePage:
 
 @lru_cache(maxsize=256)
 def _log_once(name: str, fault: str) -> None:
-    """The list is asked for often; a fault is news once."""
+    """Log a fault once, although the list is requested often."""
     log.warning("backbone.left_out", backbone=name, reason=fault)
 
 
@@ -57,5 +57,5 @@ def _view(folder: BackboneFolder) -> BackboneView:
 
 
 def _pattern(block_names: Sequence[str]) -> str:
-    """`name.{0..n}`. A long list has numbered blocks of one name."""
+    """`name.{0..n}`, because all blocks of a long list have one name and a number."""
     return f"{block_names[0].rpartition('.')[0]}.{{0..{len(block_names) - 1}}}"

@@ -23,7 +23,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def _none_if_empty(header: str | None) -> str | None:
-    """To the HTML standard an empty id is none."""
+    """None for an empty id, as in the HTML standard."""
     return header or None
 
 
@@ -53,11 +53,11 @@ async def stream_job_events(
         bool, Query(description="Whether to send `task.*` events too; a large job has thousands.", examples=[False])
     ] = True,
 ) -> Response:
-    """Server-sent events: all that has happened to the job, then what happens, until it has ended.
+    """Server-sent events: all past events of the job, then new ones until it ends.
 
-    Numbered events (`job.*`, `task.*`) are kept and can be resumed after `Last-Event-ID`. Between them come `progress`
-    events without a number, at most two a second, whose data is the job's `progress`. `progress` and `job.*` are all
-    that is needed to show how far a job is, without asking for the job itself.
+    The service keeps numbered events (`job.*`, `task.*`); a client resumes after its `Last-Event-ID`. `progress` events have
+    no number; they come at most twice a second, and their data is the job's `progress`. `progress` and `job.*` suffice to
+    show the progress of a job without other requests.
     """
     seen = last_event_id or 0
     first = (await run_in_threadpool(look, resources.database, {job_id: seen}, JobState)).get(job_id)
@@ -90,7 +90,7 @@ async def _stream(hub: EventBroadcaster, job_id: str, first: News, seen: int, *,
 
 
 def _messages(news: News, *, tasks: bool) -> Iterator[bytes]:
-    """The news on the wire: the progress, then the events."""
+    """The news as server-sent events: the progress, then the events."""
     if news.progress is not None:
         yield format_sse_event(event="progress", data_str=news.progress.model_dump_json())
     for event in news.events:

@@ -1,4 +1,4 @@
-"""For those who watch the service."""
+"""Health checks for load balancers and monitoring."""
 
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
@@ -14,13 +14,13 @@ router = APIRouter(tags=["health"])
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 def get_root() -> RedirectResponse:
-    """Where a browser wants to be."""
+    """Redirect a browser to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.head("/livez", include_in_schema=False, response_model_exclude_none=True)
 @router.get("/livez", operation_id="get_liveness", response_model_exclude_none=True, responses=documented(403))
-async def get_liveness() -> HealthView:  # async: it answers while all threads are taken
+async def get_liveness() -> HealthView:  # async: it answers even if all threads are busy
     """The process answers."""
     return HealthView()
 
@@ -28,10 +28,10 @@ async def get_liveness() -> HealthView:  # async: it answers while all threads a
 @router.head("/readyz", include_in_schema=False, response_model_exclude_none=True)
 @router.get("/readyz", operation_id="get_readiness", response_model_exclude_none=True, responses=documented(403, 503))
 def get_readiness(resources: Res) -> HealthView:
-    """Jobs can be taken and read: the database answers.
+    """The service can accept and read jobs: the database answers.
 
-    An artifact store that is away makes the answer `degraded`, no problem: downloads fail and workers wait until it is back,
-    but every replica would be taken out of service at once, and submissions with it.
+    If the artifact store does not answer, the status is `degraded` and the answer still 200. Downloads fail and workers
+    wait until the store is back; an error here would take every replica out of service at once.
     """
     resources.database.ping()
     try:

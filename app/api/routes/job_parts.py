@@ -1,4 +1,4 @@
-"""The tasks of a job and the tries at them, page by page: a job has a thousand where its dataset has as many classes."""
+"""The tasks of a job and their attempts, in pages: a job of 1,000 classes may have 1,000 tasks."""
 
 from typing import Annotated
 
@@ -60,7 +60,7 @@ def list_attempts(
         ),
     ] = None,
 ) -> AttemptPage:
-    """Every try at the job's tasks, oldest first, page by page."""
+    """Every attempt at the job's tasks, oldest first, page by page."""
     after = None
     if cursor is not None:
         started_at, task_id, number = cursor.split(":")

@@ -53,16 +53,16 @@ def submit_job(
         ),
     ] = None,
 ) -> Response:
-    """Ask for a distilled dataset.
+    """Submit a job that distils a dataset.
 
-    The answer comes before any work is done; the job then runs by itself.
+    The answer comes before any work is done. The job then runs in the background.
     """
     if validate_only:
         validation.check(spec, resources.settings)
         return Response(ValidationView(spec=spec).model_dump_json(), media_type=JSON)
     job = submit(resources, spec, idempotency_key, traceparent=traceparent)
     headers = {"Location": location(job.id), "Retry-After": POLL_AFTER_SECONDS}
-    # Written here: FastAPI would check it again first, which costs more than the rest of this function.
+    # Serialised here: FastAPI would validate the view again, which costs more than the rest.
     return Response(_view(resources, job).model_dump_json(), 202, headers, JSON)
 
 
@@ -82,9 +82,9 @@ def list_jobs(
         Query(max_length=64, description="`next_cursor` of the page before.", examples=["01JD8W3V7QY1W7T9Z0H4K2M5N6"]),
     ] = None,
 ) -> JobPage:
-    """Jobs, newest first, page by page; jobs submitted meanwhile do not shift the pages.
+    """Jobs, newest first, page by page. New jobs do not shift the pages.
 
-    A list leaves out what may be large: `links.self` has the whole spec.
+    The list leaves out large fields; `links.self` has the whole spec.
     """
     with resources.database.reading() as session:
         filters = Filters(state=state, dataset_uri=dataset_uri, backbone=backbone)
@@ -107,14 +107,14 @@ def get_job(
     ] = None,
     if_match: Annotated[str | None, Header(description="An ETag: 412 if the job has another.", examples=['"5d41402a"'])] = None,
 ) -> Response:
-    """One job. Its tasks and the tries at them have pages of their own. Its ETag changes with its progress.
+    """One job. Its tasks and attempts have pages of their own. Its ETag changes with its progress.
 
-    To follow a job, read its event stream instead of asking here again and again.
+    To follow a job, read its event stream instead of polling here.
     """
     with resources.database.reading() as session:
         body = job_detail(session, job_id).model_dump_json().encode()
     tag = quoted(hashlib.sha256(body).hexdigest())
-    headers = {"ETag": f"W/{tag}", "Cache-Control": "no-cache"}  # weak: the same whether compressed or not
+    headers = {"ETag": f"W/{tag}", "Cache-Control": "no-cache"}  # weak: equal for compressed and plain content
     check_match(if_match, headers["ETag"])
     if is_known(if_none_match, tag):
         return Response(status_code=304, headers=headers)
@@ -123,22 +123,22 @@ def get_job(
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", responses=documented(403, 404, 409, 422, 503))
 def cancel_job(job_id: JobId, resources: Res) -> JobView:
-    """Stop a job: at once if nothing of it runs, else within one sampling step (`cancelling` until then), and after a
-    minute at the latest.
+    """Stop a job: at once if none of its tasks runs, else within one sampling step, and within a
+    minute at the latest. Until then its state is `cancelling`.
 
-    Asking again changes nothing; a job that has ended otherwise answers 409.
+    A repeated request changes nothing. A job that has ended in another state answers 409.
     """
     return _view(resources, cancel(resources, job_id))
 
 
 @router.delete("/{job_id}", operation_id="delete_job", status_code=204, responses=documented(403, 404, 409, 422, 503))
 def delete_job(job_id: JobId, resources: Res) -> None:
-    """Remove a job that has ended, with everything it produced."""
+    """Delete a job that has ended, with all its outputs."""
     delete(resources, job_id)
 
 
 def _view(resources: Resources, job: Job) -> JobView:
-    if job.state is JobState.QUEUED:  # nothing of it has begun, so there is nothing to ask
+    if job.state is JobState.QUEUED:  # no task has begun: its progress needs no query
         return job_view(job, [untouched(first_task())])
     with resources.database.reading() as session:
         return job_view(job, jobs.progress(session, [job.id])[job.id])

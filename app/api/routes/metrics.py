@@ -1,4 +1,4 @@
-"""What Prometheus scrapes."""
+"""The metrics for Prometheus."""
 
 from typing import Annotated
 
@@ -23,5 +23,5 @@ def _metrics(request: Request) -> Metrics:
     | documented(403),
 )
 def get_service_metrics(metrics: Annotated[Metrics, Depends(_metrics)]) -> Response:
-    """Numbers of this process's requests, and of the jobs, tasks and workers in the database at this moment."""
+    """Metrics of this process's requests, and of the jobs, tasks and workers in the database."""
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)

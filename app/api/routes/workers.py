@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/workers", tags=["workers"])
 @router.head("", include_in_schema=False)
 @router.get("", operation_id="list_workers", responses=documented(403, 503))
 def list_workers(resources: Res) -> WorkerPage:
-    """Every worker that was heard of lately, by name, with what it runs."""
+    """Every worker with a recent heartbeat, by name, with its running task."""
     with resources.database.reading() as session:
         found = workers.alive(session, resources.settings.heartbeat_seconds)
     return WorkerPage(items=tuple(map(_view, found)))
