@@ -34,7 +34,7 @@ from app.wakeup.factory import queue_for
 
 @ending_in_words()
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service; settings come from the environment unless given."""
+    """The application. Reads the settings from the environment unless given."""
     settings = settings or settings_from()
     configure(settings.log_level)
     app = FastAPIOffline(  # its /docs loads nothing from other sites
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     token = settings.access_token
     app.add_middleware(Access, token=None if token is None else token.get_secret_value())
-    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # leaves out archives, pictures and event streams
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # skips archives, pictures and event streams
     app.add_middleware(RequestFilter, max_body_bytes=settings.max_body_bytes, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestTelemetry, metrics=app.state.metrics, tracing=app.state.tracing)
     describe(app)
@@ -74,7 +74,7 @@ def _make(data_dir: Path) -> None:
 
 
 def _answer_head(app: FastAPI) -> None:
-    """Let the pages of the documentation answer HEAD as they answer GET; the other routes name both themselves."""
+    """Let the documentation's pages answer HEAD as GET; the other routes declare both."""
     for route in app.routes:
         methods = route.methods if isinstance(route, APIRoute) else None
         if methods is not None and "GET" in methods:

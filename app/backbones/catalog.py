@@ -1,4 +1,4 @@
-"""Backbones on disk: diffusers-format folders below the configured roots, read without torch."""
+"""The catalog of backbones: folders in diffusers' format below the roots, read without torch."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,15 +21,16 @@ __all__ = ["BackboneFolder", "Family", "Roots", "find", "survey"]
 Roots = Sequence[tuple[str, Path]]
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf", ".zip")
-MOST_ENTRIES = 10_000  # of a folder and its sub-folders; each is looked at for every job
+MOST_ENTRIES = 10_000  # of a folder and its sub-folders; every job checks each of them
 
 
 def find(roots: Roots, name: str) -> BackboneFolder:
     """The backbone with this name.
 
-    Raises InvalidSpec naming `backbone` for one that no root has, BackboneUnavailable naming a file that is missing,
-    BackboneRejected naming one that cannot be used. Names are compared with the entries that exist, so none can lead out of the
-    roots.
+    Compares the name with existing entries, so that no name leads out of the roots.
+
+    Raises InvalidSpec that names `backbone` if no root has it, BackboneUnavailable that names a
+    missing file, BackboneRejected that names an unusable one.
     """
     entries = dict(_entries(roots))
     if name not in entries:
@@ -46,7 +47,7 @@ def find(roots: Roots, name: str) -> BackboneFolder:
 
 
 def survey(roots: Roots) -> tuple[list[BackboneFolder], list[tuple[str, str]]]:
-    """Every backbone that can be used, and name and fault of every other entry below the roots; both by name."""
+    """All usable backbones by name, and pairs of name and fault for the other entries."""
     looked_at = [_read_or_fault(name, path) for name, path in sorted(_entries(roots))]
     usable = [one for one in looked_at if isinstance(one, BackboneFolder)]
     return usable, [(one.name, one.fault) for one in looked_at if isinstance(one, _Broken)]
@@ -78,14 +79,17 @@ def _read(name: str, path: Path) -> BackboneFolder:
 
 @lru_cache(maxsize=256)
 def _read_as_it_was(name: str, path: Path, _marks: tuple[object, ...]) -> BackboneFolder:
-    """Remembered until a file changes: every job asks, and reading takes some milliseconds. A refusal is not remembered."""
+    """Cached until a file changes, because reading takes milliseconds and every job asks.
+
+    Does not cache a refusal.
+    """
     return read(name, path)
 
 
 def _marks(path: Path) -> tuple[object, ...]:
-    """Fingerprint of the files in the folder and in its sub-folders, which is as deep as a backbone goes.
+    """Fingerprint of the files in the folder and in its sub-folders; a backbone is no deeper.
 
-    Links are followed.
+    Follows links.
     """
     entries = list(islice(_statted(path), MOST_ENTRIES))
     deeper = (each for entry in entries if entry.is_dir for each in _statted(path / entry.name))
@@ -116,7 +120,7 @@ def _statted(folder: Path) -> Iterator[_Entry]:
 
 
 def _entries(roots: Roots) -> Iterator[tuple[str, Path]]:
-    """Whatever lies below the roots and may be meant as a backbone."""
+    """The entries below the roots that a user may mean as a backbone."""
     for prefix, root in roots:
         names: list[str] = []
         with suppress(OSError):
@@ -125,7 +129,7 @@ def _entries(roots: Roots) -> Iterator[tuple[str, Path]]:
 
 
 def _may_be_one(path: Path) -> bool:
-    """Folders, files of weights, and links to what is not there now."""
+    """Whether it is a folder, a file of weights, or a broken link."""
     try:
         return path.is_dir() or path.suffix in WEIGHT_SUFFIXES or leads_nowhere(path)
     except OSError:

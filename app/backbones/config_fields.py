@@ -1,4 +1,7 @@
-"""Kinds of fields in a model's configuration files, each with its bounds: a number without one may ask for any memory."""
+"""Types of the fields in a model's configuration files.
+
+Every number has bounds, because an unbounded one could demand any amount of memory.
+"""
 
 from typing import Annotated, Any
 
@@ -6,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """Fields of a JSON file that Dapple relies on; no number comes from a text, and no fraction is a whole number."""
+    """Fields of a JSON file that Dapple relies on, validated strictly: a string is no number."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -18,7 +21,7 @@ def _only_null(value: Any) -> None:
 
 Absent = Annotated[None, BeforeValidator(_only_null)]
 
-Side = Annotated[int, Field(ge=1, le=1024)]  # of a denoiser's input: latents or pixels
+Side = Annotated[int, Field(ge=1, le=1024)]  # of a denoiser's input, in latents or pixels
 Channels = Annotated[int, Field(ge=1, le=16_384)]
 LatentChannels = Annotated[int, Field(ge=1, le=256)]
 Layers = Annotated[int, Field(ge=1, le=256)]

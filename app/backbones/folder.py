@@ -1,4 +1,4 @@
-"""The folder of a backbone: its facts, and the files that are loaded."""
+"""The folder of a backbone: its facts, and the files that a worker loads."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from app.domain.errors import BackboneUnavailable
 class BackboneFolder:
     """A diffusion model in the folder format of diffusers.
 
-    `files` are the files that are loaded and no others, by the path below the folder at which a library looks for them; the
-    weights of another variant may lie elsewhere. `weights_bytes` is the size of the weights among them.
+    `files` are exactly the files that a worker loads. Its keys are the paths below the folder where
+    the library looks for them; weights of another variant may have another path.
+    `weights_bytes` is the total size of the weights.
     """
 
     info: BackboneInfo
@@ -33,9 +34,9 @@ class BackboneFolder:
         return {name.removeprefix(start): path for name, path in self.files.items() if name.startswith(start)}
 
     def revision(self) -> str:
-        """SHA-256 over the names and the contents of all loaded files, in order. File times have no influence.
+        """SHA-256 over names and contents of all loaded files, in order, independent of file times.
 
-        Raises BackboneUnavailable naming a file that is missing or that changes meanwhile.
+        Raises BackboneUnavailable that names a file that is missing or changes meanwhile.
         """
         digest = hashlib.sha256()
         for name, path in sorted(self.files.items()):

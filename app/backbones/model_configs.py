@@ -1,4 +1,7 @@
-"""What Dapple reads in the configuration of a denoiser, a VAE or a text encoder, and what it must not find there."""
+"""The fields that Dapple reads in the configuration of a denoiser, a VAE or a text encoder.
+
+Fields that would need another computation must have their neutral value.
+"""
 
 from typing import Annotated, Literal
 
@@ -40,7 +43,7 @@ class Transformer(Denoiser):
 
 
 class DiT(Transformer):
-    """DiTTransformer2DModel, or what diffusers called it before."""
+    """DiTTransformer2DModel, also under its earlier name Transformer2DModel."""
 
     class_name: Literal["DiTTransformer2DModel", "Transformer2DModel"] | None = Field(default=None, alias="_class_name")
     num_embeds_ada_norm: LabelCount
@@ -95,7 +98,7 @@ class Vae(Config):
 
 
 class TextEncoder(Config):
-    """CLIP's, or T5's under its own names."""
+    """The configuration of CLIP, or of T5, whose fields have other names."""
 
     model_type: Literal["clip_text_model", "clip", "t5"] | None = None
     vocab_size: Vocabulary | None = None
@@ -113,5 +116,5 @@ class TextEncoder(Config):
 
     @property
     def width(self) -> int | None:
-        """Of its hidden states."""
+        """The width of its hidden states."""
         return self.d_model or self.hidden_size

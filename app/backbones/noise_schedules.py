@@ -1,4 +1,4 @@
-"""The noise schedule that a scheduler's configuration describes: of noise, as in DDPM, or of flow matching."""
+"""The noise schedule in a scheduler's configuration: that of DDPM, or that of flow matching."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from pydantic import Field
 from app.backbones.config_fields import Config
 
 MOST_TIMESTEPS = 10_000
-LEAST_ALPHA_CUMPROD = 1e-12  # below it, a model of the noise says nothing of the image
-LARGEST_SIGMA = 1000.0  # of noise against image; schedules of sigmas of their own spend their steps up there beyond it
+LEAST_ALPHA_CUMPROD = 1e-12  # below it, predicted noise carries no information about the image
+LARGEST_SIGMA = 1000.0  # noise over image; above it, schedules in sigma waste their steps
 
 Timesteps = Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]
 Beta = Annotated[float, Field(gt=0, lt=1)]
@@ -23,7 +23,7 @@ SIGMA_SPACINGS: tuple[SigmaSpacing, ...] = (
     "use_lu_lambdas",
 )
 
-# All describe one kind of forward process; which of them runs it backwards is the job's choice.
+# All describe the same kind of forward process. The job chooses the solver of the reverse process.
 NOISE_SCHEDULERS = Literal[
     "DDIMParallelScheduler",
     "DDIMScheduler",
@@ -47,7 +47,10 @@ OTHER_DEFAULTS = ("HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "K
 
 
 class NoiseSchedule(Config):
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al., arXiv 2006.11239, eq. 4); the defaults are diffusers'."""
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al., arXiv 2006.11239, eq. 4).
+
+    The defaults are those of diffusers.
+    """
 
     class_name: NOISE_SCHEDULERS | None = Field(default=None, alias="_class_name")
     num_train_timesteps: Timesteps = 1000
@@ -96,7 +99,7 @@ class NoiseSchedule(Config):
         return None
 
     def _betas(self) -> Sequence[float]:
-        """Diffusers' betas, in double precision."""
+        """The betas of diffusers, in double precision."""
         count = self.num_train_timesteps
         if self.trained_betas is not None:
             return self.trained_betas

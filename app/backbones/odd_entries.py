@@ -1,4 +1,4 @@
-"""What lies where backbones lie and is none: other formats of models, named with the way to make a backbone of each."""
+"""Entries among the backbones that are no backbone: other formats, and how to convert them."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ FROM_SINGLE_FILE = "StableDiffusionPipeline.from_single_file({file!r}).save_pret
 
 
 def oddity(path: Path) -> str | None:
-    """What this is and how to make a backbone of it; None for a folder that says that it is one."""
+    """What the entry is and how to convert it; None for a folder with a `model_index.json`."""
     try:
         if (path / INDEX).is_file():
             return None
@@ -29,7 +29,7 @@ def oddity(path: Path) -> str | None:
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Whether it is a link whose target is missing, as while a disk is not mounted."""
+    """Whether it is a link without a target, for example because a disk is not mounted."""
     return path.is_symlink() and not path.exists()
 
 
@@ -65,7 +65,7 @@ def _file(path: Path) -> str:
 
 
 def _is_lora(path: Path) -> bool:
-    """By the names of its tensors, which the file begins with."""
+    """Whether the names of the tensors, at the start of the file, are those of a LoRA."""
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         header = stream.read(size) if size <= HEADER_BYTES else b""

@@ -1,4 +1,4 @@
-"""The parts of a backbone's folder: their configuration, and which of their files are loaded."""
+"""Read the parts of a backbone's folder: their configurations, and the files to load."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,12 +14,15 @@ from app.domain.errors import BackboneRejected, BackboneUnavailable
 
 CONFIG = "config.json"
 CONFIG_BYTES = 1 << 20
-INDEX_BYTES = 8 << 20  # it may name tens of thousands of labels
+INDEX_BYTES = 8 << 20  # it may list tens of thousands of labels
 VOCABULARY_BYTES = 128 << 20
-LARGEST_NUMBER = 1e7  # of any field of a configuration, also of those that only its library reads
-INFINITE = [("lambda_min_clipped", -math.inf)]  # what diffusers itself writes where nothing is clipped
+LARGEST_NUMBER = 1e7  # in any field of a configuration, also in those that only the library reads
+INFINITE = [("lambda_min_clipped", -math.inf)]  # diffusers writes it to mean no clipping
 DEEPEST = 16
-WEIGHTS = {"text_encoder": "model", "": "diffusion_pytorch_model"}  # by how the part's name begins: what its library loads
+WEIGHTS = {
+    "text_encoder": "model",
+    "": "diffusion_pytorch_model",
+}  # stem of the weight file that the library loads, by prefix of the part's name
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 TOKENIZER_FILES = (
     "added_tokens.json",
@@ -36,10 +39,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass
 class PartReader:
-    """Reads a backbone's folder, and keeps in `files` what it used.
+    """Reads a backbone's folder and collects the used files in `files`.
 
-    Every method raises BackboneUnavailable naming a file that is missing, BackboneRejected naming one that cannot be used, and
-    its field.
+    Every method raises BackboneUnavailable that names a missing file, or BackboneRejected that
+    names an unusable file and its field.
     """
 
     name: str
@@ -61,7 +64,7 @@ class PartReader:
         return (self.path / part).is_dir()
 
     def config(self, *parts: str, model: type[Model], most_bytes: int = CONFIG_BYTES) -> Model:
-        """A configuration file's fields; the first of them at fault is named."""
+        """The fields of a configuration file. An error names the first faulty field."""
         path = self.path.joinpath(*parts)
         try:
             content = read_limited(path, most_bytes)
@@ -77,7 +80,7 @@ class PartReader:
         return read
 
     def weights(self, part: str) -> None:
-        """Take the weights of a part."""
+        """Add the weights of a part to `files`."""
         stem = next(stem for start, stem in WEIGHTS.items() if part.startswith(start))
         try:
             found = weight_files(self.path / part, stem)
@@ -97,7 +100,7 @@ class PartReader:
         raise self.refusal(part, fault=f"{fault}. Only safetensors in diffusers' layout are read; to convert: {convert}")
 
     def tokenizer(self, part: str) -> None:
-        """Take the files of a tokenizer; its vocabulary must be among them."""
+        """Add the files of a tokenizer to `files`; they must include its vocabulary."""
         folder = self.path / part
         if not any(all((folder / file).is_file() for file in files) for files in VOCABULARIES):
             either = " nor ".join(" with ".join(files) for files in VOCABULARIES)
@@ -110,7 +113,7 @@ class PartReader:
 
 
 def _fault(error: ErrorDetails) -> str:
-    """One sentence of pydantic's: the field, what it is, and what it should be."""
+    """An error of pydantic in one sentence: the field, its value, and what it should be."""
     where = ".".join(map(str, error["loc"])) or "content"
     if error["type"] in ("missing", "value_error", "json_invalid"):
         return f"{where}: {error['msg'].removeprefix('Value error, ')}"
@@ -119,7 +122,7 @@ def _fault(error: ErrorDetails) -> str:
 
 
 def _check_numbers(value: Any, where: str = "", depth: int = 0) -> None:
-    """Raises ValueError naming a field with a number that no model of this world has, or nested without end."""
+    """Raises ValueError that names a field with an impossible number or with too deep nesting."""
     if depth > DEEPEST:
         raise ValueError(f"{where}: it is nested more than {DEEPEST} deep")
     if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""What diffusers' configuration files say of a model: DiTPipeline, StableDiffusionPipeline, StableDiffusion3Pipeline."""
+"""Read the facts of a model from diffusers' configuration files.
+
+It knows DiTPipeline, StableDiffusionPipeline and StableDiffusion3Pipeline.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +21,8 @@ from app.domain.spec.taps import MID
 INDEX = "model_index.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 IMAGENET_LABELS = 1000
-IMAGENET = ("tench", "toilet tissue")  # the first name and the last
-MOST_TOKENS = 65_536  # of an image: a position embedding has a row for each
+IMAGENET = ("tench", "toilet tissue")  # first and last name
+MOST_TOKENS = 65_536  # of an image; the position embedding has a row for each
 LARGEST_IMAGE = 4096
 LABEL_LETTERS = 1000
 
@@ -34,7 +37,10 @@ class _Labels(BaseModel):
 
 
 def read(name: str, path: Path) -> BackboneFolder:
-    """The backbone in the folder `path`. Raises BackboneUnavailable naming a missing file, BackboneRejected file and field."""
+    """The backbone in the folder `path`.
+
+    Raises BackboneUnavailable that names a missing file, BackboneRejected that names file and field.
+    """
     reader = PartReader(name, path)
     index = reader.config(INDEX, model=_Index, most_bytes=INDEX_BYTES)
     reader.pipeline = index.class_name
@@ -44,7 +50,7 @@ def read(name: str, path: Path) -> BackboneFolder:
 
 
 def _dit(reader: PartReader, *, has_vae: bool) -> BackboneFolder:
-    """Class-conditional, from `id2label`; without a VAE the transformer works on the pixels themselves."""
+    """A class-conditional DiT with the labels of `id2label`; without a VAE it works on pixels."""
     config = reader.config("transformer", CONFIG, model=DiT)
     _check_tokens(reader, config)
     if config.out_channels not in (None, config.in_channels, 2 * config.in_channels):
@@ -101,7 +107,7 @@ def _stable_diffusion(reader: PartReader) -> BackboneFolder:
 
 
 def _stable_diffusion_3(reader: PartReader) -> BackboneFolder:
-    """The third text encoder, T5, may be left out, as its authors allow (Esser et al., arXiv 2403.03206)."""
+    """Stable Diffusion 3. Its third text encoder is optional (Esser et al., arXiv 2403.03206)."""
     config = reader.config("transformer", CONFIG, model=SD3)
     _check_tokens(reader, config)
     _flow_schedule(reader)
@@ -132,7 +138,7 @@ def _text_encoder(reader: PartReader, suffix: str = "") -> TextEncoder:
 
 
 def _check_widths(reader: PartReader, config: SD3, clips: list[TextEncoder], t5: TextEncoder | None) -> None:
-    """Whether the transformer takes what the text encoders give, as far as the files say."""
+    """Check that the transformer's inputs have the widths of the text encoders, if stated."""
     pooled = [clip.projection_dim for clip in clips]
     given = sum(width for width in pooled if width)
     if all(pooled) and config.pooled_projection_dim not in (None, given):
@@ -163,7 +169,7 @@ def _check_tokens(reader: PartReader, config: Transformer) -> None:
 
 
 def _pixels(reader: PartReader, config: DiT) -> tuple[int, int]:
-    """Side and channels of the images of a transformer that works on pixels."""
+    """Image side in pixels and channels of a transformer that works on pixels."""
     if config.in_channels not in (1, 3):
         fault = f"in_channels: {config.in_channels} are those of latents, but there is no vae; pixels have 1 or 3"
         raise reader.refusal("transformer", CONFIG, fault=fault)
@@ -171,7 +177,7 @@ def _pixels(reader: PartReader, config: DiT) -> tuple[int, int]:
 
 
 def _image_shape(reader: PartReader, denoiser: str, config: Denoiser) -> tuple[int, int]:
-    """Side in pixels and channels of the images that the VAE makes of the denoiser's latents."""
+    """Image side in pixels and channels after the VAE has decoded the denoiser's latents."""
     vae = reader.config("vae", CONFIG, model=Vae)
     reader.weights("vae")
     if config.in_channels != vae.latent_channels:
@@ -194,7 +200,10 @@ def _image_shape(reader: PartReader, denoiser: str, config: Denoiser) -> tuple[i
 
 
 def _labels(reader: PartReader, label_count: int) -> tuple[Labels, bool]:
-    """The names of the labels, and whether they are ImageNet's, as a thousand labels without names are taken to be."""
+    """The names of the labels, and whether they are ImageNet-1K's.
+
+    A thousand labels without names count as ImageNet-1K's.
+    """
     texts = reader.config(INDEX, model=_Labels, most_bytes=INDEX_BYTES).id2label
     if texts is None:
         is_imagenet = label_count == IMAGENET_LABELS

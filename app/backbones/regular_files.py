@@ -1,4 +1,4 @@
-"""Reading files that others wrote: regular files only, and only as much as their kind may have."""
+"""Read untrusted files: only regular files, and only up to a size."""
 
 import hashlib
 import os
@@ -15,15 +15,15 @@ _sha256_by_mark: OrderedDict[tuple[Path, Fingerprint], str] = OrderedDict()
 
 
 class TooLarge(ValueError):
-    """The file is larger than its kind may be."""
+    """The file is larger than the limit."""
 
 
 class Changing(OSError):
-    """The file changed while it was read."""
+    """The file changed during the read."""
 
 
 def read_limited(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file. Raises OSError if there is none, TooLarge."""
+    """The content of a regular file. Raises OSError if there is none, TooLarge by the limit."""
     with _opened(path) as stream:
         if os.fstat(stream.fileno()).st_size > most_bytes:
             raise TooLarge(f"it has more than {most_bytes:,} bytes")
@@ -31,9 +31,10 @@ def read_limited(path: Path, most_bytes: int) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of the content, remembered until the file changes: weights are gigabytes, and every job asks.
+    """SHA-256 of the content. Cached until the file changes: weights have gigabytes, and every job
+    asks.
 
-    Raises OSError if there is no regular file, Changing if it is written to meanwhile.
+    Raises OSError if there is no regular file, Changing if it changes during the read.
     """
     with _opened(path) as stream:
         key = path, fingerprint(os.fstat(stream.fileno()))
@@ -50,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def _opened(path: Path) -> BufferedReader:
-    """Opening a pipe would wait for a writer; of a link, what it leads to is opened."""
+    """The open file; follows links. Does not block on a pipe, which is refused."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

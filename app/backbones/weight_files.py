@@ -1,4 +1,4 @@
-"""Which files of a folder are a model's weights: one file, or an index and the shards that it names."""
+"""Find a model's weights in a folder: one file, or an index and its shards."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from app.backbones.regular_files import TooLarge, read_limited
 
 INDEX_BYTES = 16 << 20
-HEADER_BYTES = 16 << 20  # of a model with thousands of tensors it has some hundred KB
-PREFERRED = "fp16"  # of several variants, where there is no plain one
+HEADER_BYTES = 16 << 20  # that of a model with thousands of tensors has some hundred KB
+PREFERRED = "fp16"  # among several variants if there is no plain file
 SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}")
 OTHER_FORMATS = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".gguf", ".h5", ".safetensors")
 MOST_NAMED = 3
@@ -19,15 +19,15 @@ POINTER = b"version https://git-lfs"
 
 
 class Missing(Exception):
-    """A file is not there."""
+    """A file is missing."""
 
 
 class Unusable(Exception):
-    """The files that are there are no weights, or it cannot be known which of them are."""
+    """The files are no weights, or it is ambiguous which of them are."""
 
 
 class Damaged(Exception):
-    """Files are there, but not whole."""
+    """A file is incomplete."""
 
 
 class _Index(BaseModel):
@@ -35,7 +35,7 @@ class _Index(BaseModel):
 
 
 class _Tensor(BaseModel):
-    """What a header says of a tensor; its entry `__metadata__` has no offsets."""
+    """The header's entry for a tensor. The entry `__metadata__` has no offsets."""
 
     data_offsets: tuple[int, int] | None = None
 
@@ -45,7 +45,7 @@ _Header = TypeAdapter(dict[str, _Tensor])
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Files by the name under which a library finds them: without a variant, and no others beside them."""
+    """The weight files by the name that the library looks for, which has no variant."""
 
     by_name: dict[str, Path]
 
@@ -56,17 +56,18 @@ class WeightFiles:
 
 @dataclass
 class _Variant:
-    """At least one of the two is there."""
+    """A whole file, an index, or both."""
 
     whole: Path | None = None
     index: Path | None = None
 
 
 def weight_files(part: Path, stem: str) -> WeightFiles:
-    """The weights in the folder `part`, such as `diffusion_pytorch_model.safetensors` for that stem.
+    """The weights in the folder `part` with this stem, such as `diffusion_pytorch_model`.
 
-    Another variant, as `diffusion_pytorch_model.fp16.safetensors`, is taken only where there is no plain one, and an index only
-    where there is no whole file. Raises Missing naming a file that is not there, Unusable or Damaged naming those that are.
+    A variant such as `diffusion_pytorch_model.fp16.safetensors` counts only if there is no plain
+    file, and an index only if there is no whole file. Raises Missing, Unusable or Damaged; each
+    names the file.
     """
     by_name = _found(part, stem)
     for path in by_name.values():
@@ -75,9 +76,9 @@ def weight_files(part: Path, stem: str) -> WeightFiles:
 
 
 def _require_whole(path: Path) -> None:
-    """Raises Unusable for a pointer in the place of the file, Damaged for weights that are cut short or no safetensors file.
+    """Raises Unusable for a Git LFS pointer, Damaged for a truncated or invalid safetensors file.
 
-    Only the header is read: its length, then where the last tensor ends, which is the end of the file.
+    Reads only the header. The end of the last tensor is the end of the file.
     """
     with path.open("rb") as stream:
         start = stream.read(len(POINTER))
@@ -93,7 +94,10 @@ def _require_whole(path: Path) -> None:
 
 
 def _whole_bytes(header: bytes) -> int | None:
-    """The size of a file with this header: its length, the header, and all tensors; None for a header that is none."""
+    """The size of a complete file with this header: length field, header and tensors.
+
+    None if the header is invalid.
+    """
     try:
         tensors = _Header.validate_json(header)
     except ValidationError:
@@ -121,7 +125,7 @@ def _found(part: Path, stem: str) -> dict[str, Path]:
 
 
 def _variants(part: Path, stem: str, names: Collection[str]) -> dict[str, _Variant]:
-    """Whole files and indices by variant; the plain one is called ""."""
+    """Whole files and indices by variant. The plain variant has the key ""."""
     found: dict[str, _Variant] = {}
     for name in names:
         if not name.startswith(f"{stem}.") or SHARD.search(name) or not (part / name).is_file():
@@ -144,7 +148,7 @@ def _choice(variants: Collection[str]) -> str:
 
 
 def _shards(index: Path) -> dict[str, Path]:
-    """The files that an index names. Raises Unusable."""
+    """The shards that an index names. Raises Unusable."""
     try:
         names = sorted(set(_Index.model_validate_json(read_limited(index, INDEX_BYTES)).weight_map.values()))
     except (ValidationError, TooLarge) as error:
@@ -163,7 +167,7 @@ def _require_none(missing: Sequence[str], index: Path) -> None:
 
 
 def _nothing(stem: str, names: Collection[str]) -> Exception:
-    """What is wrong with a part that has no weights: they are missing, or of another format."""
+    """The error for a part without weights: they are missing, or have another format."""
     others = [name for name in names if name.endswith(OTHER_FORMATS)]
     if not others:
         return Missing(f"there is no {stem}.safetensors")
