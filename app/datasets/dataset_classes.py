@@ -1,4 +1,4 @@
-"""What can be known of a dataset at submission, without reading an image: whether it is there, and its classes."""
+"""The classes of a dataset, found at submission without reading an image."""
 
 import zipfile
 from collections.abc import Sequence
@@ -18,17 +18,18 @@ LIMITS = Limits(entries=2_000_000, seconds=5.0, folders=20_000, kept=1)
 
 @dataclass(frozen=True)
 class Classes:
-    """The dataset's classes, sorted, and those of them that only the test split has."""
+    """The dataset's classes, sorted, and the classes that only the test split has."""
 
     names: tuple[str, ...]
     untrained: tuple[str, ...] = ()
 
 
 def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = None) -> tuple[str, ...] | None:
-    """The dataset's classes, sorted; None if it is too large to be listed now, which is left to the worker.
+    """The dataset's classes, sorted; None if it is too large to list now (the worker will).
 
-    Raises InvalidSpec naming `dataset_uri` if it is malformed, not allowed, missing, unreadable, has no classes, or no training
-    images of a class that is `chosen`. Raises DatasetBusy while too many datasets are looked at.
+    Raises InvalidSpec that names `dataset_uri` if the URI is malformed, not allowed, missing or
+    unreadable, or if the dataset has no classes, or no training images of a `chosen` class. Raises
+    DatasetBusy while too many datasets are being listed.
     """
     parsed = parse(uri)
     if parsed.scheme == "sklearn":
@@ -44,19 +45,19 @@ def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = 
 
 
 def _classes_at(uri: DatasetUri, roots: tuple[Path, ...]) -> tuple[Path, Classes | None]:
-    """What lies there now, and where that is. Every call of it that touches a disk may hang."""
+    """The resolved path and its classes. Every access to the disk may hang."""
     path = resolve_local(uri, roots)
     try:
         return path, _memory.look((path, roots))
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
     except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        # zipfile answers an unknown version with NotImplementedError, names that are no UTF-8 with a ValueError
+        # NotImplementedError is for an unknown zip version, ValueError for names not in UTF-8
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
 
 
 def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[str]]:
-    """The classes, and the folders walked or the file read, as far as the limits allowed."""
+    """The classes, None above the limits; and the folders or the file that were read."""
     path, roots = key
     walked: list[str] = [str(path)]
     try:
@@ -69,7 +70,7 @@ def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[
 
 def _names_in_file(path: Path) -> list[str]:
     path.stat()
-    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would wait for a writer
+    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would block
         return zip_names(path)
     raise DatasetRejected(NEITHER)
 

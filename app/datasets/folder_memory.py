@@ -1,4 +1,4 @@
-"""What was found in folders and files, for as long as they stay as they were."""
+"""Cached listings of folders and files, valid while these are unchanged."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from app.fingerprints import SETTLED_SECONDS, Fingerprint, fingerprint
 
 MOST = 64
-MOST_MARKS = 200_000  # of all that is remembered together: some 50 MB
+MOST_MARKS = 200_000  # of all entries together: some 50 MB
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
@@ -18,20 +18,21 @@ Mark = tuple[str, Fingerprint]
 
 
 class FolderMemory(Generic[Key, Found]):
-    """What a look found, by what was looked at; safe to share between threads.
+    """A cache of listings by key. Threads may share it.
 
-    A folder's own time changes with the names in it, so the times of all folders that were walked vouch for what they held:
-    a thousand calls of `stat` instead of listing a million files. Nothing is kept that changed just before it was looked at.
+    The fingerprint of a folder changes with the names in it. So a listing is valid while the
+    fingerprints of all walked folders are: a thousand calls of `stat` replace a walk over a million
+    files. A listing is not cached if a folder changed just before it.
     """
 
     def __init__(self, look: Callable[[Key], tuple[Found, Sequence[str]]]) -> None:
-        """`look(key)`: what is there, and every folder or file whose change could change that; it may raise."""
+        """`look(key)` returns the listing and every folder or file it depends on; may raise."""
         self._look = look
         self._lock = threading.Lock()
         self._known: OrderedDict[Key, tuple[Found, tuple[Mark, ...]]] = OrderedDict()
 
     def known(self, key: Key) -> tuple[Found] | None:
-        """What an earlier look found, if all is still as it was."""
+        """The cached listing in a tuple if it is still valid, else None."""
         with self._lock:
             known = self._known.get(key)
         if known is not None and all(_mark(mark[0]) == mark for mark in known[1]):
@@ -39,8 +40,8 @@ class FolderMemory(Generic[Key, Found]):
         return None
 
     def look(self, key: Key) -> Found:
-        """What is there now."""
-        known = self.known(key)  # another thread may have looked while this one waited
+        """The present listing, cached or new."""
+        known = self.known(key)  # another thread may have listed it meanwhile
         if known is not None:
             return known[0]
         before_ns = time.time_ns() - int(SETTLED_SECONDS * 1e9)

@@ -1,4 +1,4 @@
-"""A few threads for looking at datasets, so that a slow disk or a huge folder holds up nothing else."""
+"""A small pool of threads that list datasets, so that a slow disk does not block other requests."""
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class DatasetBusy(TransientError):
-    """The dataset cannot be looked at now: too many others are, or its disk does not answer."""
+    """The dataset cannot be listed now: too many others are, or its disk does not answer."""
 
 
 class LookPool:
-    """Runs `looking` looks at a time; as many as `waiting` requests may wait for them, others are refused at once.
+    """Runs at most `looking` looks at a time. At most `waiting` requests wait; others are refused.
 
-    Requests for the same thing at the same time share one look.
+    Simultaneous requests with the same key share one look.
     """
 
     def __init__(self, *, looking: int = 2, waiting: int = 12, patience_seconds: float = 10.0) -> None:
@@ -28,9 +28,10 @@ class LookPool:
         self._running: dict[Hashable, Future[Any]] = {}
 
     def run(self, key: Hashable, look: Callable[[], T]) -> T:
-        """What `look` returns or raises, or another look for the same key. Raises DatasetBusy without a place or an answer.
+        """The result of `look`, or of a running look with the same key.
 
-        A look that is stuck keeps its thread, which is a daemon: the process can end without it.
+        Raises what `look` raises, and DatasetBusy if there is no free place or no answer in time.
+        A stuck look keeps its thread. The thread is a daemon, so the process can still end.
         """
         if not self._places.acquire(blocking=False):
             raise DatasetBusy("too many datasets are being looked at; try again")
@@ -39,7 +40,7 @@ class LookPool:
             try:
                 return answer.result(self._patience_seconds)
             except TimeoutError as error:
-                if answer.done():  # the look's own
+                if answer.done():  # the look itself raised TimeoutError
                     raise
                 raise DatasetBusy("the disk with the dataset does not answer; try again") from error
         finally:
@@ -54,13 +55,13 @@ class LookPool:
             raise DatasetBusy("other datasets are being looked at; try again")
         with self._lock:
             running = self._running.setdefault(key, Future())
-            if running.running():  # begun while this request waited for its turn
+            if running.running():  # it started while this request waited
                 self._turns.release()
                 return running
             running.set_running_or_notify_cancel()
         try:
             Thread(target=self._work, args=(key, look, running), name="dataset-look", daemon=True).start()
-        except RuntimeError as error:  # the system has no thread left
+        except RuntimeError as error:  # the system cannot start another thread
             self._end(key)
             running.set_exception(DatasetBusy(f"there is no thread to look at the dataset ({error}); try again"))
         return running

@@ -1,4 +1,4 @@
-"""The names in a zip, if its directory is small enough to be read at submission."""
+"""The names in a zip whose directory is small enough to read at submission."""
 
 import zipfile
 from pathlib import Path
@@ -13,15 +13,15 @@ MAX_DIRECTORY_BYTES = 16 << 20  # some 150,000 members: about a second
 def zip_names(path: Path) -> list[str]:
     """The names of the files in a zip.
 
-    Raises LimitReached, having read nothing of it, if its directory is longer than MAX_DIRECTORY_BYTES; what `zipfile` raises
-    if it is damaged.
+    Raises LimitReached, before it reads the directory, if that is longer than MAX_DIRECTORY_BYTES.
+    Raises the errors of `zipfile` if the zip is damaged.
     """
     with path.open("rb") as file, zipfile.ZipFile(cast("IO[bytes]", _Bounded(file))) as archive:
         return [member_name(info) for info in archive.infolist() if not info.is_dir()]
 
 
 class _Bounded:
-    """A file of which no large part is read at once. `zipfile` reads the whole directory with one call."""
+    """A file that refuses large reads: `zipfile` reads the whole directory with one call."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -17,9 +17,10 @@ ADVICE = "delete the job and submit its spec again: equal specs give equal bytes
 
 
 def verify(database: Database, store: ArtifactStore) -> Iterator[Finding]:
-    """A finding for each damaged or missing archive and preview, then one about the others. Reads all of them.
+    """A finding for each damaged or missing archive and preview, then one for the others.
 
-    Raises DatabaseUnavailable, and StorageUnavailable if the whole store does not answer.
+    Reads all of them. Raises DatabaseUnavailable, and StorageUnavailable if the store does not
+    answer.
     """
     sound = 0
     for job_id, artifact in _published(database):
@@ -32,7 +33,7 @@ def verify(database: Database, store: ArtifactStore) -> Iterator[Finding]:
 
 
 def _published(database: Database) -> Iterator[tuple[str, Artifact]]:
-    """Every output of every job, a page of jobs at a time."""
+    """Every output of every job; reads the jobs page by page."""
     last = ""
     while True:
         with database.reading() as session:
@@ -44,7 +45,7 @@ def _published(database: Database) -> Iterator[tuple[str, Artifact]]:
 
 
 def _fault(store: ArtifactStore, artifact: Artifact) -> str | None:
-    """What is wrong with a stored output; None if nothing is."""
+    """The fault of a stored output; None if it is intact."""
     try:
         sha256, size_bytes = _digest(store, artifact.key)
     except ArtifactNotReady:
@@ -71,7 +72,7 @@ def _digest(store: ArtifactStore, key: str) -> tuple[str, int]:
 
 
 def _exists(database: Database, job_id: str) -> bool:
-    """Whether the job was not deleted meanwhile."""
+    """Whether the job still exists."""
     try:
         with database.reading() as session:
             jobs.get(session, job_id)

@@ -1,4 +1,4 @@
-"""The parts of an installation, looked at one by one. Nothing is changed but for a probe that goes again."""
+"""The checks of an installation's parts. They change nothing, except probes that are removed."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ from app.settings import Settings
 PATIENCE_SECONDS = 5.0
 SKEW_SECONDS = 5.0
 FREE_BYTES = 5 << 30
-FOREIGN_VARIABLES = frozenset({"DAPPLE_URL", "DAPPLE_WORKER_NAME"})  # read by others than Settings
+FOREIGN_VARIABLES = frozenset({"DAPPLE_URL", "DAPPLE_WORKER_NAME"})  # not part of Settings
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 EXTRAS = {"psycopg": "postgres", "obstore": "s3", "celery": "celery", "opentelemetry.sdk": "otel", "torch": "worker"}
 ADVICE = {
@@ -43,7 +43,7 @@ OpenStore = Callable[[Settings], ArtifactStore]
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables that nobody reads, and settings that do not fit together."""
+    """Unknown variables, and settings that contradict each other."""
     known = {f"DAPPLE_{name.upper()}" for name in type(settings).model_fields}
     given = {name for name in environ if name.upper().startswith("DAPPLE_")}
     for name in sorted(given - FOREIGN_VARIABLES):
@@ -83,12 +83,12 @@ def _is_installed(name: str) -> bool:
 
 
 def install_command(name: str) -> str:
-    """What installs a package, by the extra that has it."""
+    """The command that installs a package, by the extra that contains it."""
     return install_extra(EXTRAS[name]) if name in EXTRAS else f"pip install {name}"
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
-    """Whether it can be written, and has room."""
+    """Whether the folder is writable and has free space."""
     folder = settings.data_dir
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
@@ -104,7 +104,7 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Whether it answers, its tables, its clock, and the workers that it knows."""
+    """Whether the database answers; its tables, its clock and its workers."""
     url = make_url(settings.sqlalchemy_url)
     told = url.render_as_string(hide_password=True)
     if _is_absent(url):
@@ -133,7 +133,7 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 
 def outputs(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
-    """Whether every archive and preview has the bytes that its job published; reads all of them."""
+    """Whether every archive and preview has the published bytes; reads all of them."""
     if _is_absent(make_url(settings.sqlalchemy_url)):
         yield Finding("outputs", Verdict.OK, "none: there is no database yet")
         return
@@ -149,14 +149,14 @@ def outputs(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
 
 
 def _no_database(subject: str, url: URL, place: str, error: DatabaseUnavailable) -> Finding:
-    """The error of an SQLite file says itself what to do."""
+    """The finding for a database that does not answer. SQLite's error says what to do."""
     if url.get_backend_name() == "sqlite":
         return Finding(subject, Verdict.FAIL, f"{place}{error}")
     return Finding(subject, Verdict.FAIL, f"{place}{error.reason}", ADVICE["database"])
 
 
 def _is_absent(url: URL) -> bool:
-    """Whether it names an SQLite file that does not exist: to open it would make it."""
+    """Whether the URL names a missing SQLite file, which opening would create."""
     return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
@@ -181,7 +181,7 @@ def _workers(database: Database, settings: Settings) -> Iterator[Finding]:
 
 
 def artifacts(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
-    """Whether the store can be written, and clients can fetch from it."""
+    """Whether the store is writable, and clients can download from it."""
     where = settings.artifacts_url or str(settings.artifacts_dir)
     if settings.artifacts_url is None and not settings.data_dir.exists():
         yield Finding("artifacts", Verdict.OK, f"{where}: made when it is needed")
@@ -194,7 +194,7 @@ def artifacts(settings: Settings, open_store: OpenStore) -> Iterator[Finding]:
 
 
 def _presigned(store: ArtifactStore, settings: Settings) -> Iterator[Finding]:
-    """Whether a client could follow a link from here: the public endpoint may be another than ours."""
+    """Whether a presigned URL works from here: clients may have another endpoint."""
     prefix = f"doctor/{uuid4().hex}/"
     with tempfile.NamedTemporaryFile() as probe:
         probe.write(b"dapple")
@@ -239,7 +239,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
 
 
 def dataset_roots(settings: Settings) -> Iterator[Finding]:
-    """Whether the folders are there."""
+    """Whether the folders exist."""
     for root in settings.dataset_roots:
         if root.is_dir() and os.access(root, os.R_OK | os.X_OK):
             yield Finding("datasets", Verdict.OK, f"file:// datasets may lie below {root}")
@@ -250,7 +250,7 @@ def dataset_roots(settings: Settings) -> Iterator[Finding]:
 
 
 def backbones(settings: Settings) -> Iterator[Finding]:
-    """Which can be used, and what is wrong with the others."""
+    """The usable backbones, and the faults of the others."""
     usable, broken = survey(settings.backbone_roots)
     for name, reason in broken:
         yield Finding(
@@ -263,7 +263,10 @@ def backbones(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """Whether torch finds the device; torch is imported only where there may be a GPU, and in a process of its own."""
+    """Whether torch finds the device.
+
+    Imports torch only if there may be a GPU, in another process.
+    """
     if find_spec("torch") is None:
         yield Finding("device", Verdict.OK, "torch is not installed: this installation serves the API and runs no tasks")
     elif settings.device == "cpu" or (settings.device == "auto" and not NVIDIA_DRIVER.exists()):

@@ -1,4 +1,4 @@
-"""Look at an installation as it is configured, and name what is wrong."""
+"""Run all checks of the configured installation."""
 
 import os
 import threading
@@ -17,7 +17,10 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def diagnose(settings: Settings, open_store: OpenStore, environ: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Every finding, in a fixed order. All checks run at once, and none is waited for longer than PATIENCE_SECONDS."""
+    """All findings, in a fixed order.
+
+    The checks run in parallel, each for PATIENCE_SECONDS at most.
+    """
     every: Mapping[str, Check] = {
         "settings": partial(checks.environment, settings, environ),
         "packages": partial(checks.packages, settings, environ),
@@ -35,14 +38,17 @@ def diagnose(settings: Settings, open_store: OpenStore, environ: Mapping[str, st
 
 
 def _started(subject: str, check: Check) -> SimpleQueue[Sequence[Finding]]:
-    """Where the findings will be. A daemon: a check that hangs must not keep the process."""
+    """Start the check; return the queue for its findings.
+
+    Its thread is a daemon, so that a check that hangs does not keep the process alive.
+    """
     results: SimpleQueue[Sequence[Finding]] = SimpleQueue()
     threading.Thread(target=lambda: results.put(list(collected(subject, check))), name=subject, daemon=True).start()
     return results
 
 
 def collected(subject: str, check: Check) -> Iterator[Finding]:
-    """The findings of a check, and one more about the error that ended it."""
+    """The findings of a check, and one for the error that ended it, if any."""
     try:
         yield from check()
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What a look at an installation found."""
+"""The findings of the checks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was looked at, how it is, and what to do unless it is ok."""
+    """One line of the report: the subject, its state, and what to do unless it is ok."""
 
     subject: str
     verdict: Verdict
@@ -22,5 +22,5 @@ class Finding:
 
 
 def is_sound(findings: Iterable[Finding]) -> bool:
-    """Whether nothing failed."""
+    """Whether no check failed."""
     return all(finding.verdict is not Verdict.FAIL for finding in findings)

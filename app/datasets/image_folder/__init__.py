@@ -1,4 +1,4 @@
-"""How a folder or zip of images is listed and understood: one policy for the look at submission and for the worker."""
+"""List a folder or zip of images and find its classes: one policy for submission and worker."""
 
 from app.datasets.image_folder.items import Item, Items, items_of
 from app.datasets.image_folder.layout import TRAIN, Layout, arrange, refuse_untrained

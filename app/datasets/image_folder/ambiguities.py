@@ -1,4 +1,4 @@
-"""Refuse folders that can be understood in two ways. Every error names both, and says what to do."""
+"""Refuse folders that have two interpretations. Every error names both, and says what to do."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def refuse_bags(tops: Sequence[Folder]) -> None:
 
 
 def refuse_wrappers(tops: Sequence[Folder]) -> None:
-    """Refuse folders that lie around classes, but beside each other or beside other images."""
+    """Refuse folders that contain classes but stand beside each other or beside other images."""
     around = [top for top in tops if not top.count and len(class_like(top)) > 1]
     if len(around) == 1 and len(tops) > 1 and not any(top.live for top in tops if top not in around):
         others = [top for top in tops if top not in around]
@@ -54,7 +54,7 @@ def refuse_splits_in_names(tops: Sequence[Folder]) -> None:
 
 
 def refuse_alike(names: Sequence[str]) -> None:
-    """Refuse two names that differ in case or outer blanks only. Letters of the alphabet are no such names."""
+    """Refuse two names that differ only in case or outer blanks, except single letters."""
     seen: dict[str, str] = {}
     for name in names:
         key = name.strip().casefold() if len(name) > 1 else name

@@ -1,4 +1,4 @@
-"""What a folder is by its name and by what it holds: a class, a split, or a wrapper around either."""
+"""The role of a folder, by its name and content: a class, a split, or a wrapper around them."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,14 @@ from app.domain.errors import DatasetRejected
 
 
 def class_like(folder: Folder) -> list[Folder]:
-    """The folders in it that may be classes: all with images, but for one that is only a bag of images."""
+    """Its sub-folders that may be classes: those with images, except a single one that only groups
+    images.
+    """
     return [one for one in folder.live if one.live or not is_bag(one.name)]
 
 
 def is_wrapper(folder: Folder) -> bool:
-    """Whether a folder that stands alone is no class and no split, but lies around them."""
+    """Whether a single folder is a wrapper around classes or splits."""
     named = split_name(folder.name)
     if named is not None and not named[1] and Role.TRAIN not in splits_among(folder.live)[0].values():
         return False
@@ -29,7 +31,7 @@ def is_wrapper(folder: Folder) -> bool:
 
 
 def without_wrappers(split: Folder) -> Folder:
-    """The folder with the classes of a split: seg_train/ in seg_train/seg_train/, images/ in train/images/class/."""
+    """The folder with the classes of a split: for example, images/ in train/images/class/."""
     while len(split.live) == 1 and not split.count:
         only = split.live[0]
         if not class_like(only) or not (is_bag(only.name) or split_name(only.name) or len(only.live) > 1):
@@ -39,7 +41,10 @@ def without_wrappers(split: Folder) -> Folder:
 
 
 def splits_among(tops: Sequence[Folder]) -> "tuple[dict[Folder, Role], list[Folder]]":
-    """Which folders are splits by name, and the others. `flowers_train` needs another such as `flowers_test` beside it."""
+    """The folders that are splits by name, and the others.
+
+    `flowers_train` is a split only beside another one such as `flowers_test`.
+    """
     named = {top: split_name(top.name) for top in tops}
     rests = {found[1] for found in named.values() if found is not None}
     together = len(tops) > 1 and len(rests) == 1 and None not in named.values()

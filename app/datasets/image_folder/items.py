@@ -13,7 +13,11 @@ from app.domain.errors import DatasetRejected
 
 @dataclass(frozen=True)
 class Item:
-    """One image file: `path` as its reader knows it, `name` without the wrapping folders, `split` None if there are none."""
+    """One image file.
+
+    `path` is for its reader; `name` leaves out the wrapper folders; `split` is None if the dataset
+    has no splits.
+    """
 
     path: str
     name: str
@@ -23,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """Files of the chosen classes, sorted by name, and phrases on those whose class is not known or that may be no images."""
+    """Files of the chosen classes by name, and phrases about files of unknown class and masks."""
 
     items: tuple[Item, ...]
     left_out: tuple[str, ...] = ()
@@ -31,9 +35,9 @@ class Items:
 
 
 def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], bytes]) -> Items:
-    """The images of the chosen classes; `read(path)` gives the list of labels where a split has one.
+    """The images of the chosen classes. `read(path)` returns the list of labels of a split.
 
-    Raises DatasetRejected if two files would have one name.
+    Raises DatasetRejected if two files have the same name.
     """
     wanted = frozenset(chosen)
     found = [
@@ -51,7 +55,7 @@ def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], byte
 
 
 def labels_in(text: str) -> Mapping[str, str]:
-    """Class by file name, of a list of labels: file and class begin each line, a box may follow."""
+    """Class by file name. Each line of the list has a file, a class and optionally a box."""
     lines = (line.split() for line in text.splitlines())
     return {words[0]: words[1] for words in lines if len(words) > 1}
 

@@ -1,4 +1,7 @@
-"""Which folders are classes and which are splits; refuses what can be read in two ways, and says what it left out."""
+"""Find the class folders and the splits in a listing.
+
+Refuses ambiguous layouts, and reports what it leaves out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ UNLABELLED = "images without labels"
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder whose images, also those further below, are of one class; `split` is None if the dataset has no splits."""
+    """A folder whose images, at any depth, are of one class. `split` is None without splits."""
 
     folder: Folder
     class_name: str
@@ -43,10 +46,10 @@ class AnnotatedFolder:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a listing is understood.
+    """The interpretation of a listing.
 
-    `wrappers` folders lie around everything. `left_out` and `doubts` are phrases for the user: what is not read, and which
-    of several readings was chosen.
+    `wrappers`: number of folders around everything. `left_out` and `doubts` are phrases for the
+    user: what is not read, and which of several interpretations was chosen.
     """
 
     class_folders: tuple[ClassFolder, ...]
@@ -62,7 +65,7 @@ class Layout:
 
     @property
     def tested(self) -> bool:
-        """Whether there is a test split, so that nothing need be held out."""
+        """Whether there is a test split, so that no images are held out."""
         return self.annotated is not None or any(one.split == TEST for one in self.class_folders)
 
     @property
@@ -73,7 +76,7 @@ class Layout:
 
 
 def refuse_untrained(untrained: Sequence[str], chosen: Sequence[str] | None) -> None:
-    """Raises DatasetRejected if one of the chosen classes, or of all if none are chosen, is only in the test split."""
+    """Raises DatasetRejected if only the test split has one of the chosen classes (None: all)."""
     missing = untrained if chosen is None else sorted(set(untrained).intersection(chosen))
     if missing:
         told = f"class {missing[0]!r} has 0 training images: only the test split has it; leave it out with `classes`"
@@ -81,11 +84,11 @@ def refuse_untrained(untrained: Sequence[str], chosen: Sequence[str] | None) -> 
 
 
 def arrange(listing: Listing) -> Layout:
-    """The layout of what was listed.
+    """The layout of a listing.
 
-    Understands class/…/file; splits of any usual spelling around class folders (train/class/…/file) or in each of them
-    (class/train/…/file); and folders around either. Raises DatasetRejected if there are no class folders, or if they may be
-    understood in two ways, naming both.
+    It may be class/…/file, train/class/…/file or class/train/…/file, with any usual spelling of the
+    splits, and with wrapper folders around it. Raises DatasetRejected if there are no class
+    folders, or if there are two interpretations; it names both.
     """
     return _Arranging(listing).layout()
 
@@ -107,7 +110,7 @@ class _Arranging:
         return Layout(tuple(self._found), self._annotated, wrappers, left_out, tuple(self._doubts))
 
     def _unwrapped(self, folder: Folder) -> tuple[Folder, int]:
-        """The folder that holds the class folders or splits, and how many folders lie around it."""
+        """The folder that holds the class folders or splits, and the number of its wrappers."""
         wrappers = 0
         while len(folder.live) == 1 and is_wrapper(folder.live[0]):
             self._note_loose(folder)
@@ -151,7 +154,9 @@ class _Arranging:
         self._found += [ClassFolder(top, top.name) for top in tops]
 
     def _beside_classes(self, splits: "dict[Folder, Role]", others: Sequence[Folder], tops: Sequence[Folder]) -> None:
-        """One folder named as a split is a class if it looks like the others and its name may be one; else refuse."""
+        """Treat a single folder named like a split as a class if it resembles the others, or
+        refuse.
+        """
         names, roles = slashed(list(splits)), set(splits.values())
         if any(class_like(top) for top in splits):
             raise DatasetRejected(
@@ -211,7 +216,10 @@ class _Arranging:
         return chosen
 
     def _labelled(self, folder: Folder, known: set[str]) -> bool:
-        """Whether the images of a split have classes. Raises DatasetRejected if these are others than the known ones."""
+        """Whether the images of a split have classes.
+
+        Raises DatasetRejected for unknown classes.
+        """
         classes = class_like(without_wrappers(folder))
         if known & {one.name for one in classes} or folder.annotations is not None:
             return True

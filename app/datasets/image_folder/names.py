@@ -1,4 +1,4 @@
-"""What the name of a file or folder says: made by a system, no image, a split, or nothing."""
+"""Classify names of files and folders: system file, no image, split, generic, or other."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a folder is by its name. Those after TRAIN are in the order in which they are preferred as the test split."""
+    """The split that a folder's name means. After TRAIN, in order of preference as test split."""
 
     TRAIN = "train"
     TEST = "test"
@@ -74,43 +74,44 @@ _SIZE = re.compile(r"\d+x\d+")
 
 
 def readable(name: str) -> str:
-    r"""`name` as text that can be stored: bytes of another code page than UTF-8 become `\xe9`, accents are composed."""
+    r"""`name` as storable text: bytes that are not UTF-8 become `\xe9`; accents are composed."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", text)
 
 
 def is_system(name: str) -> bool:
-    """Whether a system or program put it there: hidden files, thumbnails, waste bins."""
+    """Whether an operating system or program made it: hidden files, thumbnails, waste bins."""
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 def is_side_file(name: str) -> bool:
-    """Whether a file of this name can be no image: text, annotations, arrays, archives, films."""
+    """Whether a file of this name is no image: text, annotations, arrays, archives, films."""
     _, dot, suffix = name.rpartition(".")
-    if suffix in _IMAGE_SUFFIXES:  # nearly always: a million names are looked at
+    if suffix in _IMAGE_SUFFIXES:  # the common case, first: there may be a million names
         return False
     return (dot == "." and suffix.casefold() in _SIDE_SUFFIXES) or name.endswith("~") or bool(_SIDE_NAMES.fullmatch(name))
 
 
 def is_annotation(name: str) -> bool:
-    """Whether a file is a list of labels as Tiny-ImageNet's `val_annotations.txt`."""
+    """Whether a file is a list of labels, as `val_annotations.txt` of Tiny-ImageNet."""
     return bool(_ANNOTATIONS.fullmatch(name))
 
 
 def is_bag(name: str) -> bool:
-    """Whether a folder of this name says only that images are in it."""
+    """Whether the name only says that the folder contains images."""
     return _letters(name) in _BAGS
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a folder of this name says that images, or pictures of their labels, are in it, but not of what."""
+    """Whether the name says that the folder contains images or label maps, but names no class."""
     return is_bag(name) or _letters(name) in _NO_CLASSES
 
 
 def split_name(name: str) -> tuple[Role, tuple[str, ...]] | None:
-    """The split that a folder's name speaks of, and the words of the name beside it: `flowers_train` is train of flowers.
+    """The split that a folder's name means, and its other words (`flowers_train`: train, flowers).
 
-    Case, numbers and words such as "set" or "images" do not count. None if the name has no word for a split, or several.
+    Ignores case, numbers and words such as "set" or "images". None if the name has no word for a
+    split, or several.
     """
     by_sign = re.split(
         r"[^a-z]+", _SIZE.sub(" ", name.casefold().replace("hold-out", "holdout").replace("held-out", "heldout"))

@@ -1,4 +1,4 @@
-"""What lies in a folder or zip, as the layout policy sees it: folders, and how many files in each may be images."""
+"""The tree of folders in a folder or zip, with the number of possible images in each."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from app.datasets.image_folder.names import is_annotation, is_side_file, is_syst
 from app.domain.errors import DatasetRejected
 
 MAX_DEPTH = 16
-NAMED = 3  # of what is left out for one reason
+NAMED = 3  # examples for each reason
 NAMED_CHARACTERS = 200
 
 SYSTEM = "hidden or system files and folders"
@@ -17,20 +17,22 @@ BACKSLASHES = "backslashes in names are read as separators of folders, as tools 
 
 
 class LeftOut:
-    """What is not read: how much for each reason, and the first few names."""
+    """Entries that are not read: their number for each reason, and the first names."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, list[str]]] = {}
 
     def add(self, reason: str, name: str, count: int = 1) -> None:
-        """`count` things called `name` are left out."""
+        """Record `count` entries with this name."""
         before, names = self._found.get(reason, (0, []))
         if len(names) <= NAMED:
             names.append(readable(name[:NAMED_CHARACTERS]))
         self._found[reason] = before + count, names
 
     def phrases(self) -> tuple[str, ...]:
-        """One phrase for each reason: "files that are no images by their name: 18 (cat/0.xml, cat/1.xml, …)"."""
+        """One phrase for each reason: "files that are no images by their name: 18 (cat/0.xml,
+        cat/1.xml, …)".
+        """
         return tuple(_phrase(reason, count, names) for reason, (count, names) in self._found.items())
 
 
@@ -40,10 +42,10 @@ def _phrase(reason: str, count: int, names: list[str]) -> str:
 
 @dataclass(eq=False)
 class Folder:
-    """A folder with those below it. Complete before `live` and `total` are asked for.
+    """A folder with its sub-folders. Must be complete before the first use of `live` and `total`.
 
-    `count` files directly in it may be images; `images` are paths of the first of them, or of all, as their reader
-    knows them. `annotations` is the path of a list of labels in it.
+    `count`: number of possible images directly in it. `images`: paths, for the reader, of the first
+    or all of them. `annotations`: path of a list of labels in it.
     """
 
     name: str
@@ -53,21 +55,21 @@ class Folder:
     folders: "dict[str, Folder]" = field(default_factory=dict[str, "Folder"])
 
     def below(self, name: str) -> "Folder":
-        """The folder called `name` in this one, made if need be."""
+        """The sub-folder with this name; creates it if it is missing."""
         return self.folders.setdefault(name, Folder(readable(name)))
 
     @cached_property
     def total(self) -> int:
-        """Images in it and below."""
+        """Number of images in it, at any depth."""
         return self.count + sum(folder.total for folder in self.folders.values())
 
     @cached_property
     def live(self) -> "list[Folder]":
-        """The folders in it with images in or below them, sorted by name."""
+        """Its sub-folders with images at any depth, sorted by name."""
         return sorted((folder for folder in self.folders.values() if folder.total), key=lambda folder: folder.name)
 
     def everything(self) -> "Iterator[str]":
-        """The paths of all images in it and below."""
+        """The paths of all images in it, at any depth."""
         yield from self.images
         for folder in self.folders.values():
             yield from folder.everything()
@@ -75,14 +77,17 @@ class Folder:
 
 @dataclass
 class Listing:
-    """A tree of folders, what its listing left out, and how names were understood where they could be read otherwise."""
+    """A tree of folders, the entries left out, and doubts about the decoding of names."""
 
     root: Folder = field(default_factory=lambda: Folder(""))
     left_out: LeftOut = field(default_factory=LeftOut)
     doubts: dict[str, None] = field(default_factory=dict[str, None])
 
     def add(self, folder: Folder, name: str, path: str, kept: int | None = None) -> None:
-        r"""Add a file called `name` in `folder`, which keeps at most `kept` paths. `\` in `name` separates folders."""
+        r"""Add a file to `folder`, which keeps at most `kept` paths.
+
+        `\` in `name` separates folders.
+        """
         if "\\" in name:
             self.doubts[BACKSLASHES] = None
             *parents, name = pieces_of(name)
@@ -108,13 +113,13 @@ def pieces_of(path: str) -> list[str]:
 
 
 def check_depth(depth: int, folder: str) -> None:
-    """Raises DatasetRejected for a folder that lies too deep."""
+    """Raises DatasetRejected for a folder that is nested too deeply."""
     if depth > MAX_DEPTH:
         raise DatasetRejected(f"{readable(folder[:NAMED_CHARACTERS])}: folders are nested more than {MAX_DEPTH} deep")
 
 
 def listing_of(paths: Iterable[str], *, kept: int | None = None) -> Listing:
-    r"""The tree of the files at `paths`, which have `/` or `\` between folders, or at the end if they are folders."""
+    r"""The tree of `paths`. `/` or `\` separates folders, and ends the path of a folder."""
     listing = Listing()
     folders: dict[str, Folder | None] = {"": listing.root}
     for path in sorted(paths):
@@ -134,7 +139,7 @@ def listing_of(paths: Iterable[str], *, kept: int | None = None) -> Listing:
 
 
 def _folder_at(path: str, folders: dict[str, Folder | None]) -> Folder | None:
-    """The folder at `path`, None if it lies in one that a system made."""
+    """The folder at `path`; None if it is in a system folder."""
     if path not in folders:
         parent, _, name = path.rpartition("/")
         above = _folder_at(parent, folders)

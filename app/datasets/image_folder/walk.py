@@ -1,4 +1,4 @@
-"""List a folder and all below it, once each, whatever links lead where."""
+"""Walk a folder tree. Visits every folder once, also if links form loops."""
 
 import os
 import time
@@ -22,12 +22,12 @@ SPECIAL = "neither files nor folders"
 
 
 class LimitReached(DatasetRejected):
-    """There is more in the folder than may be listed, or it took too long."""
+    """The folder has more entries than may be listed, or the walk took too long."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a walk is given up, and how many names of images it keeps in each folder (None: all)."""
+    """Limits of a walk, and the number of image names to keep for each folder (None: all)."""
 
     entries: int = MAX_ENTRIES
     folders: int = MAX_FOLDERS
@@ -36,18 +36,18 @@ class Limits:
 
 
 def walk(root: Path, roots: Sequence[Path], limits: Limits | None = None, walked: list[str] | None = None) -> Listing:
-    """Everything below `root`, which is a real path; links are followed to where they lead below `roots`.
+    """The tree below `root`, a real path. Follows links whose targets are below `roots`.
 
-    Each folder is listed once: first all that are reached without a link, then what links add. `walked` receives the real
-    path of each. Raises LimitReached, DatasetRejected naming a link that leads out of `roots` or a folder that cannot be
-    listed.
+    Lists each folder once: first the folders that are reached without a link, then those that links
+    add. `walked` receives the real path of each. Raises LimitReached, or DatasetRejected that names
+    a link out of `roots` or a folder that cannot be listed.
     """
     return _Walk(root, [os.path.realpath(root) for root in roots], limits or Limits(), [] if walked is None else walked).run()
 
 
 @dataclass(frozen=True)
 class _Link:
-    """A link to a folder: where it lies, and the real path it leads to."""
+    """A link to a folder: its place in the tree, and the real path of its target."""
 
     parent: Folder
     name: str
@@ -82,7 +82,7 @@ class _Walk:
             self._list(link.target, f"{link.path}/", link.parent.below(link.name), link.depth)
 
     def _list(self, real: str, prefix: str, folder: Folder, depth: int) -> None:
-        """Add what lies in the folder at `real`, whose paths in the dataset begin with `prefix`."""
+        """Add the content of the folder at `real`. `prefix` begins its paths in the dataset."""
         check_depth(depth, prefix)
         self._seen.add(self._identity(real, prefix))
         self._walked.append(real)
@@ -113,10 +113,10 @@ class _Walk:
             self._listing.left_out.add(BROKEN_LINKS if target is None else SPECIAL, path)
 
     def _target(self, path: str) -> str | None:
-        """The real path that a link leads to, None if nothing is there. The parents of targets are resolved once each."""
+        """The real path of a link's target; None if it is missing. Resolves each parent once."""
         try:
             parent, name = os.path.split(os.path.join(os.path.dirname(path), os.readlink(path)))  # noqa: PTH115, PTH118, PTH120 - the same
-        except OSError:  # it went away meanwhile
+        except OSError:  # deleted meanwhile
             return None
         if name in ("", ".", ".."):
             return self._existing(path)
@@ -126,7 +126,7 @@ class _Walk:
         return self._existing(target) if os.path.islink(target) or not os.path.exists(target) else target  # noqa: PTH110, PTH114 - the same
 
     def _existing(self, path: str) -> str | None:
-        """The real path; also of what is missing, so that a link out of the dataset is refused whatever is there."""
+        """The real path, also of a missing target, so that links out of the roots are refused."""
         real = os.path.realpath(path)
         if os.path.exists(real) or not any(_is_below(real, root) for root in self._roots):  # noqa: PTH110 - the same
             return real

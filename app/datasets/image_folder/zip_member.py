@@ -1,4 +1,4 @@
-"""A zip as far as its names go: what its members are called, and what is said of a file that is none."""
+"""The names of a zip's members, and the message for a file that is no zip."""
 
 import zipfile
 
@@ -7,15 +7,19 @@ NEITHER = "neither a folder nor a whole zip file; copy or download it again if i
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """The member's name as UTF-8 if it can be read so, else as code page 437.
+    """The member's name, decoded as UTF-8 if possible, else as code page 437.
 
-    `zipfile` reads all names as the latter that are not marked as UTF-8, but many programs write UTF-8 without the mark.
+    `zipfile` decodes names without the UTF-8 flag as code page 437, but many programs write UTF-8
+    without the flag.
     """
     return _unmarked_utf8(info) or info.filename
 
 
 def is_guessed(info: zipfile.ZipInfo) -> bool:
-    """Whether the name is in an old code page, which the zip does not tell: if it is not 437, its letters are wrong."""
+    """Whether the name is in an unknown old code page.
+
+    Unless that is 437, its letters are wrong.
+    """
     return not info.flag_bits & UTF8_FLAG and _unmarked_utf8(info) is None
 
 
