@@ -1,4 +1,4 @@
-"""`dapple`: the service, the jobs and what other packages add, from the command line."""
+"""The command `dapple`: it runs the service and its jobs; other packages can add commands."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,7 +31,7 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None, connect: Callable[[str], Client] = Client) -> None:
-    """Run one command and exit with its code; `connect` is what opens the connection to a service."""
+    """Run one command and exit with its code. `connect` opens the connection to a service."""
     try:
         app(args=arguments, obj=connect)
     except DappleError as error:

@@ -1,4 +1,4 @@
-"""Where the commands print: answers to standard output, everything else to standard error."""
+"""Output of the commands: answers go to standard output, everything else to standard error."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rich.console import Console
 from app.client import DEFAULT_URL, Client
 from app.domain.text import printable_json, printable_lines
 
-# Names and messages from outside are shown as they are: no part is taken for markup, an emoji's name, or a link.
+# Print names and messages from outside verbatim: without markup, emoji names or links.
 answers = Console(highlight=False, markup=False, emoji=False)
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_URL", "AsJson", "ExitCode", "JobId", "Url", "answers", "comp
 
 
 class ExitCode(IntEnum):
-    """What the shell sees."""
+    """The exit codes of the commands."""
 
     OK = 0
     FAILED = 1

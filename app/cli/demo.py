@@ -1,4 +1,4 @@
-"""`dapple demo`: a service of its own, one job on the bundled digits, and what came of it."""
+"""`dapple demo`: start a service, run one job on the bundled digits, and print its results."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def demo(
 ) -> None:
     """Distil scikit-learn's digits to 10 images per class, and compare them with real ones.
 
-    Starts a service of its own and stops it again. If interrupted, the next start goes on where this one was.
+    Starts its own service and stops it at the end. After an interruption, the next start resumes the job.
     """
     began = time.monotonic()
     try:
@@ -57,7 +57,7 @@ def demo(
 
 
 def distilled(client: Client) -> JobDetail:
-    """The demo's job once it has ended. One that was interrupted is taken up; after one that ended comes a new one."""
+    """The demo's job once it has ended. Resumes an interrupted job, else submits a new one."""
     ended = sum(job.state.terminal for job in client.list())
     job = client.submit(SPEC, idempotency_key=f"demo-{SPEC.digest[:16]}-{ended}")
     messages.print(f"distilling {SPEC.dataset_uri} to {SPEC.ipc} images per class, job {job.id}", soft_wrap=True)
@@ -66,7 +66,7 @@ def distilled(client: Client) -> JobDetail:
 
 
 def keep(client: Client, job: JobDetail, folder: Path) -> None:
-    """Put the verified archive and its preview into the folder."""
+    """Save the verified archive and its preview to the folder."""
     fetch_archive(client, job.id, folder / "digits.zip")
     with zipfile.ZipFile(folder / "digits.zip") as archive:
         (folder / "preview.png").write_bytes(archive.read("preview.png"))
@@ -74,12 +74,12 @@ def keep(client: Client, job: JobDetail, folder: Path) -> None:
 
 @contextmanager
 def own_service(data_dir: Path) -> Generator[Client]:
-    """A client of a service that runs as long as the block, and no longer than this process."""
+    """A client of a service that ends with the block, and with this process at the latest."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = data_dir / "service.log"
     command = [sys.executable, "-P", "-m", "app.cli", "up", "--port", "0", "--data-dir", str(data_dir), "--with-parent"]
     with log.open("wb") as sink:
-        # A process group of its own: Ctrl-C reaches the demo alone, which then stops the service in order.
+        # Its own process group: Ctrl-C reaches only the demo, which then stops the service.
         service = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink, stderr=sink, process_group=0)  # noqa: S603 - our own interpreter
     try:
         running = _announced(service, data_dir, log)
@@ -96,7 +96,10 @@ def own_service(data_dir: Path) -> Generator[Client]:
 
 
 def _announced(service: subprocess.Popen[bytes], data_dir: Path, log: Path) -> RunningService:
-    """What the service wrote when it was ready; a file left by one that was killed names another process."""
+    """What the service writes when it is ready.
+
+    A killed service leaves a file with another process.
+    """
     while service.poll() is None:
         running = read_service(data_dir)
         if running is not None and running.pid == service.pid:

@@ -1,4 +1,4 @@
-"""`dapple distil`: submit a job, and on request wait for it and download its archive."""
+"""`dapple distil`: submit a job; optionally wait for it and download its archive."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -60,23 +60,25 @@ def distil(
     class_map: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the backbone calls a class: a name, a WordNet id, a prompt's words, or a label's number. Repeatable.",
+            help="The backbone's label for a class: a name, a WordNet id, words of a prompt, or a number. Repeatable.",
             metavar="NAME=LABEL",
         ),
     ] = None,
-    objective: Annotated[Objective | None, typer.Option(help="What guidance follows.")] = None,
+    objective: Annotated[Objective | None, typer.Option(help="The function that guides the images.")] = None,
     scale: Annotated[float | None, typer.Option(help="Guidance scale; 0 is off.")] = None,
     scale_mode: Annotated[ScaleMode | None, typer.Option(help="Unit of the scale.")] = None,
     tap: Annotated[
         str | None,
-        typer.Option(help="Block whose features are compared: its number from 1, name, or fraction of the depth; or several."),
+        typer.Option(help="The block with the compared features: number from 1, name, or fraction of the depth; or several."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    scheduler: Annotated[Scheduler | None, typer.Option(help="Reverse process.")] = None,
-    cfg_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to draw, with {class} in it; for backbones that take text.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to draw away from, where cfg-scale is above 1.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="Solver of the reverse process.")] = None,
+    cfg_scale: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is off.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt, with {class} in it; for backbones that take text.")] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="The prompt to move away from; needs a cfg-scale above 1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random choices.")] = None,
     evaluate: Annotated[bool, typer.Option(help="Train classifiers on the result and on baselines, and compare.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     output: Annotated[
@@ -87,7 +89,7 @@ def distil(
 ) -> None:
     """Distil a dataset of labelled images into a few synthetic ones per class.
 
-    What is left out is chosen by the service; see the fields of POST /v1/jobs in its /docs.
+    The service chooses the defaults; see the fields of POST /v1/jobs in its /docs.
     """
     submission = requested(context.params)
     with connect(context, url) as client:
@@ -105,7 +107,7 @@ def distil(
 
 
 def requested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of POST /v1/jobs with only what was asked for; the service's own defaults hold for the rest."""
+    """The body of POST /v1/jobs with only the given options; the service has the defaults."""
     body: dict[str, Any] = {"dataset_uri": uri_of(options["dataset"])}
     for option, (*parts, field) in FIELDS.items():
         if options[option] not in (None, ()):
@@ -117,7 +119,10 @@ def requested(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_backbone(client: Client) -> str:
-    """What a job without `backbone` draws with: small digits only. Without its size if the service cannot list backbones."""
+    """A description of the default backbone, which draws small digits.
+
+    Omits its image size if the service cannot list backbones.
+    """
     try:
         known = [one for one in client.backbones() if one.name == DEFAULT_BACKBONE]
     except ApiError:
@@ -132,7 +137,7 @@ def default_backbone(client: Client) -> str:
 
 
 def print_accepted(job: JobView, *, as_json: bool) -> None:
-    """Print the job that now runs without us."""
+    """Print the accepted job, which now runs in the background."""
     if as_json:
         print_json(job.model_dump(mode="json"))
     else:
@@ -144,7 +149,10 @@ def _as_given(value: Any) -> Any:
 
 
 def _classes(given: Sequence[str]) -> list[str]:
-    """One value is a list with commas, in which a backslash or quotes keep a comma; several are a name each."""
+    r"""The class names. One value is a list with commas; `\,` or quotes escape a comma in a name.
+
+    Several values are one name each.
+    """
     if len(given) > 1:
         return list(given)
     try:
@@ -154,7 +162,10 @@ def _classes(given: Sequence[str]) -> list[str]:
 
 
 def _class_map(entries: Sequence[str]) -> dict[str, str]:
-    """A number stays a text: it may be a name, which only the service knows. Raises BadParameter for an entry without `=`."""
+    """The class map. A number stays a string, because only the service knows if it is a name.
+
+    Raises BadParameter for an entry without `=`.
+    """
     parts = [entry.partition("=") for entry in entries]
     if wrong := [name for name, sign, _ in parts if not sign]:
         raise typer.BadParameter(f"{wrong[0]!r} is not NAME=LABEL", param_hint="--class-map")
@@ -162,12 +173,12 @@ def _class_map(entries: Sequence[str]) -> dict[str, str]:
 
 
 def _bandwidth(text: str) -> float | str | list[float | str]:
-    """A list where there is a comma; what is no number is left for the service to refuse."""
+    """The bandwidth; a list if the text has a comma. The service refuses invalid values."""
     return [_number_or_word(part) for part in text.split(",")] if "," in text else _number_or_word(text)
 
 
 def _tap(text: str) -> float | str | list[float | str]:
-    """A list where there is a comma; a whole number is a block's, not a fraction."""
+    """The tap; a list if the text has a comma. A whole number is the number of a block."""
     return [_tap_of(part) for part in text.split(",")] if "," in text else _tap_of(text)
 
 

@@ -1,4 +1,4 @@
-"""`dapple doctor`: what is wrong with this installation, and what to do about it."""
+"""`dapple doctor`: find the faults of this installation, and say how to correct them."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,14 +21,15 @@ STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
 Verify = Annotated[
-    bool, typer.Option("--verify", help="Also read every archive and preview and compare it with its SHA-256; may take long.")
+    bool, typer.Option("--verify", help="Also read every archive and preview and compare its SHA-256; may take long.")
 ]
 
 
 def doctor(as_json: AsJson = False, verify: Verify = False) -> None:
-    """Check this installation as the DAPPLE_* variables configure it; needs no running service. Exit code 1 if a check fails.
+    """Check this installation as the DAPPLE_* variables configure it. The exit code is 1 if a check fails.
 
-    Run it where a process of the service runs, with its environment: each machine sees its own folders and network.
+    It needs no running service. Run it on a machine of the service, in the environment of its process: it checks the folders
+    and the network of that machine.
     """
     findings: list[Finding] = []
     for finding in _findings(verify=verify):

@@ -1,4 +1,4 @@
-"""`dapple jobs ...`, `download`, `backbones` and `workers`: look at jobs, fetch what they made, and see who makes it."""
+"""`dapple jobs ...`, `download`, `backbones` and `workers`."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -25,11 +25,11 @@ jobs = typer.Typer(name="jobs", help="List, show, watch, cancel and delete jobs.
 def list_jobs(
     context: typer.Context,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 20,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     with connect(context, url) as client:
         found = list(islice(client.list(state=state, page_size=min(limit, 100)), limit))
     if as_json:
@@ -60,7 +60,7 @@ def watch(context: typer.Context, job_id: JobId, as_json: AsJson = False, url: U
 
 @jobs.command()
 def cancel(context: typer.Context, job_id: JobId, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Stop a job; one that has ended stays as it is."""
+    """Stop a job. A job that has ended stays unchanged."""
     with connect(context, url) as client:
         job = client.cancel(job_id)
     if as_json:
@@ -71,7 +71,7 @@ def cancel(context: typer.Context, job_id: JobId, as_json: AsJson = False, url: 
 
 @jobs.command()
 def delete(context: typer.Context, job_id: JobId, url: Url = DEFAULT_URL) -> None:
-    """Remove a job that has ended, with its archive."""
+    """Delete a job that has ended, and its archive."""
     with connect(context, url) as client:
         client.delete(job_id)
     answers.print(f"job {job_id} is deleted")
@@ -82,17 +82,17 @@ def download(
     job_id: JobId,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Default: dapple-JOB.zip here.", show_default=False, dir_okay=False),
+        typer.Option("-o", "--output", help="Default: dapple-JOB.zip in this folder.", show_default=False, dir_okay=False),
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Download a job's archive and verify it; an interrupted download is taken up again."""
+    """Download a job's archive and verify it. Resumes an interrupted download."""
     with connect(context, url) as client:
         fetch_archive(client, job_id, output or Path(f"dapple-{job_id}.zip"))
 
 
 def backbones(context: typer.Context, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """List the diffusion models the service may use."""
+    """List the diffusion models that a job may use."""
     with connect(context, url) as client:
         found = client.backbones()
     if as_json:
@@ -102,7 +102,7 @@ def backbones(context: typer.Context, as_json: AsJson = False, url: Url = DEFAUL
 
 
 def workers(context: typer.Context, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """List the worker processes and what each of them runs."""
+    """List the worker processes and their running tasks."""
     with connect(context, url) as client:
         found = client.workers()
     if as_json:
@@ -112,7 +112,10 @@ def workers(context: typer.Context, as_json: AsJson = False, url: Url = DEFAULT_
 
 
 def follow(client: Client, job_id: str) -> JobDetail:
-    """The job once it has ended, its progress shown meanwhile. An interrupt ends the watching, not the job."""
+    """Show the job's progress; return the job once it has ended.
+
+    An interrupt does not stop the job.
+    """
     try:
         with JobProgress(messages) as progress:
             return client.wait(job_id, progress.show)
@@ -136,7 +139,7 @@ def conclude(client: Client, job: JobDetail, *, as_json: bool) -> None:
 
 
 def fetch_archive(client: Client, job_id: str, path: Path) -> None:
-    """Download the archive to `path`, showing how far it is."""
+    """Download the archive to `path` and show the progress."""
     columns = (TextColumn("download"), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
         task = bar.add_task("download")
@@ -145,10 +148,10 @@ def fetch_archive(client: Client, job_id: str, path: Path) -> None:
 
 
 def metrics_of(client: Client, job: JobDetail) -> Mapping[str, Any] | None:
-    """What the job measured, once it has an archive."""
+    """The job's metrics, or None if it has no archive."""
     return client.metrics(job.id) if job.links.metrics else None
 
 
 def document(job: JobDetail, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The job as JSON, with its measurements beside."""
+    """The job as JSON, with its metrics."""
     return job.model_dump(mode="json") | {"metrics": metrics}

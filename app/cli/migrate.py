@@ -6,9 +6,9 @@ from app.settings import settings_from
 
 
 def migrate() -> None:
-    """Bring the database's tables to this version and exit; of several at once, one does it and the others wait.
+    """Migrate the database's tables to this version and exit. Of several processes, one migrates and the others wait.
 
-    Nothing else migrates a database on a server. Tables of a newer version are left as they are.
+    No other command migrates a database on a server. Tables of a newer version stay unchanged.
     """
     settings = settings_from()
     if settings.database_url is None:

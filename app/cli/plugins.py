@@ -1,4 +1,4 @@
-"""Commands that other packages add through the entry-point group `dapple.commands`; each is imported when it is used."""
+"""Commands of other packages, from the entry-point group `dapple.commands`, imported on use."""
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +18,10 @@ def add_installed_commands(app: typer.Typer) -> None:
 
 
 def add_command(app: typer.Typer, entry: EntryPoint) -> None:
-    """Register one command. It parses its own arguments, `--help` included, so that listing it needs no import."""
+    """Register one command.
+
+    It parses its own arguments, also `--help`: listing it needs no import.
+    """
     everything: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     text = f"Provided by {entry.module}; see `dapple {entry.name} --help`."
     app.command(entry.name, help=text, context_settings=everything)(_deferred(entry))

@@ -1,4 +1,4 @@
-"""A running job on the terminal: a bar per phase, or a line per tenth where there is no terminal."""
+"""Progress of a job: a bar per phase on a terminal, elsewhere a line per tenth."""
 
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,7 @@ WHOLE = "whole job"
 
 
 class JobProgress:
-    """Shows the job given to `show`, again and again, until the block ends."""
+    """Shows the job last given to `show` until the block ends."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
@@ -37,7 +37,7 @@ class JobProgress:
         self._bars.stop()
 
     def show(self, job: JobStatus) -> None:
-        """Bring the display up to this job."""
+        """Update the display to this job."""
         if self._bars.disable:
             self._announce(job)
             return
@@ -53,7 +53,7 @@ class JobProgress:
         self._bars.update(self._ids[name], completed=done, total=total)
 
     def _announce(self, job: JobStatus) -> None:
-        """One line for each new phase and each further tenth."""
+        """Print a line for each new phase and each further tenth."""
         place = (job.phase, int(10 * job.progress.fraction))
         if job.phase is None or place == self._announced:
             return

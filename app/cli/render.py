@@ -1,4 +1,4 @@
-"""Jobs and measurements as tables and lines for people."""
+"""Jobs and metrics as tables and lines of text."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,9 @@ NUMBERS = ("images", "accuracy", "95 % interval", "guided is ahead by", "weights
 
 
 def job_lines(jobs: Sequence[JobSummary]) -> Iterator[str]:
-    """A heading, and one line per job with its dataset last: what is wider than the terminal wraps, and nothing is cut."""
+    """A heading, and one line per job. The dataset is last, so that a long line wraps and loses
+    nothing.
+    """
     rows = [("job", "state", "phase", "done", "ipc", "created", "dataset")]
     for job in jobs:
         done = f"{job.progress.fraction:.0%}"
@@ -52,7 +54,7 @@ def worker_table(workers: Iterable[WorkerView]) -> Table:
 
 
 def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None, failed: Sequence[AttemptView] = ()) -> RenderableType:
-    """Everything about one job: how it stands, what it was asked, what failed, what it measured."""
+    """All facts about one job: its state, spec, failures and metrics."""
     lines = Table.grid(padding=(0, 2))
     for name, value in _facts(job, failed):
         lines.add_row(Text(name, style="bold"), Text(printable_lines(value)))
@@ -60,7 +62,7 @@ def job_summary(job: JobDetail, metrics: Mapping[str, Any] | None, failed: Seque
 
 
 def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
-    """The evaluation as a table with its verdict, and how long each phase took; empty where nothing was measured."""
+    """The evaluation as a table with its verdict, and the duration of each phase; may be empty."""
     if not metrics:
         return []
     evaluation = metrics.get("evaluation")
@@ -73,7 +75,7 @@ def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Test accuracy per arm in percent, and by how many points the guided set is ahead of each other arm."""
+    """Test accuracy of each arm in percent, and the lead of the guided arm over it in points."""
     table = _table("trained on", "images", "accuracy ± sd", "95 % interval", "guided is ahead by")
     ahead = {difference["arm"]: difference for difference in evaluation["differences"]}
     for arm in evaluation["arms"]:
@@ -130,14 +132,14 @@ def _table(*headings: str) -> Table:
         table.add_column(
             heading,
             no_wrap=heading in ("job", "accuracy"),
-            overflow="fold",  # a name cut short is of no use
+            overflow="fold",  # do not truncate a name
             justify="right" if heading in NUMBERS else "left",
         )
     return table
 
 
 def _add(table: Table, *cells: str, style: str | None = None) -> None:
-    """A row of names and numbers as they are: no part is taken for markup, and control characters are escapes."""
+    """Add a row of plain text: without markup, and with control characters escaped."""
     table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 

@@ -1,4 +1,4 @@
-"""Keeps one runner process alive beside the API until told to stop."""
+"""Keeps one worker process alive beside the API until it is stopped."""
 
 import os
 import subprocess
@@ -14,10 +14,11 @@ GRACE_SECONDS = 10.0
 
 
 class Supervisor:
-    """Starts `command`, and again whenever it ends, more slowly if it ends early.
+    """Starts `command`, and starts it again whenever it ends, with a delay if it ended early.
 
-    Every child gets its number through `environment_of` and a pipe as its standard input, which closes when this process
-    dies in any way: so no child outlives it. `on_death` is called with the exit code before each new start.
+    Each child gets its number through `environment_of`. Its standard input is a pipe that closes
+    when this process dies, so no child outlives it. Calls `on_death` with the exit code before each
+    new start.
     """
 
     def __init__(
@@ -39,14 +40,14 @@ class Supervisor:
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Send the child SIGTERM and start no other; returns at once."""
+        """Send SIGTERM to the child and start no other. Returns at once."""
         with self._starting:
             self._stopping.set()
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
 
     def stop(self) -> None:
-        """Stop the child, with SIGKILL if it has not ended GRACE_SECONDS after being asked."""
+        """Stop the child; send SIGKILL if it has not ended within GRACE_SECONDS."""
         self.ask_to_stop()
         if self._child is not None:
             try:
@@ -73,11 +74,14 @@ class Supervisor:
             delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
     def _spawn(self, number: int) -> subprocess.Popen[bytes] | None:
-        """The next child, or None if it is time to stop; a child cannot slip in behind `ask_to_stop`."""
+        """The next child, or None after `ask_to_stop`.
+
+        The lock rules out a child started after it.
+        """
         with self._starting:
             if self._stopping.is_set():
                 return None
             environment = os.environ | dict(self._environment_of(number))
-            # A process group of its own: Ctrl-C reaches the parent alone, which then stops the child in order.
+            # Its own process group: Ctrl-C reaches only the parent, which then stops the child.
             self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environment, process_group=0)  # noqa: S603 - our own interpreter
             return self._child

@@ -1,4 +1,4 @@
-"""`dapple up`: the whole service on one machine: the API in this process and a runner as its child."""
+"""`dapple up`: the whole service on one machine. A child process of the API runs the tasks."""
 
 import errno
 import hashlib
@@ -33,7 +33,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class CannotStart(typer.Exit):
-    """The service cannot start as asked; what to change has been printed."""
+    """The service cannot start. The reason has been printed."""
 
     def __init__(self, reason: str) -> None:
         complain(reason)
@@ -41,21 +41,21 @@ class CannotStart(typer.Exit):
 
 
 def up(
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything lives. Default: the user's data folder.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data. Default: the user's data folder.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The loopback address to listen on.")] = "127.0.0.1",
     dataset_root: Annotated[
         list[Path] | None,
         typer.Option(
-            help="file:// datasets must lie below; repeatable. Default: the current folder.", exists=True, file_okay=False
+            help="Folder that contains file:// datasets; repeatable. Default: the current folder.", exists=True, file_okay=False
         ),
     ] = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="The least serious messages to print.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="The lowest level of messages to print.")] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Start the service on this machine; Ctrl-C stops it.
 
-    DAPPLE_* environment variables set what no option sets.
+    DAPPLE_* environment variables set all other settings.
     """
     settings = resolved_settings(data_dir=data_dir, dataset_roots=dataset_root, log_level=log_level)
     if find_spec("torch") is None:
@@ -70,17 +70,17 @@ def up(
 
 
 def resolved_settings(**options: Any) -> Settings:
-    """Settings from the options given and the environment, with absolute paths. Raises WrongSettings."""
+    """Settings from the options and the environment, with absolute paths. Raises WrongSettings."""
     settings = settings_from(**{name: value for name, value in options.items() if value is not None})
     roots = tuple(root.expanduser().resolve() for root in settings.dataset_roots)
     return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve(), "dataset_roots": roots})
 
 
 def serve(settings: Settings, listener: socket.socket) -> int:
-    """The exit code, once the service has been told to stop."""
-    from app.server.options import uvicorn_options  # here: every other command would load the whole API with it
+    """Run the service until it is stopped; return the exit code."""
+    from app.server.options import uvicorn_options  # imported here so that other commands do not load the API
 
-    # create_app and the runner build these settings again, each from its environment.
+    # create_app and the worker build these settings again from the environment.
     os.environ.update(settings.as_environment())
     url = _url_of(listener)
     config = uvicorn.Config("app.main:create_app", factory=True, **uvicorn_options())
@@ -89,7 +89,8 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     runner = _runner(database, workers)
     server = _Server(config, runner, lambda: announce(settings.data_dir, _described(settings, url)), url)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn raises the signals it caught again when it is done; by default that would end us before the clean-up.
+        # When it is done, uvicorn raises the caught signals again. By default that would end this
+        # process before the clean-up.
         signal.signal(number, server.handle_exit)
     try:
         database.migrate_unless_shared()
@@ -115,7 +116,7 @@ class _Server(uvicorn.Server):
             answers.print(f"Dapple is at {self._url} (documentation: {self._url}/docs); Ctrl-C stops it.", soft_wrap=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The runner stops while open connections end, not after.
+        # The worker stops while open connections end, not after.
         self._runner.ask_to_stop()
         await super().shutdown(sockets=sockets)
 
@@ -126,7 +127,7 @@ def _described(settings: Settings, url: str) -> RunningService:
 
 
 def workers_of(data_dir: Path) -> str:
-    """How the names of the runners begin that serve this folder of this machine: others may share its database."""
+    """Prefix of the names of this data folder's workers: other machines may share its database."""
     place = f"{socket.gethostname()}:{data_dir}"
     return f"embedded:{hashlib.sha256(place.encode()).hexdigest()[:8]}:"
 
@@ -134,19 +135,20 @@ def workers_of(data_dir: Path) -> str:
 def _runner(database: Database, workers: str) -> Supervisor:
     def recover(exit_code: int) -> None:
         messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
-        # If the database is busy now, the lease runs out by itself and the task is taken up then.
+        # If the database is busy now, the lease expires later, and then the task can be claimed.
         with suppress(DatabaseUnavailable), database.transaction() as session:
             expiry.expire_worker(session, workers)
 
-    # -P: a folder of the user's that happens to be called `worker` must not be run instead.
+    # -P: Python must not run a folder `worker` in the current folder instead.
     command = [sys.executable, "-P", "-m", "worker.service.embedded_worker"]
     return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{workers}{number}"}, recover)
 
 
 def _take_back(database: Database, workers: str) -> None:
-    """Free what a runner before this start held: we hold the lock of the data folder and have no child, so none may go on.
+    """Release the tasks of earlier workers. This process holds the lock of the data folder and has
+    no child yet, so none of them may continue.
 
-    One whose parent was killed may still be ending; its tokens are stale from now on.
+    A worker whose parent was killed may still be ending; its tokens are stale from now on.
     """
     with database.transaction() as session:
         expiry.release_worker(session, workers)
@@ -154,7 +156,7 @@ def _take_back(database: Database, workers: str) -> None:
 
 @contextmanager
 def only_service_of(data_dir: Path) -> Generator[None]:
-    """Holds the folder's lock. Raises CannotStart naming the process that has it."""
+    """Hold the folder's lock. Raises CannotStart that names the process that holds it."""
     path = data_dir / "dapple.lock"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,7 +172,7 @@ def only_service_of(data_dir: Path) -> Generator[None]:
 
 
 def _close_to_others(data_dir: Path) -> None:
-    """Images, results and the access token are this account's alone."""
+    """Restrict the folder, with images, results and access token, to this account."""
     mode = stat.S_IMODE(data_dir.stat().st_mode)
     if mode & 0o077:
         data_dir.chmod(mode & 0o700)
@@ -179,7 +181,7 @@ def _close_to_others(data_dir: Path) -> None:
 
 @contextmanager
 def listening(host: str, port: int) -> Generator[socket.socket]:
-    """A listening socket. Raises CannotStart if the address is not a loopback one or is taken."""
+    """A listening socket. Raises CannotStart if the address is in use or no loopback address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -209,8 +211,8 @@ def _url_of(listener: socket.socket) -> str:
 
 
 def _stop_when_stdin_closes() -> None:
-    """The process that started us keeps our standard input open for as long as it lives."""
-    # Not sys.stdin.read(): a thread that holds its lock at exit is a fatal error of the interpreter.
+    """Stop when the parent process ends: it keeps this process's standard input open."""
+    # Not sys.stdin.read(): if a thread holds its lock at exit, the interpreter crashes.
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
