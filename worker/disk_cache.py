@@ -1,6 +1,4 @@
-"""Folders kept between jobs under a key that says what is in them; many processes make and read
-them at once.
-"""
+"""A cache of folders on disk, by key, shared by many processes and kept between jobs."""
 
 import hashlib
 import os
@@ -19,12 +17,12 @@ from filelock import FileLock, Timeout
 from worker.progress import Heartbeat
 
 POLL_SECONDS = 0.1  # between two tries of a lock that another process holds
-BEAT_SECONDS = 1.0  # between two signs of life of who holds one
-LIFELESS_SECONDS = 10.0  # without one, a holder is no longer waited for
+BEAT_SECONDS = 1.0  # between two heartbeats of a lock's holder
+LIFELESS_SECONDS = 10.0  # without a heartbeat, other processes stop waiting
 KEPT_SECONDS = 7 * 86400.0  # a scan of 1,000 classes may take days
-STRIPES = 256  # as many lock files and no more: keys share them by hash
+STRIPES = 256  # number of lock files; keys share them by hash
 
-DAMAGE = (OSError, EOFError, KeyError, ValueError)  # what reading an entry raises that is not as it was made
+DAMAGE = (OSError, EOFError, KeyError, ValueError)  # errors from reading a damaged entry
 
 Make = Callable[[Path], None]
 Opened = TypeVar("Opened")
@@ -33,17 +31,17 @@ log = structlog.get_logger()
 
 
 class DiskCache:
-    """Entries are folders below `root`, each made once, whole or not at all, and never changed.
+    """A cache of folders below `root`. Each entry is made once, atomically, and never changed.
 
-    Keys with the same text before a `-` are one scan: entries that jobs need one after another, in
-    the same order each time. Of a scan larger than the cache, the least recently used entries are
-    those needed next; so an entry is not evicted for a newer one of its scan until nobody has used
-    it for KEPT_SECONDS. The newer one then goes as soon as it has been opened.
+    Keys with the same text before a `-` form a scan: entries that jobs need one after another, in
+    the same order each time. If a scan is larger than the cache, its least recently used entries
+    are the next ones needed. So a newer entry of the same scan does not evict an entry that was
+    used within KEPT_SECONDS; instead the newer one is removed as soon as it has been opened.
 
-    Every method may raise OSError, for a full disk or a folder that cannot be written: callers then
-    do without. After each new entry the least recently used ones go until all together have at most
-    `limit_bytes`; the new one stays even if it alone has more. `hits` and `misses` count what this
-    process found and what it made.
+    After each new entry, the least recently used ones are evicted until the total is at most
+    `limit_bytes`; the new one stays even if it alone is larger. `hits` and `misses` count the
+    entries that this process found and made. Every method may raise OSError, for a full disk or a
+    read-only folder; callers then do without the cache.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
@@ -56,21 +54,20 @@ class DiskCache:
         self.misses = 0
 
     def get(self, key: str, make: Make, heartbeat: Heartbeat) -> Path:
-        """The folder of the entry, as `read` finds it.
+        """The folder of the entry, found or made as by `read`.
 
         Another process may evict it before it is opened; `read` is safe.
         """
         return self.read(key, make, lambda folder: folder, heartbeat)
 
     def read(self, key: str, make: Make, opened: Callable[[Path], Opened], heartbeat: Heartbeat) -> Opened:
-        """What `opened(folder)` gives for the entry; `make(folder)` fills an empty folder if there
-        is none yet.
+        """The result of `opened(folder)` for the entry; `make(folder)` fills the folder of a new
+        one.
 
-        One process makes an entry; the others wait, call `heartbeat` meanwhile, which may raise,
-        and find it. A maker that is killed leaves nothing that counts. `opened` raises one of
-        DAMAGE for an entry that is damaged or was evicted under its hands: such an entry is dropped
-        and made again. Files that it opened or mapped outlive an eviction. `make` must not use this
-        cache: two keys may share one lock.
+        One process makes an entry; the others wait and call `heartbeat`, which may raise. A killed
+        maker leaves no entry. `opened` raises one of DAMAGE if the entry is damaged or evicted
+        meanwhile; such an entry is dropped and made again. Files that it opened or mapped stay
+        valid after an eviction. `make` must not use this cache, because two keys may share a lock.
         """
         entry = self._path(key)
         if entry.is_dir():
@@ -88,7 +85,7 @@ class DiskCache:
         return found
 
     def _under_lock(self, entry: Path, make: Make, opened: Callable[[Path], Opened]) -> tuple[Opened, bool]:
-        """The opened entry, and whether it had to be made; opened under its lock, so that nobody
+        """The opened entry, and whether it was made. Opens it under its lock, so that no process
         can evict it before.
         """
         if entry.is_dir():
@@ -102,7 +99,7 @@ class DiskCache:
 
     def _make(self, entry: Path, make: Make) -> None:
         folder = self._unfinished / entry.name
-        shutil.rmtree(folder, ignore_errors=True)  # of a maker that was killed: we hold its lock
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed maker: this process holds its lock
         folder.mkdir(parents=True)
         try:
             make(folder)
@@ -119,16 +116,16 @@ class DiskCache:
         try:
             self._make_room(newest)
             self._sweep()
-        except OSError as error:  # the entry is there; the next one tidies again
+        except OSError as error:  # the entry exists; the next call tries again
             log.warning("cache.untidy", reason=str(error))
 
     def _make_room(self, newest: Path) -> None:
-        """Drop the least recently used entries until the rest is within the limit, but for `newest`
-        and those under a lock.
+        """Drop the least recently used entries until the rest is within the limit, except `newest`
+        and locked ones.
 
-        Entries of the scan of `newest` stay, and where they leave no room, `newest` goes itself. If
-        even they are too many, as when the limit was lowered, the most recently used of them go:
-        the others are those that the next scan needs first.
+        Entries of the scan of `newest` stay; if they leave no room, `newest` itself is dropped. If
+        they alone exceed the limit, for example because it was lowered, the most recently used of
+        them are dropped: the next scan needs the others first.
         """
         used_at = _by_last_use(self._entries)
         kept = _kept_of_scan(used_at, newest)
@@ -143,21 +140,21 @@ class DiskCache:
                 excess -= sizes.get(entry, 0)
 
     def _sweep(self) -> None:
-        """Remove what killed processes left half made or half removed."""
+        """Remove the incomplete folders that killed processes left."""
         for folder in self._unfinished.iterdir():
             self._if_free(folder.name, shutil.rmtree, folder, True)
 
     def _drop(self, entry: Path) -> None:
-        """Remove an entry under its lock: at once to all who look for it, then from the disk."""
+        """Remove an entry under its lock: first atomically from the cache, then from the disk."""
         gone = self._unfinished / entry.name
         self._unfinished.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(gone, ignore_errors=True)
-        with suppress(FileNotFoundError):  # somebody else made room meanwhile
+        with suppress(FileNotFoundError):  # another process evicted it meanwhile
             entry.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
     def _if_free(self, key: str, act: Callable[..., None], *arguments: object) -> bool:
-        """Whether nobody held the key's lock, and `act` was called under it."""
+        """Call `act` under the key's lock if that is free; return whether it was."""
         try:
             with FileLock(self._lock_path(key), timeout=0):
                 act(*arguments)
@@ -167,16 +164,15 @@ class DiskCache:
 
     @contextmanager
     def _locked(self, key: str, heartbeat: Heartbeat) -> Generator[None]:
-        """Holds the key's lock, which dies with its process; calls `heartbeat` while another has
-        it.
+        """Hold the key's lock, which ends with the process. Calls `heartbeat` while it waits.
 
-        Raises TimeoutError, an OSError, if the other shows no life: it was stopped, and its lock
-        with it.
+        Raises TimeoutError, an OSError, if the holder sends no heartbeat, for example because it
+        was suspended.
         """
         self._locks.mkdir(parents=True, exist_ok=True)
         self._beats.mkdir(exist_ok=True)
         lock = FileLock(self._lock_path(key), timeout=0)
-        beats = self._beats / self._lock_path(key).name  # a file of its own: who tries the lock touches that one
+        beats = self._beats / self._lock_path(key).name  # not the lock file: each try of the lock touches that
         seen, seen_at = 0, time.monotonic()
         while not _acquired(lock):
             heartbeat()
@@ -201,8 +197,8 @@ class DiskCache:
 
 
 def _use(entry: Path, opened: Callable[[Path], Opened]) -> Opened:
-    """The opened entry, which now counts as used."""
-    with suppress(OSError):  # a cache that may only be read is still a cache
+    """Open the entry and mark it as used."""
+    with suppress(OSError):  # a read-only cache still works
         now = time.time_ns()  # finer than the clock of the file system
         os.utime(entry, ns=(now, now))
     return opened(entry)
@@ -210,7 +206,7 @@ def _use(entry: Path, opened: Callable[[Path], Opened]) -> Opened:
 
 @contextmanager
 def _showing_life(path: Path) -> Generator[None]:
-    """Touches the file again and again, from a thread, which stops when the process is stopped."""
+    """Touch the file periodically from a thread, which pauses if the process is suspended."""
     ended = threading.Event()
 
     def touch() -> None:
@@ -228,7 +224,7 @@ def _showing_life(path: Path) -> Generator[None]:
 
 
 def _touched_at(path: Path) -> int:
-    """In nanoseconds, by whatever clock the file system has; 0 if never."""
+    """The mtime in ns by the file system's clock; 0 if the file is missing."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -244,8 +240,8 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def _by_last_use(entries: Path) -> dict[Path, float]:
-    """When each entry was used, in seconds since the epoch, the least recently used first; those
-    that vanish are left out.
+    """The time of each entry's last use, in seconds since the epoch, least recent first. Skips
+    entries that vanish.
     """
     used_at: dict[Path, float] = {}
     for entry in entries.iterdir():
@@ -255,8 +251,8 @@ def _by_last_use(entries: Path) -> dict[Path, float]:
 
 
 def _kept_of_scan(used_at: Mapping[Path, float], newest: Path) -> list[Path]:
-    """The other entries of the newest one's scan that were used within KEPT_SECONDS, the most
-    recently used first.
+    """The other entries of the newest one's scan that were used within KEPT_SECONDS, most recent
+    first.
     """
     scan, dash, _ = newest.name.partition("-")
     since = time.time() - KEPT_SECONDS
@@ -274,14 +270,14 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _size_bytes(folder: Path) -> int:
     total = 0
-    with suppress(FileNotFoundError):  # evicted while being counted
+    with suppress(FileNotFoundError):  # evicted during the count
         for file in _files(folder):
             total += file.stat().st_size
     return total
 
 
 def _sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, safe on disk."""
+    """Flush a file's bytes, or a folder's names, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

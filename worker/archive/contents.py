@@ -1,4 +1,4 @@
-"""What goes into an archive."""
+"""The contents of an archive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from worker.archive.spool import PngSpool
 
 @dataclass(frozen=True, eq=False)
 class ArchiveContents:
-    """A distilled set of n images and where it comes from; `labels` are positions in `classes`.
+    """A distilled set of n images and its origin. `labels` are positions in `classes`.
 
-    `indices` number the images of a class from 0, `seeds` (63 bits) are their generators', `ranks`
-    order them within their class (0 first: a prefix by rank is a good smaller set). `distances` are
-    further columns [n] by name. `summary` is the evaluation's report, `provenance` whatever else
-    made the set: backbone and revision, dataset digest, scheduler, versions, kind of device.
-    `warnings` are what a user should know beside the images. `drawn_as` is what the backbone was
-    asked for, for each class; it may be left out. Nothing here may differ between two runs of one
-    spec: no times, no job id.
+    `indices` number the images of a class from 0. `seeds` (63 bits) are those of the images'
+    generators. `ranks` order the images within their class; 0 is first, and a prefix by rank is a
+    good smaller set. `distances` are further columns [n] by name. `summary` is the report of the
+    evaluation. `provenance` has the backbone and its revision, the digest of the dataset, the
+    scheduler, the versions and the kind of device. `warnings` qualify the result. `drawn_as` is the
+    condition of each class; it is optional. Two runs of one spec must give equal contents: no
+    times, no job id.
     """
 
     spec: DistillationSpec

@@ -1,4 +1,4 @@
-"""What each class was drawn as: the label of the backbone that stood for it, or the prompt."""
+"""The condition of each class: the label of the backbone, or the prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class DrawnAs:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The fields of the manifest."""
         return {"prompt": self.prompt} if self.prompt is not None else {"label": self.label, "words": self.words}
 
 
 def drawn_as(classes: Sequence[str], spec: DistillationSpec, info: BackboneInfo) -> tuple[DrawnAs, ...]:
-    """For each class, in order. Raises InvalidSpec as `condition_of`."""
+    """The condition of each class, in order. Raises InvalidSpec as `condition_of`."""
     names = info.labels.shown
     return tuple(_of_condition(condition_of(name, spec, info), names) for name in classes)
 
@@ -47,7 +47,7 @@ def _of_condition(condition: int | str, names: Sequence[str]) -> DrawnAs:
 
 
 def captions(classes: Sequence[str], drawn: Sequence[DrawnAs]) -> list[str]:
-    """The classes, each with what it was drawn as where its name does not say it."""
+    """The class names, each with its condition if the name does not already say it."""
     if not drawn:
         return list(classes)
     texts = [each.prompt or each.words or str(each) for each in drawn]
@@ -56,7 +56,7 @@ def captions(classes: Sequence[str], drawn: Sequence[DrawnAs]) -> list[str]:
 
 
 def section(classes: Sequence[str], drawn: Sequence[DrawnAs]) -> str:
-    """The card's table, of the first classes where there are many; empty where nothing is known."""
+    """The card's table of conditions, for the first classes if there are many; may be empty."""
     if not drawn:
         return ""
     rows = [f"| {code(name)} | {code(str(each))} |" for name, each in list(zip(classes, drawn, strict=True))[:MOST_ROWS]]

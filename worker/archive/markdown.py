@@ -1,4 +1,4 @@
-"""Text from outside inside a Markdown document: shown as it is, whatever marks it has."""
+"""Escape text from outside in a Markdown document."""
 
 import re
 
@@ -8,8 +8,8 @@ _MARKS = re.compile(r"[\\`*_{}\[\]<>#|~&!$^=]|(?<=:)//|(?<=www)\.|@")
 
 
 def plain(text: str) -> str:
-    """Text within a paragraph or a table cell: no mark of it is taken for emphasis, a link, an
-    image, HTML or a new cell.
+    """Plain text for a paragraph or a table cell: emphasis, links, images, HTML and cell borders
+    are escaped.
     """
     return _MARKS.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), printable(text))
 

@@ -1,21 +1,20 @@
-"""Folder names for classes that every file system and every loader accepts."""
+"""Folder names for classes. Every file system and every loader accepts them."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
 MAX_LENGTH = 80
-MAX_BYTES = 200  # of UTF-8: file systems take 255, and an image's name adds its number to this
+MAX_BYTES = 200  # in UTF-8; file systems allow 255, and image names append a number
 RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")})
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """One distinct folder name per class, as close to its name as is safe; distinct also where case
-    does not count.
+    """One folder name per class, close to the class name. All differ, also without regard to case.
 
-    Letters and digits of any script, `-`, `.`, `_` and spaces stay; a leading dot or underscore
-    goes, because loaders skip such folders; a name that Windows reserves, with or without an
-    extension, gets `_`; a second class of one name `_2`.
+    Keeps letters and digits of any script, `-`, `.`, `_` and spaces. Removes a leading dot or
+    underscore, because loaders skip such folders. Appends `_` to a name that Windows reserves, and
+    `_2` to the second class with the same name.
     """
     taken: set[str] = set()
     names = []

@@ -1,4 +1,4 @@
-"""A labelled grid of the images, for people."""
+"""A labelled grid of the images."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,7 +20,7 @@ MAX_LABEL = 40
 
 
 class Images(Protocol):
-    """Images of one size that are read one at a time: an array, or files on disk."""
+    """Images of one size, read one at a time: an array, or files on disk."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,9 +39,9 @@ def grid(
 ) -> Image.Image:
     """One row per class, its images from left to right by rank.
 
-    Of more than MAX_ROWS classes those at even distances, of more than MAX_COLUMNS images the
-    first; a line below says so. Small images are enlarged by a whole number without smoothing,
-    large ones shrunk. Only images that are shown are read, with a `heartbeat` after each.
+    Shows at most MAX_ROWS classes, evenly spaced, and the first MAX_COLUMNS images of each; a line
+    below says what is left out. Enlarges small images by a whole number without smoothing, and
+    shrinks large ones. Reads only the shown images, and calls `heartbeat` after each.
     """
     shown = np.unique(np.linspace(0, len(classes) - 1, min(len(classes), MAX_ROWS)).round().astype(int)).tolist()
     rows = [_by_rank(labels, ranks, label)[:MAX_COLUMNS] for label in shown]
@@ -76,7 +76,7 @@ def _shortened(name: str) -> str:
 
 
 def _left_out(rows: int, classes: int, columns: int, images: int) -> str:
-    """What the picture does not show, in words; empty if it shows everything."""
+    """A phrase about the images that the grid leaves out; empty if it shows all."""
     if rows == classes and columns == images:
         return ""
     return f"{rows:,} of {classes:,} classes, {columns} of {images:,} images of a class"

@@ -1,4 +1,4 @@
-"""Images on their way into an archive."""
+"""A spool on disk for images, before they go into an archive."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ Pixels = UInt8[np.ndarray, "height width channels"]
 
 @dataclass(frozen=True)
 class StoredPng:
-    """Where a PNG file lies in the spool, and the SHA-256 of its bytes."""
+    """The place of a PNG file in the spool, and the SHA-256 of its bytes."""
 
     offset: int
     size_bytes: int
@@ -23,11 +23,10 @@ class StoredPng:
 
 
 class PngSpool:
-    """Images of one size as PNG files, one behind another in a file on disk: no more than one is in
-    memory.
+    """Images of one size as PNG files, concatenated in a file on disk. At most one is in memory.
 
-    An archive names the hash of every image before the first of them, in an order of its own, while
-    images come in the order in which they were sampled, one task's at a time.
+    Images arrive task by task, in the order of sampling. An archive needs them in another order,
+    and needs the hashes of all images before the first image.
     """
 
     def __init__(self, stream: IO[bytes], stored: Sequence[StoredPng] = (), image_shape: tuple[int, ...] | None = None) -> None:
@@ -36,9 +35,9 @@ class PngSpool:
         self._image_shape = image_shape
 
     def append(self, pixels: Pixels) -> None:
-        """Add an image, after all others.
+        """Append an image.
 
-        Raises ValueError for one of another size, OSError where the disk is full.
+        Raises ValueError if its size differs, OSError if the disk is full.
         """
         if self._image_shape not in (None, pixels.shape):
             raise ValueError(f"an image of {pixels.shape} among images of {self._image_shape}")
@@ -53,7 +52,7 @@ class PngSpool:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Number, height, width and channels of the images. Raises ValueError while there is none."""
+        """Number, height, width and channels of the images. Raises ValueError if there are none."""
         if self._image_shape is None:
             raise ValueError("there are no images yet")
         return len(self), *self._image_shape
@@ -62,7 +61,7 @@ class PngSpool:
         return self._stored[row]
 
     def content(self, row: int) -> bytes:
-        """The bytes of a PNG file."""
+        """The bytes of the PNG file at `row`."""
         found = self._stored[row]
         self._stream.seek(found.offset)
         return self._stream.read(found.size_bytes)
@@ -72,17 +71,17 @@ class PngSpool:
         return pixels.reshape(self.shape[1:])
 
     def in_order(self, rows: Sequence[int] | np.ndarray) -> Self:
-        """These images in this order, without a copy."""
+        """A view of these images in this order, without a copy."""
         return type(self)(self._stream, [self._stored[row] for row in rows], self._image_shape)
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """A PNG file, whose bytes follow from the pixels alone."""
+    """A PNG file. Its bytes depend only on the pixels."""
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=6)
     return stream.getvalue()
 
 
 def to_pil(pixels: Pixels) -> Image.Image:
-    """A grey or RGB image of 1 or 3 channels."""
+    """A grey image from 1 channel, or an RGB image from 3."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)

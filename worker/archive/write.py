@@ -1,4 +1,4 @@
-"""Write a distilled dataset as a zip whose bytes depend on its contents alone."""
+"""Write a distilled dataset as a zip. Its bytes depend only on its contents."""
 
 import hashlib
 import io
@@ -35,16 +35,16 @@ def write(
     on_image: Callable[[], None] = lambda: None,
     heartbeat: Heartbeat = no_heartbeat,
 ) -> None:
-    """Writes the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet,
+    """Write the archive to `path`: README.md, manifest.json, preview.png, train/metadata.parquet,
     train/<class>/*.png.
 
-    The metadata lie in train/ beside the class folders because the Hugging Face `imagefolder`
-    loader looks for them in the folder of the split, takes labels from them once they are there,
-    and reads `file_name` relative to them. Labels are renumbered in the order of the folder names,
-    so that this loader, torchvision's ImageFolder and the metadata agree.
+    The metadata are in train/ beside the class folders: the Hugging Face `imagefolder` loader looks
+    for them in the folder of the split, takes the labels from them, and reads `file_name` relative
+    to them. Labels are renumbered in the order of the folder names, so that this loader,
+    torchvision's ImageFolder and the metadata agree.
 
-    One image is in memory at a time. `on_image` is called after each that is written, `heartbeat`
-    often while the files that describe them are made; both may raise to stop.
+    One image is in memory at a time. Calls `on_image` after each written image, and `heartbeat`
+    often while it makes the other files; both may raise to stop.
     """
     ordered = _in_order(contents)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -91,7 +91,7 @@ def _file_names(contents: ArchiveContents, folders: Sequence[str]) -> tuple[str,
 
 
 def _texts(ordered: _Ordered, heartbeat: Callable[[], None]) -> dict[str, bytes]:
-    """All files but the images of the set; the manifest names these too."""
+    """All files except the images of the set. The manifest lists the images too."""
     contents = ordered.contents
     picture = grid(contents.images, contents.labels, contents.ranks, captions(contents.classes, contents.drawn_as), heartbeat)
     files = {PREVIEW: png_bytes(picture), METADATA: _parquet(ordered)}
@@ -152,8 +152,8 @@ def _parquet(ordered: _Ordered) -> bytes:
 
 
 def _loader_hints(contents: ArchiveContents, schema: pa.Schema) -> dict[str, str]:
-    """What makes the Hugging Face loader show `label` with its class names instead of a bare
-    number.
+    """Metadata of the parquet schema that make the Hugging Face loader show class names for
+    `label`.
     """
     features: dict[str, Any] = {field.name: {"dtype": _dtype(field.type), "_type": "Value"} for field in schema}
     features["label"] = {"names": list(contents.classes), "_type": "ClassLabel"}
@@ -165,7 +165,7 @@ def _dtype(kind: pa.DataType) -> str:
 
 
 def _json(value: Any, heartbeat: Callable[[], None]) -> bytes:
-    """Of many images this takes seconds."""
+    """The value as JSON. Calls `heartbeat`, because many images take seconds."""
     text = io.StringIO()
     for number, part in enumerate(json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=True).iterencode(value)):
         text.write(part)
@@ -177,5 +177,5 @@ def _json(value: Any, heartbeat: Callable[[], None]) -> bytes:
 def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.external_attr = 0o644 << 16
-    entry.create_system = 3  # Unix, whatever wrote it
+    entry.create_system = 3  # Unix, on every platform
     return entry

@@ -1,4 +1,4 @@
-"""Labelled images as the rest of the worker sees them, whatever they were read from."""
+"""Labelled images, independent of their source."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +14,10 @@ Indices = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with labels; pixels are decoded when `images` is called.
+    """Images with labels. `images` decodes the pixels on demand.
 
-    `labels` [n] int64 are positions in the dataset's `classes`; `names` [n] are unique and stable
-    between loads; `read` turns positions into pixels.
+    `labels` [n] int64 are positions in the dataset's `classes`. `names` [n] are unique and equal
+    in every load. `read` turns positions into pixels.
     """
 
     labels: Int64[np.ndarray, " n"]
@@ -36,7 +36,7 @@ class Split:
         return self.read(np.asarray(indices, dtype=np.int64))
 
     def subset(self, indices: Indices) -> "Split":
-        """The images at `indices` [k], in that order, as a split of their own."""
+        """A split of the images at `indices` [k], in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen)
         return Split(self.labels[chosen], names, lambda positions: self.read(chosen[positions]))
@@ -44,14 +44,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split over the same classes; label i means `classes[i]`, and classes
-    are sorted by name.
+    """A training and a test split over the same classes. Label i is `classes[i]`; classes are
+    sorted by name.
 
-    `digest` (SHA-256, hex) identifies the images and their classes, whatever the size asked for and
-    however they are split; `class_digests` does so for each class. `bad_files` are those left out
-    because they could not be decoded, as "name: reason". `left_out` and `doubts` are phrases on
-    what else was not read, and on how the layout was understood. `unread` are the classes that were
-    not asked for.
+    `digest` (SHA-256, hex) identifies the images and their classes, independent of image size and
+    splits; `class_digests` does so for each class. `bad_files` lists the files that could not be
+    decoded, as "name: reason". `left_out` and `doubts` are phrases about other files that were not
+    read, and about the interpretation of the layout. `unread` are the classes that were not chosen.
     """
 
     uri: str
@@ -66,14 +65,14 @@ class Dataset:
     unread: tuple[str, ...] = ()
 
     def digest_of(self, class_name: str) -> str:
-        """What identifies the images of a class; the same in every job that reads it, whatever else
-        that reads.
+        """The digest of a class's images. It is equal in every job that reads the class, whatever
+        other classes it reads.
         """
         return self.class_digests.get(class_name, self.digest)
 
 
 def in_memory(pixels: Images, labels: np.ndarray, names: Sequence[str]) -> Split:
-    """A split whose pixels [n, height, width, channels] are already decoded."""
+    """A split with decoded pixels [n, height, width, channels]."""
     return Split(labels.astype(np.int64), tuple(names), lambda indices: pixels[indices])
 
 
@@ -92,7 +91,7 @@ def require_images(dataset: Dataset, count: int) -> None:
 
 
 def relabelled(dataset: Dataset, keep: Sequence[int]) -> Dataset:
-    """Only the classes at positions `keep`, whose labels become 0..k-1 in that order."""
+    """The dataset with only the classes at positions `keep`, relabelled 0..k-1 in that order."""
     new_label = np.full(len(dataset.classes), -1, dtype=np.int64)
     new_label[np.asarray(keep, dtype=np.int64)] = np.arange(len(keep))
     train, test = (_relabelled(split, new_label) for split in (dataset.train, dataset.test))

@@ -1,4 +1,4 @@
-"""The dataset of the job at hand, kept between its tasks."""
+"""The dataset of the present job, cached between its tasks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from worker.progress import ReportProgress, no_progress
 
 @dataclass(frozen=True)
 class Source:
-    """Which dataset, and how it is to be read; the arguments of `load`."""
+    """The dataset and the way to read it: the arguments of `load`."""
 
     uri: DatasetUri
     roots: tuple[Path, ...]
@@ -25,7 +25,7 @@ class Source:
     max_pixels: int = MAX_PIXELS
 
     def load(self, report: ReportProgress = no_progress) -> Dataset:
-        """The dataset as it is now; `report(done, total)` is called after each file.
+        """The present dataset. Calls `report(done, total)` after each file.
 
         Raises InvalidSpec or DatasetRejected.
         """
@@ -43,21 +43,21 @@ class Source:
 
 
 class DatasetCache:
-    """Holds the last dataset read by this process."""
+    """Holds the last dataset that this process read."""
 
     def __init__(self) -> None:
         self._held: tuple[Source, Dataset] | None = None
 
     def read(self, source: Source, report: ReportProgress = no_progress) -> Dataset:
-        """The dataset as it is now."""
+        """The present dataset."""
         dataset = source.load(report)
         self._held = (source, dataset)
         return dataset
 
     def same(self, source: Source, digest: str, report: ReportProgress = no_progress) -> Dataset:
-        """The dataset as it was when its digest was taken.
+        """The dataset with this digest.
 
-        Raises DatasetRejected if it has changed since.
+        Raises DatasetRejected if it has changed.
         """
         if self._held is not None and self._held[0] == source and self._held[1].digest == digest:
             return self._held[1]

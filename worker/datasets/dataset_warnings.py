@@ -1,4 +1,4 @@
-"""What a user should know of how a dataset was read."""
+"""Warnings about the reading of a dataset."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ NAMED = 3
 
 
 def dataset_warnings(dataset: Dataset, *, evaluated: bool = False) -> list[JobWarning]:
-    """What was left out, which of several readings was chosen, and what an evaluation cannot test."""
+    """Warnings about files left out, the chosen interpretation and untested classes."""
     damaged = (
         [f"files that cannot be used: {len(dataset.bad_files):,} ({_some(dataset.bad_files, '; ')})"]
         if dataset.bad_files

@@ -1,4 +1,4 @@
-"""A decoder for files from strangers: known formats, bounded sizes, and a reason for every failure.
+"""A decoder for untrusted files: known formats, bounded sizes, and a reason for every failure.
 
 It runs in a child process (`decode_pool.py`), which bounds the time and the memory that one file
 may cost.
@@ -17,9 +17,8 @@ from app.domain.errors import DatasetRejected
 from app.domain.text import printable
 from worker.datasets.image_limits import structural_fault
 
-# Of an animation or a file with several pages the first image is read. Left out are formats without
-# a signature of their own (TGA), containers of others (ICO, EPS, PDF), and those whose decoders are
-# little used.
+# The first image of an animation or a file with several pages counts. The list omits formats
+# without a signature (TGA), containers of other formats (ICO, EPS, PDF), and rarely used formats.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 1 << 24
@@ -40,20 +39,20 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of a TIFF
 
 
 class BadImage(DatasetRejected):
-    """One file that is no usable image; the text is "name: reason", without control characters."""
+    """A file is no usable image. The message is "name: reason", without control characters."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{printable(name)}: {printable(reason)}")
 
 
 class Undecodable(Exception):
-    """Why a file is no usable image."""
+    """A file is no usable image; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The form every image is decoded to: `size` pixels a side, 1 or 3 `channels`; from files of at
-    most `max_pixels`.
+    """The form of decoded images: `size` pixels a side and 1 or 3 `channels`. Files with more than
+    `max_pixels` are refused.
     """
 
     size: int
@@ -66,11 +65,11 @@ class Pixels:
 
 
 def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size channels"]:
-    """Pixels of an image file: upright, the short side resized to `pixels.size`, cropped at the
-    centre.
+    """The pixels of an image file, upright, with the short side resized to `pixels.size`, cropped
+    at the centre.
 
-    Raises Undecodable for a truncated or corrupt file, another format, or one that is too large
-    (known from its header, before anything is decompressed).
+    Raises Undecodable for a truncated or corrupt file, another format, or an image that is too
+    large by its header, before it decompresses anything.
     """
     if len(content) > MAX_FILE_BYTES:
         raise Undecodable(f"larger than {MAX_FILE_BYTES >> 20} MiB")
@@ -84,7 +83,7 @@ def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size chann
         raise Undecodable("takes more memory to decode than an image may") from error
     except Image.UnidentifiedImageError as error:
         raise Undecodable(UNKNOWN) from error
-    except Exception as error:  # decoders answer hostile bytes with nearly any exception
+    except Exception as error:  # hostile bytes can cause any exception
         raise Undecodable(f"cannot be decoded ({error})") from error
 
 
@@ -105,7 +104,7 @@ def to_array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height wid
 
 def _pixels(content: bytes, pixels: Pixels) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of bombs and odd metadata; the limits below are what counts
+        warnings.simplefilter("ignore")  # Pillow warns of bombs and odd metadata; the limits below count instead
         with _opened(content) as image:
             _check_size(image.width, image.height, pixels.max_pixels)
             image.load()
@@ -113,7 +112,7 @@ def _pixels(content: bytes, pixels: Pixels) -> np.ndarray:
 
 
 def _opened(content: bytes) -> Image.Image:
-    if content.startswith(b"\xff\xd8\xff"):  # Image.open would look for the further images of a stereo or phone photo
+    if content.startswith(b"\xff\xd8\xff"):  # Image.open would search for further images of a stereo or phone photo
         return JpegImagePlugin.JpegImageFile(io.BytesIO(content))
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
@@ -126,16 +125,16 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its metadata say.
+    """The image, rotated by its EXIF orientation.
 
-    ImageOps.exif_transpose also writes them again, and so fails on any that are odd.
+    ImageOps.exif_transpose also rewrites the metadata, and so fails on odd ones.
     """
     method = _TRANSPOSED.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where the metadata cannot be read."""
+    """The EXIF orientation, 1 to 8; 1 if the metadata are unreadable."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):

@@ -1,5 +1,5 @@
-"""The program of a child process that decodes images: it can neither write a file nor take more
-memory and time than allowed.
+"""The program of a child process that decodes images. It cannot write files, and its memory and
+time are limited.
 
 Started as `python -P -m worker.datasets.decode_child SOCKET MAX_PIXELS`. Messages are those of
 `decode_wire.py`.
@@ -23,13 +23,13 @@ from worker.datasets.decode import Pixels, Undecodable, decode
 
 CPU_SECONDS = 10  # for one image; one of 16 million pixels takes about a second
 BYTES_PER_PIXEL = 32
-MORE_BYTES = 512 << 20  # for the file, and whatever its format needs beside the pixels
+MORE_BYTES = 512 << 20  # for the file, and for what its format needs beside the pixels
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def main(descriptor: int, max_pixels: int) -> None:
-    """Answer requests until the other end closes."""
+    """Answer requests until the parent closes the connection."""
     with socket.socket(fileno=descriptor) as connection:
         _prepare()
         _limit(max_pixels)
@@ -48,12 +48,12 @@ def _answer(content: bytes, pixels: Pixels) -> tuple[bool, bytes]:
 
 
 def _prepare() -> None:
-    """Load every decoder now. What goes wrong from here on is said on the connection alone."""
+    """Load all decoders. From here on, report faults only on the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     Image.init()
     Image.MAX_IMAGE_PIXELS = None  # the decoder has a limit of its own
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    with contextlib.suppress(AttributeError, OSError):  # a glibc: give memory back after a large image
+    with contextlib.suppress(AttributeError, OSError):  # with glibc: return memory after a large image
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 16 << 20)
@@ -61,10 +61,10 @@ def _prepare() -> None:
 
 def _limit(max_pixels: int) -> None:
     silent = os.open(os.devnull, os.O_RDWR)
-    os.dup2(silent, 2)  # libtiff and others print there what they read
+    os.dup2(silent, 2)  # libtiff and others print content of the file there
     _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_FSIZE, 0)
-    with contextlib.suppress(OSError):  # where there is no /proc, as on macOS, which does not keep the limit anyway
+    with contextlib.suppress(OSError):  # macOS has no /proc, and ignores the limit
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _set(resource.RLIMIT_AS, pages * resource.getpagesize() + MORE_BYTES + BYTES_PER_PIXEL * max_pixels)
 

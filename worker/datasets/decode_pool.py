@@ -1,6 +1,4 @@
-"""Children that decode images: a file that is slow, greedy or crashes its decoder costs no more
-than itself.
-"""
+"""A pool of child processes that decode images, so that a hostile file costs nothing but itself."""
 
 import atexit
 import os
@@ -29,7 +27,7 @@ PROGRAM = "worker.datasets.decode_child"
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a file was not decoded; `killed` if it took its child with it."""
+    """The reason why a file was not decoded; `killed` if its child died."""
 
     reason: str
     killed: bool = False
@@ -40,8 +38,8 @@ Decoded = np.ndarray | Refused
 
 @cache
 def decoders(max_pixels: int) -> "DecodePool":
-    """The children of this process, for files of at most `max_pixels`; they start when they are
-    needed and end with it.
+    """The pool of this process, for files of at most `max_pixels`. Its children start on demand
+    and end with the process.
     """
     pool = DecodePool(children(), max_pixels)
     atexit.register(pool.close)
@@ -49,12 +47,12 @@ def decoders(max_pixels: int) -> "DecodePool":
 
 
 def children() -> int:
-    """As many as there are cores for this process, up to MOST_CHILDREN."""
+    """The number of cores of this process, at most MOST_CHILDREN."""
     return min(processors(), MOST_CHILDREN)
 
 
 class DecodePool:
-    """Up to `size` children, each of them used by one thread at a time.
+    """Up to `size` children; one thread uses a child at a time.
 
     `program` is the module that they run.
     """
@@ -67,11 +65,11 @@ class DecodePool:
             self._children.put(child)
 
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> list[Decoded]:
-        """The files' pixels [size, size, channels], or why there are none, in their order.
+        """The pixels [size, size, channels] of each file, or the reason why there are none.
 
-        A file whose child dies is tried once more, alone, unless the child ran out of its own CPU
-        time: whatever else kills a process may be the machine's fault. Raises TransientError if no
-        child can be started.
+        If a child dies, its file is tried once more, alone, because the machine may be the cause.
+        There is no second try if the child exceeded its CPU time. Raises TransientError if no child
+        can start.
         """
         child = self._children.get()
         try:
@@ -80,7 +78,7 @@ class DecodePool:
             self._children.put(child)
 
     def close(self) -> None:
-        """End the children; they start again when they are needed."""
+        """End the children. They start again on demand."""
         for _ in range(self.size):
             child = self._children.get()
             child.kill()
@@ -104,7 +102,7 @@ def _decode(child: "_Child", contents: Sequence[bytes], pixels: Pixels) -> list[
 
 
 class _Died(Exception):
-    """The child is no more; `certain` if the file it worked on would kill another in the same way."""
+    """The child died; `certain` if its file would kill another child in the same way."""
 
     def __init__(self, reason: str, *, certain: bool = False) -> None:
         super().__init__(reason)
@@ -113,7 +111,7 @@ class _Died(Exception):
 
 
 class _Child:
-    """One child process, started when it is needed."""
+    """One child process, started on demand."""
 
     def __init__(self, program: str, max_pixels: int) -> None:
         self._program = program
@@ -124,7 +122,7 @@ class _Child:
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> Iterator[Decoded]:
         """One result per file, in their order.
 
-        Raises _Died, having ended the child, in the place of the file at fault.
+        Ends the child and raises _Died in place of the result of the faulty file.
         """
         connection = self._connected()
         complete = False
@@ -151,7 +149,7 @@ class _Child:
         self._connection = self._process = None
 
     def _death(self) -> _Died:
-        """Raised in the place of an answer that did not come."""
+        """The error in place of a missing answer."""
         if self._process is None:
             return _Died("the decoder is gone")
         self._process.kill()

@@ -1,8 +1,8 @@
-"""What a process and the child that decodes images for it say to each other.
+"""The protocol between a process and the child that decodes images for it.
 
-A request is a batch of files, sent whole before the first answer is read, so neither end waits for
-the other to read. An answer is pixels or a reason. Nothing is unpickled: a decoder that was taken
-over can only lie about its pixels.
+A request is a batch of files. The parent sends it completely before it reads the first answer, so
+neither end waits for the other. An answer is pixels or a reason. Nothing is unpickled: a
+compromised decoder can only send wrong pixels.
 """
 
 import socket
@@ -20,11 +20,11 @@ _ANSWER = struct.Struct("<?I")  # whether pixels follow, and how many bytes
 
 
 class Closed(Exception):
-    """The other end is gone."""
+    """The other end has closed the connection."""
 
 
 def send_batch(connection: socket.socket, contents: Sequence[bytes], pixels: Pixels) -> None:
-    """Ask for these files."""
+    """Send the files to decode."""
     connection.sendall(_COUNT.pack(len(contents)))
     for content in contents:
         connection.sendall(_FILE.pack(len(content), pixels.size, pixels.channels, pixels.max_pixels))
@@ -32,7 +32,7 @@ def send_batch(connection: socket.socket, contents: Sequence[bytes], pixels: Pix
 
 
 def receive_batch(connection: socket.socket) -> list[tuple[bytes, Pixels]]:
-    """The files asked for; none once the other end has closed."""
+    """The files to decode; empty if the other end has closed."""
     try:
         (count,) = _COUNT.unpack(receive(connection, _COUNT.size))
     except Closed:
@@ -47,7 +47,7 @@ def send_answer(connection: socket.socket, decoded: bool, payload: bytes) -> Non
 def receive_answer(connection: socket.socket, pixels: Pixels) -> tuple[bool, bytes]:
     """Whether the image was decoded, and its bytes or the reason.
 
-    Raises Closed, also for what is no answer.
+    Raises Closed, also for an invalid answer.
     """
     decoded, size = _ANSWER.unpack(receive(connection, _ANSWER.size))
     if size != pixels.bytes_per_image if decoded else size > MOST_WORDS:
@@ -56,7 +56,7 @@ def receive_answer(connection: socket.socket, pixels: Pixels) -> tuple[bool, byt
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes. Raises Closed."""
+    """Exactly `size` bytes. Raises Closed."""
     received = bytearray(size)
     view, place = memoryview(received), 0
     while place < size:

@@ -1,10 +1,8 @@
-"""What a file says of its own structure, read before anything is decompressed: where little input
-could cost much time.
-"""
+"""Checks of a file's structure before decompression: a small file could cost much time."""
 
 import re
 
-MAX_SCANS = 64  # a progressive JPEG has about 10; each is a pass over all of the image
+MAX_SCANS = 64  # a progressive JPEG has about 10; each is a pass over the image
 MAX_CHUNKS = 65_536  # of a PNG; encoders write a few kilobytes into each
 
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # neither a stuffed FF nor a restart marker
@@ -13,7 +11,7 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 def structural_fault(content: bytes) -> str | None:
-    """Why the file is not worth decoding, if it is not."""
+    """The reason not to decode the file, or None."""
     if content.startswith(b"\xff\xd8"):
         return _beyond(scans_of(content), MAX_SCANS, "JPEG scans")
     if content.startswith(_PNG):
@@ -22,8 +20,8 @@ def structural_fault(content: bytes) -> str | None:
 
 
 def scans_of(jpeg: bytes) -> int:
-    """How many scans the first image of the file has, counted up to one above MAX_SCANS; markers in
-    metadata do not count.
+    """The number of scans of the first image, counted up to MAX_SCANS + 1. Ignores markers in
+    metadata.
     """
     scans, place = 0, 2
     while scans <= MAX_SCANS and (marker := _MARKER.search(jpeg, place)):
@@ -36,7 +34,7 @@ def scans_of(jpeg: bytes) -> int:
 
 
 def chunks_of(png: bytes) -> int:
-    """How many chunks the file has, counted up to one above MAX_CHUNKS."""
+    """The number of chunks of the file, counted up to MAX_CHUNKS + 1."""
     chunks, place = 0, len(_PNG)
     while chunks <= MAX_CHUNKS and place + 8 <= len(png):
         chunks += 1

@@ -1,4 +1,4 @@
-"""Datasets by URI, and parts of them by class name."""
+"""Load datasets by URI, and select classes by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,11 +37,11 @@ def load(
 ) -> Dataset:
     """The dataset at `uri`, every image at `image_size` pixels a side in 1 or 3 `channels`.
 
-    `holdout_fraction` applies to folders and zips without a test split of their own; of each class
-    `least_kept` images are not held out. Of folders and zips only `classes` are read, None is all.
-    A file with more than `max_pixels` counts as damaged. `report(done, total)` is called after each
-    file read. Raises InvalidSpec for a path outside `roots` or a class that is missing,
-    DatasetRejected naming the file or class that is unusable.
+    `holdout_fraction` applies to folders and zips without a test split; at least `least_kept`
+    images of each class are not held out. Reads only `classes` of folders and zips; None is all.
+    A file with more than `max_pixels` counts as damaged. Calls `report(done, total)` after each
+    file. Raises InvalidSpec for a path outside `roots` or a missing class, DatasetRejected that
+    names the unusable file or class.
     """
     if uri.scheme == "sklearn":
         return digits.read(image_size=image_size, channels=channels)
@@ -58,8 +58,9 @@ def load(
 
 
 def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
-    """Only `classes`, all of which it has, relabelled 0..k-1 in the given order; None keeps the
-    dataset as it is.
+    """The dataset with only `classes`, which it must have, relabelled 0..k-1 in the given order.
+
+    None returns it unchanged.
     """
     if classes is None:
         return dataset
@@ -67,7 +68,7 @@ def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
 
 
 def opened(path: Path, roots: Sequence[Path]) -> tuple[Files, Listing]:
-    """The files of a folder or zip, and what lies where. Raises DatasetRejected if it is neither."""
+    """The files of a folder or zip, and their listing. Raises DatasetRejected if it is neither."""
     if path.is_dir():
         return FolderFiles(path, roots), walk(path, roots)
     if path.is_file() and is_zip(path):

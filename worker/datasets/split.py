@@ -1,6 +1,4 @@
-"""The one place that decides which images are held out: never sampled from, never trained on, only
-tested on.
-"""
+"""The held-out split: images that are only tested on, never sampled from or trained on."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,18 +9,18 @@ from jaxtyping import Bool, Int
 from app.domain.spec.evaluation import HOLDOUT_FRACTION
 
 SALT = "dapple-held-out-1"
-DIGITS_FRACTION = HOLDOUT_FRACTION  # whatever a job asks: the shipped backbone's split and every job's are the same
+DIGITS_FRACTION = HOLDOUT_FRACTION  # for every job: the split of the bundled backbone
 
 
 def held_out(
     names: Sequence[str], labels: Int[np.ndarray, " n"], fraction: float, *, salt: str = SALT, least_kept: int = 1
 ) -> Bool[np.ndarray, " n"]:
-    """True where an image is held out: `fraction` of each class, at least one image, but
-    `least_kept` of them are left.
+    """True for each image that is held out: `fraction` of each class, at least one image, but so
+    that `least_kept` images are left.
 
-    The images of a class are ordered by SHA-256 of salt and name, so the choice is the same on
-    every machine and depends neither on the order of files nor on any random generator, and an
-    image added later moves few others across.
+    Orders the images of a class by the SHA-256 of salt and name. So the choice is the same on every
+    machine, and independent of the order of files and of random generators. An image added later
+    moves few others to the other split.
     """
     ranks = [hashlib.sha256(f"{salt}:{name}".encode("utf-8", "surrogateescape")).digest() for name in names]
     chosen = np.zeros(len(names), dtype=bool)

@@ -1,6 +1,4 @@
-"""What a dataset's images are like before any is read at a size: classes, size and colour, from a
-bounded sample.
-"""
+"""Survey a dataset before it is loaded: its classes, and size and colour of a bounded sample."""
 
 import io
 import statistics
@@ -22,17 +20,17 @@ from worker.datasets.readers.files import Files
 from worker.progress import Heartbeat, no_heartbeat
 
 MOST_SURVEYED = 64
-COLOUR_SIZE = 32  # pixels a side at which colour is looked for
+COLOUR_SIZE = 32  # pixels a side for the detection of colour
 LEAST_DIFFERENCE = 16  # of 255 between two channels; JPEG makes grey images differ by less
 
 
 @dataclass(frozen=True)
 class Survey:
-    """`side` is the median of the short sides in pixels; `colour` whether any image looked at has
-    colours.
+    """The result of a survey.
 
-    `escaped` are those of the classes whose folders have names that are not UTF-8; their bytes
-    stand in the names as escapes.
+    `side` is the median of the short sides in pixels. `colour`: whether any image of the sample has
+    colours. `escaped` are the classes whose folder names are not UTF-8; their names contain the
+    bytes as escapes.
     """
 
     classes: tuple[str, ...]
@@ -49,11 +47,11 @@ def survey(
     max_pixels: int = MAX_PIXELS,
     heartbeat: Heartbeat = no_heartbeat,
 ) -> Survey:
-    """The dataset's classes, and what MOST_SURVEYED of its images, evenly spread over it, are like.
+    """Survey the classes and at most MOST_SURVEYED images, evenly spread over the dataset.
 
-    Of folders and zips only those of `classes` that there are, None is all. A file with more than
-    `max_pixels` counts as damaged. `heartbeat` is called after each image and may raise to stop.
-    Raises InvalidSpec for a path outside `roots`, DatasetRejected if none of these can be decoded.
+    For folders and zips, only existing `classes` count; None is all. A file with more than
+    `max_pixels` counts as damaged. Calls `heartbeat` after each image, which may raise to stop.
+    Raises InvalidSpec for a path outside `roots`, DatasetRejected if no image can be decoded.
     """
     if uri.scheme == "sklearn":
         return Survey(BUNDLED[uri.name], side=8, colour=False)
@@ -74,7 +72,7 @@ def _spread(count: int) -> list[int]:
 def _look(files: Files, items: Sequence[Item], max_pixels: int, heartbeat: Callable[[], None]) -> tuple[list[int], bool]:
     """The short sides, and whether any image has colours.
 
-    Each image is decoded in a child before its header is read here.
+    A child decodes each image before this process reads its header.
     """
     sides: list[int] = []
     bad: list[str] = []
@@ -93,7 +91,7 @@ def _look(files: Files, items: Sequence[Item], max_pixels: int, heartbeat: Calla
 
 
 def _look_at(files: Files, item: Item, max_pixels: int) -> tuple[int, bool]:
-    """The short side, and whether there are colours. Raises BadImage."""
+    """The short side in pixels, and whether the image has colours. Raises BadImage."""
     content = files.read(item.path)
     (decoded,) = decoders(max_pixels).decode([content], Pixels(COLOUR_SIZE, channels=3, max_pixels=max_pixels))
     if isinstance(decoded, Refused):
@@ -101,7 +99,7 @@ def _look_at(files: Files, item: Item, max_pixels: int) -> tuple[int, bool]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return min(image.size), _has_colour(decoded)
-    except Image.DecompressionBombError as error:  # Pillow's own limit, below the largest that `max_pixels` can be
+    except Image.DecompressionBombError as error:  # Pillow's own limit may be below `max_pixels`
         raise BadImage(item.name, str(error)) from error
 
 

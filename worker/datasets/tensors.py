@@ -1,4 +1,4 @@
-"""Pixels as the networks want them, and back."""
+"""Convert pixels to the networks' tensors and back."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Files of a zip, read from it directly: nothing is ever extracted."""
+"""Read the files of a zip directly, without extracting it."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from worker.datasets.readers.files import check_count
 from worker.datasets.readers.regular_file import open_regular, regular_descriptor
 
 MAX_RATIO = 200
-SMALL_BYTES = 1 << 20  # below this a high ratio is a plain picture, not a bomb
+SMALL_BYTES = 1 << 20  # below this, a high ratio may be a plain picture
 MAX_TOTAL_BYTES = 256 << 30
 LOCAL_HEADER_BYTES = 30  # before each member's name and content
 MAX_DIRECTORY_BYTES = 512 << 20
@@ -23,10 +23,10 @@ MAX_DIRECTORY_BYTES = 512 << 20
 class ZipFiles:
     """The members of a zip, sorted by name.
 
-    Raises DatasetRejected naming the member for a name that is absolute or has `..`, a symbolic
-    link, an encrypted member, a name that occurs twice, members that share bytes of the file, or a
-    member that unpacks to more than MAX_RATIO times its size; or a directory of more than
-    MAX_DIRECTORY_BYTES, before it is read. `guessed` are the names whose letters may be wrong.
+    Raises DatasetRejected that names the member, for a name that is absolute or has `..`, a symbolic
+    link, an encrypted member, a repeated name, members that share bytes of the file, or a member
+    that unpacks to more than MAX_RATIO times its size. Raises it before reading a directory of more
+    than MAX_DIRECTORY_BYTES. `guessed` are names that may have been decoded wrongly.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,11 +48,11 @@ class ZipFiles:
         self.guessed = tuple(name for name, info in self._members.items() if is_guessed(info))
 
     def size(self, path: str) -> int:
-        """In bytes, as the directory says."""
+        """The size in bytes by the directory."""
         return self._members[path].file_size
 
     def read(self, path: str) -> bytes:
-        """The content of member `path`. Raises BadImage naming it if it is too large or damaged."""
+        """The content of member `path`. Raises BadImage if it is too large or damaged."""
         info = self._members[path]
         if info.file_size > MAX_FILE_BYTES:
             raise BadImage(path, f"larger than {MAX_FILE_BYTES >> 20} MiB")
@@ -63,7 +63,7 @@ class ZipFiles:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a zip is there; opens no pipe and no link."""
+    """Whether the path is a zip. Opens no pipe and no link."""
     try:
         with open_regular(path) as file:
             return zipfile.is_zipfile(file)
@@ -72,10 +72,7 @@ def is_zip(path: Path) -> bool:
 
 
 class _Bounded:
-    """A file of which no large part is read at once.
-
-    `zipfile` reads the whole directory with one call.
-    """
+    """A file that refuses large reads: `zipfile` reads the whole directory with one call."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = regular_descriptor(path)

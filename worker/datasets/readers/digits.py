@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 grey images of 8 x 8 pixels with values 0-16, part of that package."""
+"""scikit-learn's digits: 1,797 grey images of 8 x 8 pixels, values 0-16, part of that package."""
 
 import hashlib
 from functools import cache
@@ -17,8 +17,8 @@ URI = "sklearn://digits"
 
 
 def read(*, image_size: int, channels: int) -> Dataset:
-    """The digits, split into 75 % for training and 25 % held out, always the same ones; bicubic if
-    not 8 pixels.
+    """The digits with a fixed split: 75 % for training, 25 % held out. Resized bicubically unless
+    `image_size` is 8.
     """
     pixels, labels = _arrays()
     names = [f"digits/{index}" for index in range(len(labels))]

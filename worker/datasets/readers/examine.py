@@ -1,4 +1,4 @@
-"""Read and decode many files side by side, in their order."""
+"""Read and decode many files in parallel; results come in order."""
 
 import hashlib
 from collections import deque
@@ -15,16 +15,16 @@ from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files
 from worker.progress import Heartbeat, no_heartbeat
 
-PART_FILES = 8  # few: a reader that is stopped waits for the parts that are being decoded
+PART_FILES = 8  # few, because a stopped reader waits for the parts being decoded
 PART_BYTES = 8 << 20  # of one message to a child, and of its decoded images, unless a single one is larger
 HEARTBEAT_SECONDS = 1.0
-MOST_KILLED = 20  # children that a data set may cost before it is no accident
+MOST_KILLED = 20  # children that a dataset may kill before it is refused
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A file's image, or why there is none; its size as listed, and the SHA-256 of its content if
-    that could be read.
+    """The image of a file, or the reason why there is none; its listed size, and the SHA-256 of its
+    content if readable.
     """
 
     image: np.ndarray | None
@@ -34,15 +34,12 @@ class Examined:
 
 
 def examine(files: Files, items: Sequence[Item], pixels: Pixels, heartbeat: Heartbeat = no_heartbeat) -> Generator[Examined]:
-    """One result per item, in their order.
+    """One result per item, in order.
 
-    A few parts are read ahead, so memory does not grow with the number of files.
+    Reads a few parts ahead, so memory does not grow with the number of files. Calls `heartbeat`
+    every HEARTBEAT_SECONDS while it waits for a result; `heartbeat` may raise to stop.
 
-    `heartbeat` is called every HEARTBEAT_SECONDS while the next result is not there, and may raise
-    to stop.
-
-    Raises DatasetRejected if more than MOST_KILLED files are beyond the limits of a decoder's time
-    and memory.
+    Raises DatasetRejected if more than MOST_KILLED files exceed a decoder's time or memory.
     """
     pool, killed = decoders(pixels.max_pixels), 0
     with ThreadPoolExecutor(pool.size, "decode") as threads:
@@ -69,7 +66,7 @@ def examine(files: Files, items: Sequence[Item], pixels: Pixels, heartbeat: Hear
 
 
 def images_of(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[np.ndarray]:
-    """The items' images. Raises BadImage for one that can no longer be read."""
+    """The images of the items. Raises BadImage for one that is no longer readable."""
     for examined in examine(files, items, pixels):
         if examined.image is None:
             raise examined.fault or BadImage("", "")
@@ -77,7 +74,7 @@ def images_of(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[n
 
 
 def _parts(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[list[tuple[Item, int]]]:
-    """Items with their sizes."""
+    """The items with their sizes, in parts."""
     most = max(1, min(PART_FILES, PART_BYTES // pixels.bytes_per_image))
     part: list[tuple[Item, int]] = []
     size_bytes = 0
@@ -108,7 +105,7 @@ def _read(files: Files, item: Item) -> bytes | BadImage:
 
 
 def _examined(item: Item, size: int, content: bytes | BadImage, decoded: Iterator[Decoded]) -> tuple[Examined, bool]:
-    """And whether it cost a child."""
+    """The result for a file, and whether it killed a child."""
     if isinstance(content, BadImage):
         return Examined(None, content, size, hashlib.sha256(b"").hexdigest()), False
     result, sha256 = next(decoded), hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""What a folder and a zip have in common: the bytes behind a path."""
+"""The common interface of a folder and a zip: the content of a path."""
 
 from typing import Protocol
 
@@ -9,11 +9,11 @@ class Files(Protocol):
     """Named files."""
 
     def size(self, path: str) -> int:
-        """In bytes, before it is read."""
+        """The size in bytes, known before reading."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The whole content. Raises BadImage naming `path` if it is too large or cannot be read."""
+        """The whole content. Raises BadImage that names `path` if it is too large or unreadable."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Files of a folder and of the folders below it."""
+"""Read the files below a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from worker.datasets.readers.regular_file import open_regular
 
 
 class FolderFiles:
-    """The regular files below `root`, and those below `roots` that links in it lead to."""
+    """The regular files below `root`, and those below `roots` that its links lead to."""
 
     def __init__(self, root: Path, roots: Sequence[Path]) -> None:
         self._root = root.resolve()
         self._roots = tuple(one.resolve() for one in roots)
 
     def size(self, path: str) -> int:
-        """In bytes; 0 if it is gone."""
+        """The size in bytes; 0 if the file is missing."""
         try:
             return (self._root / path).stat().st_size
         except OSError:
@@ -38,7 +38,7 @@ class FolderFiles:
         return content
 
     def _inside(self, path: str) -> Path:
-        """Where the file is now, all links followed: it may have been replaced since it was listed."""
+        """The resolved path, checked again: the file may have been replaced since the listing."""
         real = (self._root / path).resolve()
         if not any(real.is_relative_to(root) for root in self._roots):
             raise DatasetRejected(f"{readable(path)} is a symbolic link that leads out of the folders that may be read")

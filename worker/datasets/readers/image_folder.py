@@ -1,4 +1,4 @@
-"""A dataset from the files of a folder or zip, every one of them decoded once before it is trusted."""
+"""Make a dataset from the files of a folder or zip. Decodes each file once before it is trusted."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ NAMED_BAD_FILES = 5
 
 @dataclass(frozen=True)
 class Choice:
-    """Which images are read, and which of them are held out where the dataset has no test split.
+    """The images to read, and those to hold out if the dataset has no test split.
 
-    `classes` None is all. Of each class `holdout_fraction` is held out, but `least_kept` images are
-    not. `max_bad_fraction` of the files may be left out as they cannot be decoded.
+    `classes`: None is all. `holdout_fraction` of each class is held out, but at least `least_kept`
+    images are not. At most `max_bad_fraction` of the files may be undecodable.
     """
 
     holdout_fraction: float
@@ -38,11 +38,11 @@ class Choice:
 def read(
     files: Files, listing: Listing, uri: str, pixels: Pixels, choice: Choice, *, report: ReportProgress = no_progress
 ) -> Dataset:
-    """The chosen images in `files`, with their own test split if there is one.
+    """The chosen images in `files`, with the dataset's test split if it has one.
 
-    `report(done, total)` is called after each file, and again while the next takes long. Raises
-    InvalidSpec for a class that is missing; DatasetRejected as soon as more files than allowed
-    cannot be decoded, naming the first of them, or if a class is left without a training image.
+    Calls `report(done, total)` after each file, and repeatedly during a slow one. Raises
+    InvalidSpec for a missing class. Raises DatasetRejected as soon as too many files are
+    undecodable, and names the first; also if a class has no training image left.
     """
     layout = arrange(listing)
     _refuse_missing(choice.classes, layout.classes)
@@ -93,8 +93,8 @@ class _Checked:
 
 
 def _check(files: Files, items: Sequence[Item], pixels: Pixels, max_bad_fraction: float, report: ReportProgress) -> _Checked:
-    """The digest covers which files are bad: where another limit of pixels holds, the same files
-    are other data.
+    """Decode all files once. The digest includes which files are bad, because another limit of
+    pixels makes other data of the same files.
     """
     digest = hashlib.sha256()
     of_class = {item.class_name: hashlib.sha256() for item in items}

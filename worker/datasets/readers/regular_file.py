@@ -1,15 +1,15 @@
-"""Open a file whose folder a stranger may change meanwhile."""
+"""Open a file safely while another user may change its folder."""
 
 import io
 import os
 import stat
 from pathlib import Path
 
-FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would be waited for until somebody writes
+FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # does not block on a pipe
 
 
 class NotRegular(OSError):
-    """A pipe, a device, a socket or a folder is where a file was."""
+    """The path is a pipe, a device, a socket or a folder."""
 
     def __init__(self) -> None:
         super().__init__("not a regular file")
@@ -24,7 +24,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def regular_descriptor(path: Path) -> int:
-    """The same as a descriptor, which is the caller's to close."""
+    """As `open_regular`, but a descriptor, which the caller must close."""
     descriptor = os.open(path, FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
