@@ -3,7 +3,7 @@
 from os import stat_result
 from typing import NamedTuple
 
-# A file system keeps times in ticks: a change within the tick of an earlier one leaves the same fingerprint.
+# A file system keeps times in ticks. Two changes within one tick give the same fingerprint.
 # Remember nothing about a file that changed less than this before it was read.
 SETTLED_SECONDS = 2.0
 

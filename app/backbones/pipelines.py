@@ -39,7 +39,8 @@ class _Labels(BaseModel):
 def read(name: str, path: Path) -> BackboneFolder:
     """The backbone in the folder `path`.
 
-    Raises BackboneUnavailable that names a missing file, BackboneRejected that names file and field.
+    Raises BackboneUnavailable that names a missing file, BackboneRejected that names file and
+    field.
     """
     reader = PartReader(name, path)
     index = reader.config(INDEX, model=_Index, most_bytes=INDEX_BYTES)

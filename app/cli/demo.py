@@ -40,7 +40,8 @@ def demo(
 ) -> None:
     """Distil scikit-learn's digits to 10 images per class, and compare them with real ones.
 
-    Starts its own service and stops it at the end. After an interruption, the next start resumes the job.
+    Starts its own service and stops it at the end. After an interruption, the next start resumes
+    the job.
     """
     began = time.monotonic()
     try:

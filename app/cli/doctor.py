@@ -26,10 +26,11 @@ Verify = Annotated[
 
 
 def doctor(as_json: AsJson = False, verify: Verify = False) -> None:
-    """Check this installation as the DAPPLE_* variables configure it. The exit code is 1 if a check fails.
+    """Check this installation as the DAPPLE_* variables configure it. The exit code is 1 if a check
+    fails.
 
-    It needs no running service. Run it on a machine of the service, in the environment of its process: it checks the folders
-    and the network of that machine.
+    It needs no running service. Run it on a machine of the service, in the environment of its
+    process: it checks the folders and the network of that machine.
     """
     findings: list[Finding] = []
     for finding in _findings(verify=verify):

@@ -6,7 +6,8 @@ from app.settings import settings_from
 
 
 def migrate() -> None:
-    """Migrate the database's tables to this version and exit. Of several processes, one migrates and the others wait.
+    """Migrate the database's tables to this version and exit. Of several processes, one migrates
+    and the others wait.
 
     No other command migrates a database on a server. Tables of a newer version stay unchanged.
     """

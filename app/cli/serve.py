@@ -11,10 +11,11 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
     processes: Annotated[int, typer.Option(min=1, help="Number of processes that answer requests.")] = 1,
 ) -> None:
-    """Start only the API; `dapple work` and `dapple sweep` are separate processes. DAPPLE_* variables set the rest.
+    """Start only the API; `dapple work` and `dapple sweep` are separate processes. DAPPLE_*
+    variables set the rest.
 
-    `uvicorn --factory app.main:create_app` does the same, but puts the current folder first on the path: a file app.py there
-    would run instead.
+    `uvicorn --factory app.main:create_app` does the same, but puts the current folder first on the
+    path: a file app.py there would run instead.
     """
     from app.server.options import uvicorn_options  # imported here so that other commands do not load the API
 

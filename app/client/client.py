@@ -45,7 +45,10 @@ Page = TypeVar("Page", JobPage, TaskPage, AttemptPage)
 
 
 class Client:
-    """Requests to one service. Connection errors and 503 are tried again; a submission carries a key, so this is safe."""
+    """Requests to one service.
+
+    Connection errors and 503 are tried again; a submission carries a key, so this is safe.
+    """
 
     def __init__(
         self,
@@ -107,13 +110,19 @@ class Client:
             yield from page.items
 
     def tasks(self, job_id: str, *, state: TaskState | None = None) -> Iterator[TaskView]:
-        """The tasks of the job in the order of the graph. Pages are fetched as they are consumed."""
+        """The tasks of the job in the order of the graph.
+
+        Pages are fetched as they are consumed.
+        """
         query = {"limit": PAGE_SIZE} | ({"state": state.value} if state else {})
         for page in self._pages(f"/v1/jobs/{job_id}/tasks", query, TaskPage):
             yield from page.items
 
     def attempts(self, job_id: str, *, outcomes: Sequence[Outcome] = ()) -> Iterator[AttemptView]:
-        """The attempts at the tasks of the job, the oldest first. Pages are fetched as they are consumed."""
+        """The attempts at the tasks of the job, the oldest first.
+
+        Pages are fetched as they are consumed.
+        """
         query = {"limit": PAGE_SIZE, "outcome": [outcome.value for outcome in outcomes]}
         for page in self._pages(f"/v1/jobs/{job_id}/attempts", query, AttemptPage):
             yield from page.items
@@ -159,7 +168,8 @@ class Client:
             return False
 
     def events(self, job_id: str, *, after: str | None = None, tasks: bool = True) -> Iterator[JobEvent]:
-        """The events of the job after the event `after`, up to its end. A broken stream is resumed where it broke.
+        """The events of the job after the event `after`, up to its end. A broken stream is resumed
+        where it broke.
 
         Without `tasks` only the events of the job as a whole, and its progress.
         """
@@ -168,7 +178,8 @@ class Client:
     def wait(self, job_id: str, on_progress: Callable[[JobStatus], None] | None = None) -> JobDetail:
         """The job once it has ended. `on_progress` is called with its status after each change.
 
-        Follows the event stream, and asks for the job itself once, at the end. A restart of the service is waited for.
+        Follows the event stream, and asks for the job itself once, at the end. A restart of the
+        service is waited for.
         """
         status = JobStatus()
         for event in self.events(job_id, tasks=False):
@@ -180,11 +191,12 @@ class Client:
         return self._job(job_id, (*self._transport.retry_delays, *self._restart_delays))
 
     def download(self, job_id: str, path: Path, on_bytes: OnBytes | None = None) -> ArchiveView:
-        """The archive that was downloaded to `path`. `on_bytes` is called with the bytes so far and in all.
+        """The archive that was downloaded to `path`. `on_bytes` is called with the bytes so far and
+        in all.
 
         An interrupted download is resumed. The bytes are verified before `path` appears or changes.
-        Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs, TargetUnwritable if `path`
-        cannot be written.
+        Raises ArtifactNotReady if the job has no archive, DownloadCorrupt if the digest differs,
+        TargetUnwritable if `path` cannot be written.
         """
         job = self.get(job_id)
         if job.archive is None:
@@ -197,5 +209,7 @@ class Client:
 
 
 def _body(spec: DistillationSpec | Mapping[str, Any]) -> str:
-    """The JSON of the spec, NaN included: the encoder of httpx would raise for it and name no field."""
+    """The JSON of the spec, NaN included: the encoder of httpx would raise for it and name no
+    field.
+    """
     return json.dumps(spec.model_dump(mode="json") if isinstance(spec, DistillationSpec) else dict(spec))

@@ -28,7 +28,8 @@ class Downloads:
         return self._transport.retrying(partial(self._read, url))
 
     def save(self, url: str, path: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
-        """Write the archive to `path`. If the bytes are wrong, they are fetched once more from the beginning.
+        """Write the archive to `path`. If the bytes are wrong, they are fetched once more from the
+        beginning.
 
         Raises DownloadCorrupt, or OSError if `path` cannot be written.
         """
@@ -43,7 +44,10 @@ class Downloads:
         part.replace(path)
 
     def _fetch(self, url: str, part: Path, archive: ArchiveView, on_bytes: OnBytes | None) -> None:
-        """Append to `part` what it lacks. The service sends everything again if the archive has changed since."""
+        """Append to `part` what it lacks.
+
+        The service sends everything again if the archive has changed since.
+        """
         done = part.stat().st_size if part.exists() else 0
         if done >= archive.size_bytes:
             return
@@ -61,7 +65,9 @@ class Downloads:
 
     @contextmanager
     def _content(self, url: str, start: int = 0, archive: ArchiveView | None = None) -> Generator[httpx.Response]:
-        """The response with the bytes from `start` on, if it can resume; from the service or from its object store."""
+        """The response with the bytes from `start` on, if it can resume; from the service or from
+        its object store.
+        """
         part = {"Range": f"bytes={start}-"} if start else {}
         same = {"If-Range": f'"{archive.sha256}"'} if start and archive else {}
         with self._transport.http.stream("GET", url, headers=UNPACKED | part | same) as response:
@@ -78,7 +84,8 @@ class Downloads:
     def _stored(self, url: httpx.URL, headers: Mapping[str, str]) -> Generator[httpx.Response]:
         """The response of the object store.
 
-        Every fault of the store counts as passing: the service will name a new URL where this one has expired.
+        Every fault of the store counts as passing: the service will name a new URL where this one
+        has expired.
         """
         try:
             with self._transport.elsewhere(url) as http, http.stream("GET", url, headers=headers) as response:
@@ -97,7 +104,9 @@ def _store_away(url: httpx.URL, reason: object) -> ApiError:
 
 
 def _check_announced_digest(response: httpx.Response, archive: ArchiveView | None) -> None:
-    """RFC 9530: Repr-Digest covers the whole archive, also if only a part is sent or another URL is named."""
+    """RFC 9530: Repr-Digest covers the whole archive, also if only a part is sent or another URL is
+    named.
+    """
     announced = response.headers.get("Repr-Digest")
     if archive is None:
         return

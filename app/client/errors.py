@@ -33,7 +33,7 @@ class TargetUnwritable(DappleError):
 
 
 class ApiError(DappleError):
-    """The service refused the request; `problem` is its reason, the text names the fields at fault."""
+    """The service refused the request. `problem` is the reason; the message names the fields."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -19,7 +19,10 @@ RECONNECT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class JobEvent:
-    """Something that happened to a job. `id` is the last numbered event so far; it resumes the stream after that event."""
+    """Something that happened to a job.
+
+    `id` is the last numbered event so far; it resumes the stream after that event.
+    """
 
     id: str | None
     type: str
@@ -29,10 +32,11 @@ class JobEvent:
 def follow(
     transport: Transport, job_id: str, *, after: str | None, tasks: bool, restart_delays: Sequence[float]
 ) -> Iterator[JobEvent]:
-    """The events of the job after the event `after`, up to its end. A broken stream is resumed where it broke.
+    """The events of the job after the event `after`, up to its end. A broken stream is resumed
+    where it broke.
 
-    Without `tasks` only the events of the job as a whole, and its progress. Once an event has arrived, a restart of the service
-    is waited for: `restart_delays` follow the usual ones.
+    Without `tasks` only the events of the job as a whole, and its progress. Once an event has
+    arrived, a restart of the service is waited for: `restart_delays` follow the usual ones.
     """
     last = after
     while True:
@@ -54,7 +58,10 @@ def _open(transport: Transport, job_id: str, last: str | None, *, tasks: bool) -
 
 
 def _until_broken(transport: Transport, response: httpx.Response) -> Iterator[JobEvent]:
-    """The events that arrive before the stream ends or breaks. Raises OtherVersion for another content."""
+    """The events that arrive before the stream ends or breaks.
+
+    Raises OtherVersion for another content.
+    """
     try:
         for event in EventSource(response).iter_sse():
             if event.data:

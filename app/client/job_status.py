@@ -1,4 +1,4 @@
-"""How a job stands, as its event stream says: a follower need not ask for the job after each event."""
+"""The status of a job, updated from its event stream without further requests."""
 
 from collections.abc import Mapping
 from contextlib import suppress

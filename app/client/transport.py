@@ -16,7 +16,10 @@ Read = TypeVar("Read", bound=BaseModel)
 
 
 class Transport:
-    """One service, and the connections to it. Connection errors and 503 are tried again after each of `retry_delays`."""
+    """One service, and the connections to it.
+
+    Connection errors and 503 are tried again after each of `retry_delays`.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class Transport:
             self.http = httpx.Client(
                 base_url=self.base_url,
                 timeout=timeout_seconds,
-                # A proxy from the environment would look for the service on its own loopback address.
+                # A proxy would look for the service on its own loopback address.
                 trust_env=not is_loopback(httpx.URL(self.base_url).host),
                 transport=transport,
                 auth=_Bearer(self.base_url, access_token),
@@ -56,7 +59,7 @@ class Transport:
             raise OtherVersion(self.base_url, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
 
     def retrying(self, attempt: Callable[[], Answer], delays: Sequence[float] | None = None) -> Answer:
-        """What `attempt` returns, tried again after each of `delays` (by default `retry_delays`)."""
+        """The result of `attempt`, retried after each of `delays` (by default `retry_delays`)."""
         for delay in self.retry_delays if delays is None else delays:
             try:
                 return attempt()
@@ -70,7 +73,10 @@ class Transport:
             raise ServiceUnreachable(self.base_url, error) from error
 
     def elsewhere(self, url: httpx.URL) -> httpx.Client:
-        """A client for another server, such as the object store. It sends nothing that is meant for the service."""
+        """A client for another server, such as the object store.
+
+        It sends nothing that is meant for the service.
+        """
         trust_env = not is_loopback(url.host)
         return httpx.Client(timeout=self.http.timeout, trust_env=trust_env, transport=self._transport, follow_redirects=True)
 
@@ -79,7 +85,10 @@ class Transport:
 
 
 class _Bearer(httpx.Auth):
-    """Sends the access token. It is looked up for each request, because a restarted service has a new one."""
+    """Sends the access token.
+
+    It is looked up for each request, because a restarted service has a new one.
+    """
 
     def __init__(self, url: str, token: Callable[[str], str | None]) -> None:
         self._url = url

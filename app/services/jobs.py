@@ -15,9 +15,11 @@ from app.services.resources import Resources
 def submit(
     resources: Resources, spec: DistillationSpec, idempotency_key: str | None = None, *, traceparent: str | None = None
 ) -> Job:
-    """The new job, or the job that an earlier request with the same key made. Its tasks continue the trace `traceparent`.
+    """The new job, or the job that an earlier request with the same key made. Its tasks continue
+    the trace `traceparent`.
 
-    Raises InvalidSpec, BackboneUnavailable, or IdempotencyKeyReused if the key was used with another spec.
+    Raises InvalidSpec, BackboneUnavailable, or IdempotencyKeyReused if the key was used with
+    another spec.
     """
     with resources.database.reading() as session:
         earlier = _earlier_job(session, spec, idempotency_key)
@@ -37,7 +39,8 @@ def submit(
 
 
 def cancel(resources: Resources, job_id: str) -> Job:
-    """The job: `cancelled`, or `cancelling` until its running tasks have stopped. Cancelling twice changes nothing.
+    """The job: `cancelled`, or `cancelling` until its running tasks have stopped. Cancelling twice
+    changes nothing.
 
     Raises JobNotFound, or IllegalTransition for a job that has ended otherwise.
     """
@@ -46,7 +49,8 @@ def cancel(resources: Resources, job_id: str) -> Job:
 
 
 def delete(resources: Resources, job_id: str) -> None:
-    """Remove the rows of the job, then its files. A crash in between leaves files without a job, never a job without files.
+    """Remove the rows of the job, then its files. A crash in between leaves files without a job,
+    never a job without files.
 
     Raises JobNotFound, IllegalTransition for a job that has not ended, StorageUnavailable.
     """

@@ -104,7 +104,7 @@ class Backbone(Protocol):
     def predicted_x0(
         self, x_t: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c2 h w"], t: Timestep
     ) -> Float[Tensor, "n c h w"]:
-        """x_0 according to the prediction, clamped where the noise schedule of the model clips it."""
+        """x_0 according to the prediction, clamped if the noise schedule of the model clips it."""
         ...
 
     def posterior_std(self, t: Timestep, t_prev: Timestep | None) -> float:

@@ -137,7 +137,10 @@ class DiffusionBackbone(ABC):
         return self._numbered(block_numbers)
 
     def _outputs_to_resume(self, given: Sequence[Any], null: Sequence[Any], count: int) -> Sequence[Any]:
-        """The outputs of the first `count` blocks for both halves. Only the last one is looked at."""
+        """The outputs of the first `count` blocks for both halves.
+
+        Only the last one is looked at.
+        """
         return [both_halves(given[-1], null[-1])] * count if count else []
 
     def _tapped_outputs(self, outputs: Sequence[Any], _block_numbers: Sequence[int]) -> Sequence[Any]:

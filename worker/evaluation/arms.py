@@ -54,7 +54,10 @@ def score(
     device: torch.device,
     report: ReportProgress = no_progress,
 ) -> list[Score]:
-    """One score per training set. Run k of the same `seed` has the same training seed in every arm."""
+    """One score per training set.
+
+    Run k of the same `seed` has the same training seed in every arm.
+    """
     test = _on(device, dataset.test.images(range(len(dataset.test))), dataset.test.labels)
     progress = _JointProgress(len(sets), report)
 

@@ -66,7 +66,7 @@ class CachedFeatures:
         return self.features.matrix(len(self.timesteps), self.device, self.dtype)
 
     def probe_at(self, t: Timestep) -> Float[Tensor, "p d"] | None:
-        """Features of the probe images at t; None at most timesteps, and where there are no probes."""
+        """Features of the probe images at t; None at most timesteps, and if there are no probes."""
         if t.item() not in self.probe_timesteps:
             return None
         return self.probes.matrix(self.probe_timesteps.index(t.item()), self.device, self.dtype)

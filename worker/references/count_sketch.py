@@ -32,8 +32,8 @@ def projected(x: Float[Tensor, "n d"], dimensions: int) -> Float[Tensor, "n k"]:
 class Sketch:
     """A balanced count sketch from d columns to k buckets.
 
-    `order` [b k], b = ceil(d / k): bucket j adds the columns order[j], order[j + k], ..., times `signs` [b k]. Padding has sign
-    0. `bucket` [d] and `sign` [d] give the same map by column.
+    `order` [b k], b = ceil(d / k): bucket j adds the columns order[j], order[j + k], ..., times
+    `signs` [b k]. Padding has sign 0. `bucket` [d] and `sign` [d] give the same map by column.
     """
 
     order: Int[Tensor, " padded"]

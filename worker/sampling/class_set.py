@@ -63,7 +63,10 @@ class SampledClasses:
 def sample_class_set(
     plan: ClassSetPlan, backbone: Backbone, targets: Sequence[Target], batch: int, report: ReportProgress = no_progress
 ) -> SampledClasses:
-    """`plan.ipc` images of the class of each target. The model sees at most `batch` images at once."""
+    """`plan.ipc` images of the class of each target.
+
+    The model sees at most `batch` images at once.
+    """
     seeds = [seed_of(plan.seed, target.class_name, index) for target in targets for index in range(plan.ipc)]
     guidance = guidance_for(plan.guidance, plan.kernel, plan.tap, backbone, targets)
     sampled = sample(

@@ -53,7 +53,10 @@ def _read(worker: WorkerContext, output: SampleOutput, copy: Path, heartbeat: He
 
 
 def _fetch(worker: WorkerContext, key: str, copy: Path, heartbeat: Heartbeat) -> str:
-    """The SHA-256 of what was copied. Raises ArtifactDamaged, ArtifactNotReady, StorageUnavailable."""
+    """The SHA-256 of what was copied.
+
+    Raises ArtifactDamaged, ArtifactNotReady, StorageUnavailable.
+    """
     digest = hashlib.sha256()
     with worker.store.open(key) as stream, copy.open("wb") as file:
         while chunk := _next_chunk(stream, key):

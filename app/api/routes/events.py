@@ -55,9 +55,10 @@ async def stream_job_events(
 ) -> Response:
     """Server-sent events: all past events of the job, then new ones until it ends.
 
-    The service keeps numbered events (`job.*`, `task.*`); a client resumes after its `Last-Event-ID`. `progress` events have
-    no number; they come at most twice a second, and their data is the job's `progress`. `progress` and `job.*` suffice to
-    show the progress of a job without other requests.
+    The service keeps numbered events (`job.*`, `task.*`); a client resumes after its
+    `Last-Event-ID`. `progress` events have no number; they come at most twice a second, and their
+    data is the job's `progress`. `progress` and `job.*` suffice to show the progress of a job
+    without other requests.
     """
     seen = last_event_id or 0
     first = (await run_in_threadpool(look, resources.database, {job_id: seen}, JobState)).get(job_id)

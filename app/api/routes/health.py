@@ -30,8 +30,9 @@ async def get_liveness() -> HealthView:  # async: it answers even if all threads
 def get_readiness(resources: Res) -> HealthView:
     """The service can accept and read jobs: the database answers.
 
-    If the artifact store does not answer, the status is `degraded` and the answer still 200. Downloads fail and workers
-    wait until the store is back; an error here would take every replica out of service at once.
+    If the artifact store does not answer, the status is `degraded` and the answer still 200.
+    Downloads fail and workers wait until the store is back; an error here would take every replica
+    out of service at once.
     """
     resources.database.ping()
     try:

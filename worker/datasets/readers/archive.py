@@ -23,10 +23,10 @@ MAX_DIRECTORY_BYTES = 512 << 20
 class ZipFiles:
     """The members of a zip, sorted by name.
 
-    Raises DatasetRejected that names the member, for a name that is absolute or has `..`, a symbolic
-    link, an encrypted member, a repeated name, members that share bytes of the file, or a member
-    that unpacks to more than MAX_RATIO times its size. Raises it before reading a directory of more
-    than MAX_DIRECTORY_BYTES. `guessed` are names that may have been decoded wrongly.
+    Raises DatasetRejected that names the member, for a name that is absolute or has `..`, a
+    symbolic link, an encrypted member, a repeated name, members that share bytes of the file, or a
+    member that unpacks to more than MAX_RATIO times its size. Raises it before reading a directory
+    of more than MAX_DIRECTORY_BYTES. `guessed` are names that may have been decoded wrongly.
     """
 
     def __init__(self, path: Path) -> None:
