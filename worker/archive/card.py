@@ -10,21 +10,19 @@ from worker.archive.contents import ArchiveContents
 from worker.archive.drawn_as import section
 from worker.archive.markdown import code, plain
 
-KERNEL_STEERING = """\
-At each denoising step, the gradient of a kernel distance between the
-model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
-arXiv 2510.17421)."""
-STEERING = {
-    Objective.INDUCED_DISTANCE: KERNEL_STEERING,
-    Objective.MMD: KERNEL_STEERING,
+KERNEL_GUIDANCE = """\
+At each denoising step, guidance moves the samples along the negative gradient of a kernel distance. The distance compares
+the model's features of the samples with its features of real training images (after Diffusion As Priors, arXiv 2510.17421)."""
+GUIDANCE = {
+    Objective.INDUCED_DISTANCE: KERNEL_GUIDANCE,
+    Objective.MMD: KERNEL_GUIDANCE,
     Objective.ENERGY: """\
-At each denoising step, the gradient of the energy distance between the
-model's features of the images in the making and of real training images steers the sample (after Diffusion As Priors,
-arXiv 2510.17421).""",
+At each denoising step, guidance moves the samples along the negative gradient of the energy distance. The distance compares
+the model's features of the samples with its features of real training images (after Diffusion As Priors, arXiv 2510.17421).""",
     Objective.MODE: """\
-At each denoising step, the sample is moved towards a mode of its class, a k-means centre of the latents of real training
-images (after MGD3, arXiv 2505.18963).""",
-    Objective.NONE: "Nothing but the class steered them.",
+At each denoising step, guidance moves each sample towards a mode of its class. A mode is a k-means centre of the latents of
+real training images (after MGD3, arXiv 2505.18963).""",
+    Objective.NONE: "Only the class conditioned them; there was no guidance by real images.",
 }
 
 LOADING = """\
@@ -44,19 +42,19 @@ from torchvision.datasets import ImageFolder
 distilled = ImageFolder("distilled/train")
 ```
 
-`train/metadata.parquet` has a row per image. `rank` orders the images of a class: those of rank below k are a smaller set of k
-images per class, though a weaker one than a set made with k images per class. `manifest.json` has the whole job, the versions
-that ran it, and the SHA-256 of every file.
+`train/metadata.parquet` has one row per image. `rank` orders the images of a class: the images of rank below k form a smaller
+set of k images per class. A job with k images per class makes a better set of that size. `manifest.json` has the spec of the
+job, the versions of the software, and the SHA-256 of every file.
 """
 
 LIMITS = """\
 ## Limits
 
-- The images are synthetic. They were made to train classifiers of these classes, not to be looked at or to stand for the
-  people or things in the original.
-- A generative model can repeat its training images, and guidance pulls towards real ones: treat this set as no less
-  sensitive than the original, whose licence and terms it may inherit.
-- The accuracies hold for this set, one network, one training recipe and one test split; the intervals cover its training
+- The images are synthetic. Their purpose is to train classifiers of these classes. They do not show the people or things of
+  the original dataset.
+- A generative model can reproduce its training images, and guidance moves samples towards real images. Treat this set as no
+  less sensitive than the original dataset. Its licence and terms may also apply to this set.
+- The accuracies hold for this set, one network, one training recipe and one test split. The intervals cover the training
   seeds, not the sets of other jobs.
 """
 
@@ -105,7 +103,7 @@ def _what(contents: ArchiveContents, classes: Sequence[str]) -> str:
 # Distilled dataset
 
 {len(contents.images):,} synthetic images of {len(classes):,} classes, {spec.ipc} per class, {width} x {height} pixels,
-made to train classifiers in place of the dataset they were distilled from.
+for training classifiers in place of the original dataset.
 
 ![preview](preview.png)
 
@@ -118,7 +116,7 @@ made to train classifiers in place of the dataset they were distilled from.
 | Rank and distance | {_kernel(spec)} |
 | Seed | {spec.seed} |
 
-The images were drawn from a diffusion model by Dapple. {STEERING[_objective(spec)]}
+Dapple sampled the images from a diffusion model. {GUIDANCE[_objective(spec)]}
 """
 
 
@@ -135,7 +133,7 @@ def _sampling(contents: ArchiveContents) -> str:
 
 
 def _objective(spec: DistillationSpec) -> Objective:
-    """What steered the images; `none` also where the scale is 0."""
+    """The objective that guided the images; `none` also if the scale is 0."""
     return spec.guidance.objective if spec.guidance.scale else Objective.NONE
 
 
@@ -164,12 +162,12 @@ def _bandwidth(bandwidth: float | str | None) -> str:
 
 def _report(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
-        return "## Evaluation\n\nThis job asked for no evaluation.\n"
+        return "## Evaluation\n\nThis job has no evaluation.\n"
     return f"""\
 ## Evaluation
 
 Accuracy on held-out real images in percent, after the last training iteration, protocol `{summary["protocol"]}`, as mean ±
-standard deviation over training seeds. No held-out image was seen by the sampling or by any training.
+standard deviation over training seeds. Neither the sampling nor any training used the held-out images.
 
 {table(summary)}
 """

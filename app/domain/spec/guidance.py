@@ -1,4 +1,4 @@
-"""How real images steer the reverse diffusion: the `guidance` of a job."""
+"""The guidance of the reverse process by real images: the `guidance` of a job."""
 
 from enum import StrEnum
 from typing import Any, Self
@@ -46,7 +46,7 @@ class Features(StrEnum):
 
 
 class Guidance(Part):
-    """How real images steer the reverse diffusion."""
+    """The guidance of the reverse process by real images."""
 
     objective: Objective = Field(
         default=Objective.MMD,

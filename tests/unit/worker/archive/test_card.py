@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.spec.guidance import Objective
 from tests.unit.worker import tiny
-from worker.archive.card import STEERING, card
+from worker.archive.card import GUIDANCE, card
 
 
 def test_the_report_is_a_table_with_its_verdict(contents):
@@ -15,7 +15,7 @@ def test_the_report_is_a_table_with_its_verdict(contents):
 
 
 def test_a_job_without_evaluation_says_so(contents):
-    assert "asked for no evaluation" in card(contents(summary=None), ("a",))
+    assert "This job has no evaluation" in card(contents(summary=None), ("a",))
 
 
 def test_the_header_pins_the_split_whatever_the_classes_are_called(contents):
@@ -63,8 +63,8 @@ def test_the_card_says_what_guided_the_images_and_what_ranked_them(contents, fie
 
 
 @pytest.mark.parametrize("objective", Objective)
-def test_the_card_says_how_every_objective_steers(contents, objective):
-    assert STEERING[objective] in card(contents(spec=tiny.spec(guidance={"objective": objective})), ("a",))
+def test_the_card_says_how_every_objective_guides(contents, objective):
+    assert GUIDANCE[objective] in card(contents(spec=tiny.spec(guidance={"objective": objective})), ("a",))
 
 
 def test_warnings_stand_before_the_report(contents):
