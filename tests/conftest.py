@@ -1,6 +1,7 @@
 """What every test shares: shapes are checked, examples are the same on every run, and what cannot run here says why."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -13,6 +14,8 @@ pytest_plugins = ["tests.servers.s3"]
 
 for size in ("COLUMNS", "LINES"):  # pytest-xdist sets them for the processes it starts; a test sets the size that it needs
     os.environ.pop(size, None)
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and processes inherit that
 
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 
