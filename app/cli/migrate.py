@@ -6,8 +6,8 @@ from app.settings import settings_from
 
 
 def migrate() -> None:
-    """Migrate the database's tables to this version and exit. Of several processes, one migrates
-    and the others wait.
+    """Migrate the database's tables to this version and exit. If several processes migrate at
+    once, one does the work and the others wait.
 
     No other command migrates a database on a server. Tables of a newer version stay unchanged.
     """

@@ -20,7 +20,7 @@ def add_installed_commands(app: typer.Typer) -> None:
 def add_command(app: typer.Typer, entry: EntryPoint) -> None:
     """Register one command.
 
-    It parses its own arguments, also `--help`: listing it needs no import.
+    The command parses its own arguments, including `--help`, so listing it needs no import.
     """
     everything: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     text = f"Provided by {entry.module}; see `dapple {entry.name} --help`."

@@ -1,4 +1,4 @@
-"""Progress of a job: a bar per phase on a terminal, elsewhere a line per tenth."""
+"""Progress of a job: one bar per phase on a terminal, one line per tenth elsewhere."""
 
 from types import TracebackType
 from typing import Self

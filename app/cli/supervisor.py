@@ -14,9 +14,10 @@ GRACE_SECONDS = 10.0
 
 
 class Supervisor:
-    """Starts `command`, and starts it again whenever it ends, with a delay if it ended early.
+    """Starts `command`, and starts it again after a delay whenever it ends.
 
-    Each child gets its number through `environment_of`. Its standard input is a pipe that closes
+    The delay doubles, up to LONGEST_DELAY_SECONDS, for each child that ends within STEADY_SECONDS.
+    `environment_of` gets the number of each child. The child's standard input is a pipe that closes
     when this process dies, so no child outlives it. Calls `on_death` with the exit code before each
     new start.
     """
@@ -40,7 +41,7 @@ class Supervisor:
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM to the child and start no other. Returns at once."""
+        """Send SIGTERM to the child and start no further child. Returns at once."""
         with self._starting:
             self._stopping.set()
         if self._child is not None and self._child.poll() is None:
@@ -76,7 +77,7 @@ class Supervisor:
     def _spawn(self, number: int) -> subprocess.Popen[bytes] | None:
         """The next child, or None after `ask_to_stop`.
 
-        The lock rules out a child started after it.
+        The lock ensures that no child starts after that call.
         """
         with self._starting:
             if self._stopping.is_set():

@@ -116,7 +116,7 @@ class _Server(uvicorn.Server):
             answers.print(f"Dapple is at {self._url} (documentation: {self._url}/docs); Ctrl-C stops it.", soft_wrap=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # The worker stops while open connections end, not after.
+        # Stop the worker now, so that it ends while the server waits for open connections.
         self._runner.ask_to_stop()
         await super().shutdown(sockets=sockets)
 
@@ -127,7 +127,10 @@ def _described(settings: Settings, url: str) -> RunningService:
 
 
 def workers_of(data_dir: Path) -> str:
-    """Prefix of the names of this data folder's workers: other machines may share its database."""
+    """Prefix of the names of this data folder's workers.
+
+    It identifies the machine and the folder, because other machines may share the database.
+    """
     place = f"{socket.gethostname()}:{data_dir}"
     return f"embedded:{hashlib.sha256(place.encode()).hexdigest()[:8]}:"
 
@@ -139,16 +142,16 @@ def _runner(database: Database, workers: str) -> Supervisor:
         with suppress(DatabaseUnavailable), database.transaction() as session:
             expiry.expire_worker(session, workers)
 
-    # -P: Python must not run a folder `worker` in the current folder instead.
+    # -P keeps the current folder off the path; a folder `worker` there would run instead.
     command = [sys.executable, "-P", "-m", "worker.service.embedded_worker"]
     return Supervisor(command, lambda number: {"DAPPLE_WORKER_NAME": f"{workers}{number}"}, recover)
 
 
 def _take_back(database: Database, workers: str) -> None:
     """Release the tasks of earlier workers. This process holds the lock of the data folder and has
-    no child yet, so none of them may continue.
+    no child yet, so no worker of this folder may hold a task.
 
-    A worker whose parent was killed may still be ending; its tokens are stale from now on.
+    A worker whose parent was killed may still be ending; its fencing tokens are stale from now on.
     """
     with database.transaction() as session:
         expiry.release_worker(session, workers)
@@ -156,7 +159,7 @@ def _take_back(database: Database, workers: str) -> None:
 
 @contextmanager
 def only_service_of(data_dir: Path) -> Generator[None]:
-    """Hold the folder's lock. Raises CannotStart that names the process that holds it."""
+    """Hold the folder's lock. Raises CannotStart if another process holds it, and names it."""
     path = data_dir / "dapple.lock"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,7 +184,7 @@ def _close_to_others(data_dir: Path) -> None:
 
 @contextmanager
 def listening(host: str, port: int) -> Generator[socket.socket]:
-    """A listening socket. Raises CannotStart if the address is in use or no loopback address."""
+    """A listening socket. Raises CannotStart if the address is in use or is not loopback."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -211,8 +214,8 @@ def _url_of(listener: socket.socket) -> str:
 
 
 def _stop_when_stdin_closes() -> None:
-    """Stop when the parent process ends: it keeps this process's standard input open."""
-    # Not sys.stdin.read(): if a thread holds its lock at exit, the interpreter crashes.
+    """Stop when the parent process ends, because standard input closes then."""
+    # Uses os.read: the interpreter crashes at exit if a thread holds the lock of sys.stdin.
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -45,19 +45,19 @@ def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = 
 
 
 def _classes_at(uri: DatasetUri, roots: tuple[Path, ...]) -> tuple[Path, Classes | None]:
-    """The resolved path and its classes. Every access to the disk may hang."""
+    """The resolved path and its classes. May hang, as any access to the disk may."""
     path = resolve_local(uri, roots)
     try:
         return path, _memory.look((path, roots))
     except OSError as error:
         raise InvalidSpec.of(FIELD, f"{path} cannot be read: {error.strerror}") from error
     except (DatasetRejected, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        # NotImplementedError is for an unknown zip version, ValueError for names not in UTF-8
+        # NotImplementedError: unknown zip version. ValueError: names that are not UTF-8.
         raise InvalidSpec.of(FIELD, f"{path}: {error}") from error
 
 
 def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[str]]:
-    """The classes, None above the limits; and the folders or the file that were read."""
+    """The classes (None above the limits), and the folders or the file that were read."""
     path, roots = key
     walked: list[str] = [str(path)]
     try:

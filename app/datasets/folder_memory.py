@@ -1,4 +1,4 @@
-"""Cached listings of folders and files, valid while these are unchanged."""
+"""Cached listings of folders and files, valid while the folders and files are unchanged."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from app.fingerprints import SETTLED_SECONDS, Fingerprint, fingerprint
 
 MOST = 64
-MOST_MARKS = 200_000  # of all entries together: some 50 MB
+MOST_MARKS = 200_000  # of all entries together: about 50 MB
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
@@ -21,8 +21,8 @@ class FolderMemory(Generic[Key, Found]):
     """A cache of listings by key. Threads may share it.
 
     The fingerprint of a folder changes with the names in it. So a listing is valid while the
-    fingerprints of all walked folders are: a thousand calls of `stat` replace a walk over a million
-    files. A listing is not cached if a folder changed just before it.
+    fingerprints of all walked folders are unchanged: a thousand calls of `stat` replace a walk over
+    a million files. A listing is not cached if a folder changed within SETTLED_SECONDS before it.
     """
 
     def __init__(self, look: Callable[[Key], tuple[Found, Sequence[str]]]) -> None:
@@ -40,8 +40,8 @@ class FolderMemory(Generic[Key, Found]):
         return None
 
     def look(self, key: Key) -> Found:
-        """The present listing, cached or new."""
-        known = self.known(key)  # another thread may have listed it meanwhile
+        """The current listing, cached or new."""
+        known = self.known(key)  # another thread may have cached it meanwhile
         if known is not None:
             return known[0]
         before_ns = time.time_ns() - int(SETTLED_SECONDS * 1e9)
@@ -62,7 +62,7 @@ class FolderMemory(Generic[Key, Found]):
 
 
 def _mark(path: str) -> Mark | None:
-    """The path and its fingerprint; None if it is not there."""
+    """The path and its fingerprint; None if it is missing or unreadable."""
     try:
         return path, fingerprint(os.stat(path))  # noqa: PTH116 - cheaper than a thousand Path objects
     except OSError:

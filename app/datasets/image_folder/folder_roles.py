@@ -9,14 +9,18 @@ from app.domain.errors import DatasetRejected
 
 
 def class_like(folder: Folder) -> list[Folder]:
-    """Its sub-folders that may be classes: those with images, except a single one that only groups
-    images.
+    """The sub-folders with images that may be classes.
+
+    Leaves out a folder without such sub-folders if its name, such as `images`, names no class.
     """
     return [one for one in folder.live if one.live or not is_bag(one.name)]
 
 
 def is_wrapper(folder: Folder) -> bool:
-    """Whether a single folder is a wrapper around classes or splits."""
+    """Whether a folder that stands alone is a wrapper around classes or splits.
+
+    Raises DatasetRejected if it may be a class: it holds most of its images directly.
+    """
     named = split_name(folder.name)
     if named is not None and not named[1] and Role.TRAIN not in splits_among(folder.live)[0].values():
         return False
@@ -31,7 +35,7 @@ def is_wrapper(folder: Folder) -> bool:
 
 
 def without_wrappers(split: Folder) -> Folder:
-    """The folder with the classes of a split: for example, images/ in train/images/class/."""
+    """The folder that holds the classes of a split, such as images/ in train/images/class/."""
     while len(split.live) == 1 and not split.count:
         only = split.live[0]
         if not class_like(only) or not (is_bag(only.name) or split_name(only.name) or len(only.live) > 1):

@@ -15,8 +15,8 @@ from app.domain.errors import DatasetRejected
 class Item:
     """One image file.
 
-    `path` is for its reader; `name` leaves out the wrapper folders; `split` is None if the dataset
-    has no splits.
+    `path` opens the file. `name` is the path as text, without the wrapper folders. `split` is None
+    if the dataset has no splits.
     """
 
     path: str
@@ -27,7 +27,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """Files of the chosen classes by name, and phrases about files of unknown class and masks."""
+    """Files of the chosen classes, sorted by name.
+
+    `left_out` and `doubts` are phrases for the user, about files of unknown class and about masks.
+    """
 
     items: tuple[Item, ...]
     left_out: tuple[str, ...] = ()

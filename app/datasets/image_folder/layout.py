@@ -154,8 +154,9 @@ class _Arranging:
         self._found += [ClassFolder(top, top.name) for top in tops]
 
     def _beside_classes(self, splits: "dict[Folder, Role]", others: Sequence[Folder], tops: Sequence[Folder]) -> None:
-        """Treat a single folder named like a split as a class if it resembles the others, or
-        refuse.
+        """Read a folder named like a training or validation split as a class.
+
+        Raises DatasetRejected if it holds class folders, or is named like another split.
         """
         names, roles = slashed(list(splits)), set(splits.values())
         if any(class_like(top) for top in splits):
@@ -199,7 +200,7 @@ class _Arranging:
         return train
 
     def _test_split(self, splits: "dict[Folder, Role]", known: set[str]) -> Folder | None:
-        """The first labelled split that is not for training."""
+        """Add and return the first labelled split in the order of TESTING, if there is one."""
         candidates = sorted(
             (folder for folder in splits if splits[folder] in TESTING), key=lambda one: TESTING.index(splits[one])
         )
@@ -218,7 +219,7 @@ class _Arranging:
     def _labelled(self, folder: Folder, known: set[str]) -> bool:
         """Whether the images of a split have classes.
 
-        Raises DatasetRejected for unknown classes.
+        Raises DatasetRejected if it has several classes and train/ has none of them.
         """
         classes = class_like(without_wrappers(folder))
         if known & {one.name for one in classes} or folder.annotations is not None:

@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """The split that a folder's name means. After TRAIN, in order of preference as test split."""
+    """The split that a folder's name means."""
 
-    TRAIN = "train"
-    TEST = "test"
-    EVALUATION = "evaluation"
-    VALIDATION = "validation"
-    DEVELOPMENT = "development"
-    UNLABELLED = "unlabelled"
+    TRAIN = "train"  # its images are the training images
+    TEST = "test"  # the first choice for the test split
+    EVALUATION = "evaluation"  # the second choice for the test split
+    VALIDATION = "validation"  # the third choice for the test split
+    DEVELOPMENT = "development"  # the last choice for the test split
+    UNLABELLED = "unlabelled"  # its images have no classes; it is never the test split
 
 
-TESTING = (Role.TEST, Role.EVALUATION, Role.VALIDATION, Role.DEVELOPMENT)
+TESTING = (Role.TEST, Role.EVALUATION, Role.VALIDATION, Role.DEVELOPMENT)  # most preferred first
 
 
 def _words(text: str) -> frozenset[str]:
@@ -60,7 +60,7 @@ _SIDE_SUFFIXES = _words(
     "pb db sqlite sqlite3 "
     # programs, archives, sums
     "py pyc ipynb m r js ts sh bat ps1 c h cpp java exe dll zip tar gz tgz bz2 xz zst 7z rar md5 sha1 sha256 sfv par2 torrent "
-    # sound and video, as phones put them beside a photo
+    # sound and video, which phones store beside photos
     "mp4 mov avi mkv webm wmv m4v mpg mpeg 3gp mp3 wav flac ogg m4a aac aae "
     # unfinished downloads, locks, backups of editors
     "tmp temp part partial crdownload download lock bak orig swp license"
@@ -80,20 +80,20 @@ def readable(name: str) -> str:
 
 
 def is_system(name: str) -> bool:
-    """Whether an operating system or program made it: hidden files, thumbnails, waste bins."""
+    """Whether a system or program made the entry: hidden files, thumbnails, waste bins."""
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 def is_side_file(name: str) -> bool:
     """Whether a file of this name is no image: text, annotations, arrays, archives, films."""
     _, dot, suffix = name.rpartition(".")
-    if suffix in _IMAGE_SUFFIXES:  # the common case, first: there may be a million names
+    if suffix in _IMAGE_SUFFIXES:  # the most common case is first, as there may be a million names
         return False
     return (dot == "." and suffix.casefold() in _SIDE_SUFFIXES) or name.endswith("~") or bool(_SIDE_NAMES.fullmatch(name))
 
 
 def is_annotation(name: str) -> bool:
-    """Whether a file is a list of labels, as `val_annotations.txt` of Tiny-ImageNet."""
+    """Whether a file is a list of labels, such as `val_annotations.txt` of Tiny-ImageNet."""
     return bool(_ANNOTATIONS.fullmatch(name))
 
 
@@ -129,7 +129,7 @@ def _split_of(words: list[str]) -> tuple[Role, tuple[str, ...]] | None:
 
 
 def _core(word: str) -> str:
-    """`trainset` without `set`."""
+    """The word for a split without its filler: `train` for `trainset`."""
     return _JOINED.get(word, word)
 
 

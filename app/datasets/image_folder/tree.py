@@ -17,7 +17,7 @@ BACKSLASHES = "backslashes in names are read as separators of folders, as tools 
 
 
 class LeftOut:
-    """Entries that are not read: their number for each reason, and the first names."""
+    """Entries that are not read: for each reason, their number and the first names."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, list[str]]] = {}
@@ -44,8 +44,8 @@ def _phrase(reason: str, count: int, names: list[str]) -> str:
 class Folder:
     """A folder with its sub-folders. Must be complete before the first use of `live` and `total`.
 
-    `count`: number of possible images directly in it. `images`: paths, for the reader, of the first
-    or all of them. `annotations`: path of a list of labels in it.
+    `count`: number of possible images directly in it. `images`: the paths of all these images, or
+    of the first ones only. `annotations`: path of a list of labels in it.
     """
 
     name: str
@@ -119,7 +119,7 @@ def check_depth(depth: int, folder: str) -> None:
 
 
 def listing_of(paths: Iterable[str], *, kept: int | None = None) -> Listing:
-    r"""The tree of `paths`. `/` or `\` separates folders, and ends the path of a folder."""
+    r"""The tree of `paths`. `/` or `\` separates folders; a path that ends with it is a folder."""
     listing = Listing()
     folders: dict[str, Folder | None] = {"": listing.root}
     for path in sorted(paths):

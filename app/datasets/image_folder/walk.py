@@ -1,4 +1,4 @@
-"""Walk a folder tree. Visits every folder once, also if links form loops."""
+"""Walk a folder tree. Visits every folder once, even if links form loops."""
 
 import os
 import time
@@ -38,7 +38,7 @@ class Limits:
 def walk(root: Path, roots: Sequence[Path], limits: Limits | None = None, walked: list[str] | None = None) -> Listing:
     """The tree below `root`, a real path. Follows links whose targets are below `roots`.
 
-    Lists each folder once: first the folders that are reached without a link, then those that links
+    Lists each folder once: first the folders reached without a link, then the folders that links
     add. `walked` receives the real path of each. Raises LimitReached, or DatasetRejected that names
     a link out of `roots` or a folder that cannot be listed.
     """
@@ -126,7 +126,10 @@ class _Walk:
         return self._existing(target) if os.path.islink(target) or not os.path.exists(target) else target  # noqa: PTH110, PTH114 - the same
 
     def _existing(self, path: str) -> str | None:
-        """The real path, also of a missing target, so that links out of the roots are refused."""
+        """The real path; None if it is missing below the roots.
+
+        Returns a missing path outside the roots, so that the caller refuses the link.
+        """
         real = os.path.realpath(path)
         if os.path.exists(real) or not any(_is_below(real, root) for root in self._roots):  # noqa: PTH110 - the same
             return real
