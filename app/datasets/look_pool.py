@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class DatasetBusy(TransientError):
-    """The dataset cannot be listed now: too many others are, or its disk does not answer."""
+    """Too many datasets are being listed, or the disk of this one does not answer."""
 
 
 class LookPool:

@@ -17,7 +17,7 @@ ADVICE = "delete the job and submit its spec again: equal specs give equal bytes
 
 
 def verify(database: Database, store: ArtifactStore) -> Iterator[Finding]:
-    """A finding for each damaged or missing archive and preview, then one for the others.
+    """A finding for each damaged or missing archive and preview, then the count of intact ones.
 
     Reads all of them. Raises DatabaseUnavailable, and StorageUnavailable if the store does not
     answer.

@@ -55,7 +55,7 @@ def collected(subject: str, check: Check) -> Iterator[Finding]:
         yield Finding(subject, Verdict.FAIL, f"{error.name} is not installed", install_command(error.name or ""))
     except DappleError as error:
         yield Finding(subject, Verdict.FAIL, str(error), ADVICE.get(subject, ""))
-    except Exception as error:  # noqa: BLE001 - whatever a check meets is what it was to find out
+    except Exception as error:  # noqa: BLE001 - every error of a check becomes a finding
         yield Finding(subject, Verdict.FAIL, f"{type(error).__name__}: {error}", ADVICE.get(subject, ""))
 
 

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
+    OK = "ok"  # nothing to do
+    WARN = "warn"  # worth a look; the service can run
+    FAIL = "fail"  # must be repaired
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class PermanentError(DappleError):
 
 
 class ArtifactDamaged(PermanentError):
-    """A stored output is missing or its content has changed."""
+    """A stored output is missing, changed, not a plain file, or unreadable on its disk."""
 
 
 class WrongSettings(PermanentError):

@@ -60,7 +60,7 @@ class TaskState(StrEnum):
     READY = "ready"  # a worker may claim it
     RUNNING = "running"  # a worker holds its lease
     SUCCEEDED = "succeeded"  # its output is stored
-    FAILED = "failed"  # its last allowed attempt failed
+    FAILED = "failed"  # it failed and is not tried again
     CANCELLED = "cancelled"  # its job ended before it
 
 
@@ -69,28 +69,31 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # the device or the machine has too little
     TIMEOUT = "timeout"  # not started, not ended, or no progress within the time allowed
     CRASHED = "crashed"  # the worker process died, or lost its connection to the database
-    DEPENDENCY = "dependency"  # a store, a disk or a backbone's files were not there
+    DEPENDENCY = "dependency"  # a store, a disk or a backbone's files were unavailable
     INTERNAL = "internal"  # an error of the service
 
 
 class Outcome(StrEnum):
-    """How an attempt ended. Only `failed` and `expired` count against max_attempts."""
+    """How an attempt ended. `failed` and `expired` count against max_attempts.
+
+    `succeeded` also counts, for a sample task, once its stored images are found damaged.
+    """
 
     SUCCEEDED = "succeeded"  # its output was stored
     FAILED = "failed"  # it reported a failure
-    CANCELLED = "cancelled"  # its job was cancelled
-    RELEASED = "released"  # its worker shut down and gave the task back
+    CANCELLED = "cancelled"  # its job was cancelled or failed
+    RELEASED = "released"  # the task was given back, for example because its worker shut down
     EXPIRED = "expired"  # its worker did not renew the lease in time
 
 
 class WarningCode(StrEnum):
     """The subject of a job's warning. The job goes on; the warning qualifies its result."""
 
-    GUIDANCE_VANISHED = "guidance_vanished"  # most guided steps had a gradient of zero
+    GUIDANCE_VANISHED = "guidance_vanished"  # in a class, most guided steps had a zero gradient
     LOW_COVERAGE = "low_coverage"  # the images lie as far from the real ones as noise does
     DATASET_LEFT_OUT = "dataset_left_out"  # some files or folders were not read; it says why
-    DATASET_DOUBTFUL = "dataset_doubtful"  # the dataset could be read in another way
-    EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies do not cover every class
+    DATASET_DOUBTFUL = "dataset_doubtful"  # ambiguous, or with more detail than the backbone draws
+    EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies say nothing about some classes
     CACHE_TOO_SMALL = "cache_too_small"  # the features exceed the worker's cache
 
 
@@ -129,7 +132,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class JobWarning:
-    """What a job's user should know beside its result. `message` is safe to store and to print.
+    """A fact that qualifies a job's result. `message` is safe to store and to print.
 
     `code` is a plain string if a newer version of Dapple wrote a code that this one does not know.
     """

@@ -53,8 +53,8 @@ class Labels(Mapping[str, int]):
     def find(self, name: str) -> int | None:
         """The label of this name, or None.
 
-        If there is no equal name, one counts that differs only in case, underscores, hyphens or
-        blanks. Raises ValueError with the numbers of all labels if the name is ambiguous.
+        If no name is equal, names that differ only in case, underscores, hyphens or blanks count.
+        Raises ValueError with the numbers of all labels if the name is ambiguous.
         """
         labels = self._named.get(name) or self._folded.get(folded(name), ())
         if len(labels) > 1:
@@ -64,7 +64,7 @@ class Labels(Mapping[str, int]):
 
 
 def folded(name: str) -> str:
-    """What two spellings of a name have in common."""
+    """The name without differences of case, Unicode form, underscores, hyphens and blanks."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 

@@ -18,7 +18,7 @@ def member_name(info: zipfile.ZipInfo) -> str:
 def is_guessed(info: zipfile.ZipInfo) -> bool:
     """Whether the name is in an unknown old code page.
 
-    Unless that is 437, its letters are wrong.
+    Unless that is 437, the letters that `member_name` returns are wrong.
     """
     return not info.flag_bits & UTF8_FLAG and _unmarked_utf8(info) is None
 

@@ -8,7 +8,7 @@ MOST_LETTERS = 1000
 
 
 def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> int | str:
-    """Replace pydantic's message for a union, which lists one fault for each type, by one."""
+    """Replace pydantic's message for a union, one fault for each type, by one sentence."""
     try:
         return check(value)
     except ValidationError as error:

@@ -7,7 +7,9 @@ from pydantic import Field, StrictInt, field_validator
 
 from app.domain.spec.part import Part
 
-HOLDOUT_FRACTION = 0.25  # smaller shares are subsets, so no job tests on a backbone's training images
+# `dapple train` holds out this share, and a job at most this share. A smaller share holds out a
+# subset, so no job tests on images that its backbone was trained on.
+HOLDOUT_FRACTION = 0.25
 
 
 class Arm(StrEnum):
