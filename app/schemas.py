@@ -286,7 +286,7 @@ class Problem(View):
     """RFC 9457 application/problem+json."""
 
     type: str = Field(description="Stable name of the error.", examples=["urn:dapple:problem:invalid-spec"])
-    title: str = Field(description="The class of the error in words.", examples=["The job as asked cannot run"])
+    title: str = Field(description="The class of the error in words.", examples=["The job cannot run as requested"])
     status: int = Field(description="The HTTP status.", examples=[422])
     detail: str | None = Field(
         default=None, description="This error in words.", examples=["guidance.scale: must be at least 0"]

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir.")
     broker_url: str | None = Field(
         default=None,
-        description="redis:// or amqp:// URL that wakes Celery workers; default: runners poll for tasks.",
+        description="redis:// or amqp:// URL that wakes Celery workers; default: workers poll for tasks.",
     )
     artifacts_url: str | None = Field(
         default=None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://BUCKET/PREFIX; default: a folder in data_dir."
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         default=60.0, gt=0, description="How long a task may go on after its job was cancelled; then the job ends without it."
     )
     progress_seconds: float = Field(default=0.5, gt=0, description="Minimum time between two progress writes of a task.")
-    poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle runner looks for work.")
+    poll_seconds: float = Field(default=0.25, gt=0, description="How often an idle worker looks for work.")
     patience_seconds: float = Field(
         default=30.0, ge=0, description="How long a task may wait for a worker that already holds its backbone and data."
     )

@@ -179,7 +179,7 @@ class DiskCache:
             if (beat := _touched_at(beats)) != seen:
                 seen, seen_at = beat, time.monotonic()
             elif time.monotonic() - seen_at >= LIFELESS_SECONDS:
-                raise TimeoutError(f"who makes {key} shows no life")
+                raise TimeoutError(f"the process that makes {key} shows no progress")
             time.sleep(POLL_SECONDS)
         try:
             with _showing_life(beats):

@@ -34,7 +34,7 @@ class Rule:
 
 SOON = {"Retry-After": "5"}
 
-INVALID_SPEC = Rule(422, "invalid-spec", "The job as asked cannot run")
+INVALID_SPEC = Rule(422, "invalid-spec", "The job cannot run as requested")
 INVALID_PARAMETER = Rule(422, "invalid-parameter", "A parameter of the request is not valid")
 MALFORMED_JSON = Rule(400, "malformed-json", "The body is not JSON")
 INTERNAL = Rule(500, "internal", "The service failed; the fault is in its log")
@@ -60,11 +60,11 @@ STATUS_RULES: Mapping[int, Rule] = {
     for rule in (
         Rule(400, "malformed-request", "The request cannot be read"),
         Rule(401, "unauthorized", "The service asks for its access token"),
-        Rule(403, "forbidden", "Requests from there are refused"),
+        Rule(403, "forbidden", "Requests from this host or origin are refused"),
         Rule(404, "not-found", "There is nothing at this URL"),
         Rule(405, "method-not-allowed", "This URL does not know the method"),
         Rule(408, "request-too-slow", "The request took too long to arrive"),
-        Rule(412, "precondition-failed", "The content is another than If-Match names"),
+        Rule(412, "precondition-failed", "The content differs from what If-Match names"),
         Rule(413, "body-too-large", "The body is too large"),
         Rule(415, "unsupported-media-type", "The body must be application/json"),
         Rule(416, "range-not-satisfiable", "The range lies outside the content"),

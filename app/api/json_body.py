@@ -104,7 +104,7 @@ def _short(digits: str) -> str:
 
 
 def _no_number(name: str) -> float:
-    raise MalformedJson(f"{name} is no number in JSON")
+    raise MalformedJson(f"{name} is not a number in JSON")
 
 
 def _check(body: Any) -> None:

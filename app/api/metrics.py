@@ -77,7 +77,7 @@ def _gauges(taken: Counts) -> Iterator[GaugeMetricFamily]:
     running = GaugeMetricFamily("dapple_queue_running_tasks", "Tasks that a worker holds.", labels=("queue",))
     oldest = GaugeMetricFamily(
         "dapple_queue_oldest_ready_seconds",
-        "Time since the first of them became ready, tries that ended unfinished included; 0 if none is.",
+        "Time that the longest waiting ready task has been unfinished since it first became ready; 0 without ready tasks.",
         labels=("queue",),
     )
     workers = GaugeMetricFamily("dapple_queue_workers", "Live workers that consume the queue.", labels=("queue",))
@@ -93,7 +93,7 @@ def _gauges(taken: Counts) -> Iterator[GaugeMetricFamily]:
 def _counters(ended: Totals) -> Iterator[CounterMetricFamily]:
     attempts = CounterMetricFamily(
         "dapple_attempts",
-        "Tries at tasks that have ended, those of workers that died included; `failure` is empty where there was none.",
+        "Ended attempts at tasks, including those of workers that died; `failure` is empty for one that did not fail.",
         labels=("kind", "outcome", "failure"),
     )
     for labels, count in ended.attempts.items():

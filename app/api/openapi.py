@@ -11,7 +11,7 @@ TAGS = [
     {"name": "results", "description": "What a job that has succeeded leaves: the archive, a picture, numbers."},
     {"name": "backbones", "description": "Diffusion models that jobs may use."},
     {"name": "workers", "description": "Processes that run tasks."},
-    {"name": "health", "description": "For those who watch the service."},
+    {"name": "health", "description": "For monitoring the service."},
 ]
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -35,7 +35,7 @@ def _offer_token(document: dict[str, Any]) -> None:
     scheme = {
         "type": "http",
         "scheme": "bearer",
-        "description": "Of a service that `dapple up` started: `dapple token` prints it.",
+        "description": "The token of a service that `dapple up` started; `dapple token` prints it.",
     }
     document["components"]["securitySchemes"] = {"accessToken": scheme}
     document["security"] = [{}, {"accessToken": []}]

@@ -80,7 +80,7 @@ class NoiseSchedule(Config):
         """What does not fit together, naming the field; None if all does."""
         given = self.model_fields_set
         if self.class_name in OTHER_DEFAULTS and self.trained_betas is None and not {"beta_start", "beta_end"} <= given:
-            return f"beta_start: it must be said, with beta_end, as the defaults of {self.class_name} are others than DDPM's"
+            return f"beta_start: it must be given, with beta_end: the defaults of {self.class_name} differ from DDPM's"
         if self.trained_betas is not None and len(self.trained_betas) != self.num_train_timesteps:
             return f"trained_betas: there are {len(self.trained_betas)} for {self.num_train_timesteps} num_train_timesteps"
         return self._fault_at_the_end()

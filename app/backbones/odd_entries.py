@@ -47,7 +47,7 @@ def _folder(path: Path) -> str:
         return f"has no {INDEX}, but {files[0]}, a model in one file: {FROM_SINGLE_FILE.format(file=str(path / files[0]))}"
     if "config.json" in names:
         return f"has no {INDEX}: it is a single part of a pipeline, or another library's model"
-    return f"has no {INDEX}: it is no folder in diffusers' format"
+    return f"has no {INDEX}: it is not a folder in diffusers' format"
 
 
 def _hub_cache(snapshots: Path) -> str:

@@ -11,7 +11,7 @@ from app.backbones.regular_files import TooLarge, read_limited
 
 INDEX_BYTES = 16 << 20
 HEADER_BYTES = 16 << 20  # that of a model with thousands of tensors has some hundred KB
-PREFERRED = "fp16"  # among several variants if there is no plain file
+PREFERRED = "fp16"  # among several variants if there is not a plain file
 SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}")
 OTHER_FORMATS = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".gguf", ".h5", ".safetensors")
 MOST_NAMED = 3
@@ -120,7 +120,7 @@ def _found(part: Path, stem: str) -> dict[str, Path]:
         return {f"{stem}.safetensors.index.json": chosen.index, **shards}
     if not missing:
         fault = f"both {chosen.whole.name} and all that {chosen.index.name} names are there"
-        raise Unusable(f"{fault}: remove the one or the other")
+        raise Unusable(f"{fault}: remove one of them")
     return {f"{stem}.safetensors": chosen.whole}
 
 
@@ -156,7 +156,7 @@ def _shards(index: Path) -> dict[str, Path]:
         raise Unusable(f"{index.name}: weight_map: {fault}") from error
     for name in names:
         if not re.fullmatch(r"[\w.-]+\.safetensors", name):
-            raise Unusable(f"{index.name}: weight_map: {name[:100]!r} is no safetensors file beside it")
+            raise Unusable(f"{index.name}: weight_map: {name[:100]!r} is not a safetensors file beside it")
     return {name: index.with_name(name) for name in names}
 
 

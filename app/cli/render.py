@@ -13,7 +13,8 @@ from app.domain.text import printable, printable_lines
 from app.schemas import AttemptView, BackboneView, JobDetail, JobSummary, WorkerView
 
 GUIDED = "guided"
-NUMBERS = ("images", "accuracy", "95 % interval", "guided is ahead by", "weights", "memory")
+ACCURACY = "accuracy ± sd"
+NUMBERS = ("images", ACCURACY, "95 % interval", "guided is ahead by", "weights", "memory")
 
 
 def job_lines(jobs: Sequence[JobSummary]) -> Iterator[str]:
@@ -76,7 +77,7 @@ def measurements(metrics: Mapping[str, Any] | None) -> list[RenderableType]:
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Test accuracy of each arm in percent, and the lead of the guided arm over it in points."""
-    table = _table("trained on", "images", "accuracy ± sd", "95 % interval", "guided is ahead by")
+    table = _table("trained on", "images", ACCURACY, "95 % interval", "guided is ahead by")
     ahead = {difference["arm"]: difference for difference in evaluation["differences"]}
     for arm in evaluation["arms"]:
         lead = ahead.get(arm["arm"])
@@ -131,7 +132,7 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(
             heading,
-            no_wrap=heading in ("job", "accuracy"),
+            no_wrap=heading in ("job", ACCURACY),
             overflow="fold",  # do not truncate a name
             justify="right" if heading in NUMBERS else "left",
         )

@@ -34,7 +34,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="runner supervisor", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker supervisor", daemon=True)
 
     def start(self) -> None:
         """Start the first child."""

@@ -59,7 +59,7 @@ def up(
     """
     settings = resolved_settings(data_dir=data_dir, dataset_roots=dataset_root, log_level=log_level)
     if find_spec("torch") is None:
-        raise CannotStart("the runner needs torch; " + install_extra("worker"))
+        raise CannotStart("the worker needs torch; " + install_extra("worker"))
     with ExitStack() as stack:
         stack.enter_context(only_service_of(settings.data_dir))
         listener = stack.enter_context(listening(host, port))
@@ -86,8 +86,8 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     config = uvicorn.Config("app.main:create_app", factory=True, **uvicorn_options())
     database = Database(settings.sqlalchemy_url)
     workers = workers_of(settings.data_dir)
-    runner = _runner(database, workers)
-    server = _Server(config, runner, lambda: announce(settings.data_dir, _described(settings, url)), url)
+    supervisor = _worker_supervisor(database, workers)
+    server = _Server(config, supervisor, lambda: announce(settings.data_dir, _described(settings, url)), url)
     for number in (signal.SIGINT, signal.SIGTERM):
         # When it is done, uvicorn raises the caught signals again. By default that would end this
         # process before the clean-up.
@@ -95,19 +95,19 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     try:
         database.migrate_unless_shared()
         _take_back(database, workers)
-        runner.start()
+        supervisor.start()
         server.run(sockets=[listener])
     finally:
-        runner.stop()
+        supervisor.stop()
         withdraw(settings.data_dir, url)
         database.dispose()
     return ExitCode.OK if server.started else ExitCode.FAILED
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, runner: Supervisor, on_started: Callable[[], None], url: str) -> None:
+    def __init__(self, config: uvicorn.Config, supervisor: Supervisor, on_started: Callable[[], None], url: str) -> None:
         super().__init__(config)
-        self._runner, self._on_started, self._url = runner, on_started, url
+        self._supervisor, self._on_started, self._url = supervisor, on_started, url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -117,7 +117,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Stop the worker now, so that it ends while the server waits for open connections.
-        self._runner.ask_to_stop()
+        self._supervisor.ask_to_stop()
         await super().shutdown(sockets=sockets)
 
 
@@ -135,9 +135,9 @@ def workers_of(data_dir: Path) -> str:
     return f"embedded:{hashlib.sha256(place.encode()).hexdigest()[:8]}:"
 
 
-def _runner(database: Database, workers: str) -> Supervisor:
+def _worker_supervisor(database: Database, workers: str) -> Supervisor:
     def recover(exit_code: int) -> None:
-        messages.print(f"the runner ended with code {exit_code}; starting it again", style="yellow")
+        messages.print(f"the worker ended with code {exit_code}; starting it again", style="yellow")
         # If the database is busy now, the lease expires later, and then the task can be claimed.
         with suppress(DatabaseUnavailable), database.transaction() as session:
             expiry.expire_worker(session, workers)

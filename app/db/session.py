@@ -153,7 +153,7 @@ def _engines(url: str, silence_seconds: float) -> Engines:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # the error's text may contain the password
-        raise PermanentError(f"DAPPLE_DATABASE_URL is no database URL; {LOOKS_LIKE}") from error
+        raise PermanentError(f"DAPPLE_DATABASE_URL is not a database URL; {LOOKS_LIKE}") from error
     if parsed.get_backend_name() == "sqlite":
         return sqlite.engines(parsed)
     if parsed.drivername not in ("postgresql", "postgresql+psycopg"):

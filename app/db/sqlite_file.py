@@ -13,7 +13,7 @@ LEAST_FREE_BYTES = 4 << 20  # SQLite writes each change twice
 RESTORE = "stop every process that uses it, then restore it from a copy, or move it away to begin without jobs"
 MEANINGS = {
     sqlite3.SQLITE_CORRUPT: f"the database file {{path}} is damaged; {RESTORE}",
-    sqlite3.SQLITE_NOTADB: f"{{path}} is no SQLite database, or is damaged; {RESTORE}",
+    sqlite3.SQLITE_NOTADB: f"{{path}} is not an SQLite database, or is damaged; {RESTORE}",
     sqlite3.SQLITE_FULL: "the disk of the database file {path} is full; make room",
     sqlite3.SQLITE_CANTOPEN: "the database file {path} cannot be opened; its folder must exist and be writable",
     sqlite3.SQLITE_READONLY: "the database file {path} cannot be written; change its owner or its permissions",

@@ -51,7 +51,7 @@ def _fault(store: ArtifactStore, artifact: Artifact) -> str | None:
     except ArtifactNotReady:
         return "is missing"
     except ArtifactDamaged:
-        return "is no plain file, or lies behind a link"
+        return "is not a plain file, or lies behind a link"
     except (StorageUnavailable, OSError) as error:
         store.check()
         return f"cannot be read: {error}"

@@ -49,7 +49,7 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> Iterator[Find
     for name in sorted(given - FOREIGN_VARIABLES):
         if name.upper() not in known:
             advice = f"remove it; {nearest(name, known)}"
-            yield Finding("settings", Verdict.WARN, f"{name} is no setting, and has no effect", advice)
+            yield Finding("settings", Verdict.WARN, f"{name} is not a setting, and has no effect", advice)
     if settings.broker_url and settings.sqlalchemy_url.startswith("sqlite"):
         yield Finding(
             "settings", Verdict.WARN, "a broker, but the database is SQLite: one machine only", "set DAPPLE_DATABASE_URL"
@@ -165,7 +165,7 @@ def _skew(seconds: float) -> Finding:
         return Finding("clock", Verdict.OK, f"within {abs(seconds):.1f} s of the database's")
     ahead = "ahead of" if seconds > 0 else "behind"
     message = f"the database's clock is {abs(seconds):.0f} s {ahead} this machine's"
-    return Finding("clock", Verdict.WARN, message, "leases do not mind, but presigned URLs and logs do: run NTP on both")
+    return Finding("clock", Verdict.WARN, message, "leases are not affected, but presigned URLs and logs are: run NTP on both")
 
 
 def _workers(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -245,7 +245,7 @@ def dataset_roots(settings: Settings) -> Iterator[Finding]:
             yield Finding("datasets", Verdict.OK, f"file:// datasets may lie below {root}")
         else:
             yield Finding(
-                "datasets", Verdict.WARN, f"{root} is no folder that can be read", "mount it, or set DAPPLE_DATASET_ROOTS"
+                "datasets", Verdict.WARN, f"{root} is not a folder that can be read", "mount it, or set DAPPLE_DATASET_ROOTS"
             )
 
 

@@ -64,4 +64,4 @@ def _awaited(subject: str, results: SimpleQueue[Sequence[Finding]], deadline: fl
         return results.get(timeout=max(0.0, deadline - time.monotonic()))
     except Empty:
         message = f"no answer within {PATIENCE_SECONDS:g} s"
-        return [Finding(subject, Verdict.FAIL, message, ADVICE.get(subject, "look what it waits for"))]
+        return [Finding(subject, Verdict.FAIL, message, ADVICE.get(subject, "find out what it waits for"))]

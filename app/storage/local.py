@@ -175,13 +175,13 @@ def _open_below(folder: int, key: str) -> IO[bytes]:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)  # else a pipe would block
     except OSError as error:
         if error.errno in NOT_A_FILE:
-            raise ArtifactDamaged(f"{key} is no plain file, or lies behind a link") from error
+            raise ArtifactDamaged(f"{key} is not a plain file, or lies behind a link") from error
         raise
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtifactDamaged(f"{key} is no plain file")
+        raise ArtifactDamaged(f"{key} is not a plain file")
     return os.fdopen(descriptor, "rb")
 
 

@@ -29,7 +29,7 @@ MEANINGS = {
     "XAmzContentSHA256Mismatch": CHECKSUM,
     "BadDigest": CHECKSUM,
     "QuotaExceeded": "the quota of the bucket {bucket} is used up",
-    "NotImplemented": "{endpoint} lacks what was asked of it; with DAPPLE_S3_CHECKSUMS=when_required it is asked for less",
+    "NotImplemented": "{endpoint} does not support the request; DAPPLE_S3_CHECKSUMS=when_required makes simpler ones",
 }
 
 

@@ -1,6 +1,6 @@
 """The queue of embedded mode, which sends no messages.
 
-The runner polls the same claim query that a message would make it run.
+The worker polls the same claim query that a message would make it run.
 """
 
 from app.domain.job import Queue

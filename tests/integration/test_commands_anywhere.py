@@ -39,7 +39,7 @@ def test_work_imports_our_worker(trap: Path) -> None:
         [DAPPLE, "work", "-Q", "gpus"], cwd=trap, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "'gpus' is no queue; there are gpu and cpu" in " ".join(done.stderr.split())
+    assert "'gpus' is not a queue; there are gpu and cpu" in " ".join(done.stderr.split())
 
 
 def answers(url: str) -> bool:

@@ -99,7 +99,7 @@ class Reader:
         with self.reading("scheduler") as path:
             config = json.loads((path / "scheduler_config.json").read_text(encoding="utf-8"))
             if not isinstance(config, dict):
-                raise TypeError("scheduler_config.json is no JSON object")
+                raise TypeError("scheduler_config.json is not a JSON object")
             return config
 
 

@@ -5,7 +5,7 @@ import torch
 from app.domain.errors import BackboneRejected
 
 ADVICE = {
-    torch.float16: "its values leave the range of float16; set DAPPLE_DTYPE to bfloat16 or float32",
+    torch.float16: "its values exceed the range of float16; set DAPPLE_DTYPE to bfloat16 or float32",
     torch.bfloat16: "its weights may be damaged; DAPPLE_DTYPE=float32 shows whether the dtype is at fault",
 }
 

@@ -39,6 +39,6 @@ def _numbers_in(path: Path) -> int:
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > HEADER_BYTES:
-            raise ValueError(f"{path.name} is no safetensors file: its header would have {size:,} bytes")
+            raise ValueError(f"{path.name} is not a safetensors file: its header would have {size:,} bytes")
         header = json.loads(stream.read(size))
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

@@ -80,7 +80,7 @@ def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size chann
     except Undecodable:
         raise
     except MemoryError as error:
-        raise Undecodable("takes more memory to decode than an image may") from error
+        raise Undecodable("needs more memory to decode than one image may use") from error
     except Image.UnidentifiedImageError as error:
         raise Undecodable(UNKNOWN) from error
     except Exception as error:  # hostile bytes can cause any exception

@@ -117,7 +117,7 @@ class RBFMixture:
 
     def __post_init__(self) -> None:
         if not self.bandwidths:
-            raise ValueError("a ladder needs at least one bandwidth")
+            raise ValueError("a mixture of RBFs needs at least one bandwidth")
         for bandwidth in self.bandwidths:
             require_bandwidth(bandwidth)
 

@@ -10,11 +10,11 @@ class SweeperMetrics:
         self.registry = registry or CollectorRegistry()
         self._rounds = Counter("dapple_sweeps", "Rounds of the sweeper.", ("outcome",), registry=self.registry)
         self._ended = Counter(
-            "dapple_sweep_ended", "Leases and jobs that had run out of time and were ended.", registry=self.registry
+            "dapple_sweep_ended", "Expired leases and overdue jobs that the sweeper ended.", registry=self.registry
         )
         self._last = Gauge(
             "dapple_sweep_last_timestamp_seconds",
-            "When the last round was done, in seconds since the epoch; at first, when the sweeper started.",
+            "When the last round ended, in seconds since the epoch; before the first round, when the sweeper started.",
             registry=self.registry,
         )
         for outcome in ("done", "postponed"):

@@ -27,7 +27,7 @@ def work(
     """
     unknown = sorted(set(queues.split(",")) - set(Queue))
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is no queue; there are {' and '.join(Queue)}", param_hint="--queues")
+        raise typer.BadParameter(f"{unknown[0]!r} is not a queue; there are {' and '.join(Queue)}", param_hint="--queues")
     configure(settings_from().log_level, worker=app.process_name)  # Celery warns before it sets up its logs
     sys.__stdout__ = None  # Celery would write there that it shuts down, bypassing every log
     app.worker_main(["--quiet", "worker", "--queues", queues])

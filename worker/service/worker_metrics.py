@@ -32,12 +32,12 @@ class WorkerMetrics:
         )
         self._steps = Histogram(
             "dapple_sampling_step_duration_seconds",
-            "Time of a sampling step of a whole task; its first, before which real images may be read, is left out.",
+            "Duration of a step with all images of a sample task. A task's first step is left out: it may wait for real images.",
             buckets=STEP_SECONDS,
             registry=self.registry,
         )
         self._samples = Counter("dapple_samples", "Images sampled, of all arms.", registry=self.registry)
-        self._lost = Counter("dapple_lease_losses", "Attempts whose lease was lost meanwhile.", registry=self.registry)
+        self._lost = Counter("dapple_lease_losses", "Attempts that lost their lease.", registry=self.registry)
 
     def ended(self, kind: TaskKind, outcome: str, seconds: float) -> None:
         """Count an attempt. `outcome` is one of Outcome, or `lost`."""

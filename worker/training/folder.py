@@ -28,7 +28,7 @@ def training_folder(root: Path, name: str) -> Generator[Path]:
     """
     folder = (root / name).resolve()
     if folder.parent != root.resolve() or name.startswith(".") or storable(name) != name:
-        raise InvalidSpec.of("name", f"{name!r} is no plain folder name")
+        raise InvalidSpec.of("name", f"{name!r} is not a plain folder name")
     if is_finished(folder):
         raise InvalidSpec.of("name", f"there is a backbone {name!r} already in {folder}; remove it or choose another name")
     with reported_failures(folder):

@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
     status_code=202,
     response_model=JobView | ValidationView,
     response_description="Accepted; `Location` is where to watch it.",
-    responses={200: {"model": ValidationView, "description": "Only validated; nothing was stored."}}
+    responses={200: {"model": ValidationView, "description": "The job was validated; nothing was stored."}}
     | documented(400, 403, 413, 415, 422, 503),
 )
 def submit_job(

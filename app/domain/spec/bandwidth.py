@@ -80,7 +80,7 @@ def bandwidth_of(kernel: Kernel, bandwidth: Bandwidth) -> Bandwidth:
     if kernel.has_bandwidth:
         return MEDIAN if bandwidth is None else bandwidth
     if bandwidth is not None:
-        raise ValueError(f"the {kernel} kernel has no bandwidth; leave it out or choose kernel rbf")
+        raise ValueError(f"the {kernel} kernel has no bandwidth; leave the bandwidth out, or choose kernel rbf")
     return None
 
 

@@ -130,7 +130,7 @@ def _check_places(infos: Sequence[zipfile.ZipInfo], directory: int, path: Path) 
 def _check(info: zipfile.ZipInfo) -> None:
     name = PurePosixPath(info.filename.replace("\\", "/"))  # some tools on Windows write backslashes
     if name.is_absolute() or ".." in name.parts or "\0" in info.orig_filename:
-        raise DatasetRejected(f"{info.filename!r} is no safe member name")
+        raise DatasetRejected(f"{info.filename!r} is not a safe member name")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise DatasetRejected(f"{info.filename!r} is a symbolic link")
     if info.flag_bits & 1:

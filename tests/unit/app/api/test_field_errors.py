@@ -48,7 +48,7 @@ def told(**changes: Any) -> dict[str, str]:
         (
             {"kernel": "polynomial", "kernel_bandwidth": 2},
             "kernel_bandwidth",
-            "the polynomial kernel has no bandwidth; leave it out or choose kernel rbf",
+            "the polynomial kernel has no bandwidth; leave the bandwidth out, or choose kernel rbf",
         ),
         (
             {"guidance": {"objective": "mmd", "distance": "squared"}},

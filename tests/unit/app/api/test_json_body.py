@@ -66,8 +66,8 @@ def test_a_field_given_twice_is_refused_by_name(body: bytes, field: str) -> None
     [
         (b'{"ipc": }', "at character 8: Expecting value"),
         (b"", "at character 0: Expecting value"),
-        (b'{"ipc": NaN}', "NaN is no number in JSON"),
-        (b"[-Infinity]", "-Infinity is no number in JSON"),
+        (b'{"ipc": NaN}', "NaN is not a number in JSON"),
+        (b"[-Infinity]", "-Infinity is not a number in JSON"),
         (b"9" * 1_000_000, "a number has 1000000 digits; at most 400 are read"),
         (b"0." + b"1" * 500, "a number has 502 digits; at most 400 are read"),
         (b'"\xff"', "at byte 1: invalid start byte; send UTF-8"),

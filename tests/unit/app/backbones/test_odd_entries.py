@@ -90,7 +90,7 @@ def test_an_odd_folder_is_left_out_of_the_list_and_named(tmp_path: Path) -> None
     assert [folder.name for folder in survey([("", tmp_path)])[0]] == ["good", "walk"]
     broken = dict(survey([("", tmp_path)])[1])
     assert set(broken) == {r"caf\udce9", "pipe", "looped", "nowhere"}
-    assert "no regular file" in broken["pipe"]
+    assert "not a regular file" in broken["pipe"]
     for name in broken:
         name.encode()
 

@@ -44,5 +44,5 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
 def test_a_pipe_or_a_folder_is_no_file_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(OSError, match="no regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
             read_limited(path, 100)

@@ -80,7 +80,7 @@ def test_an_old_index_beside_a_whole_file_is_not_followed(tmp_path: Path) -> Non
 def test_a_whole_file_beside_whole_shards_is_in_doubt(tmp_path: Path) -> None:
     write_index(tmp_path, *SHARDS)
     write(tmp_path, f"{STEM}.safetensors", *SHARDS)
-    with pytest.raises(Unusable, match="remove the one or the other"):
+    with pytest.raises(Unusable, match="remove one of them"):
         weight_files(tmp_path, STEM)
 
 

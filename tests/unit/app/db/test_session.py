@@ -35,7 +35,7 @@ def test_only_databases_that_are_tested_are_taken(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "", "postgresql://u:secret@h:port/d"])
 def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(PermanentError, match="DAPPLE_DATABASE_URL is no database URL; one looks like sqlite:///") as caught:
+    with pytest.raises(PermanentError, match="DAPPLE_DATABASE_URL is not a database URL; one looks like sqlite:///") as caught:
         Database(url)
     assert "secret" not in str(caught.value)
 

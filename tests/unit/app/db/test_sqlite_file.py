@@ -33,7 +33,7 @@ def test_what_is_no_database_is_told_with_its_path_and_what_to_do(tmp_path: Path
     path = tmp_path / "x.sqlite3"
     path.write_bytes(b"photo" * 2000)
     told = fault(Database(f"sqlite:///{path}"))
-    assert told.startswith(f"{path} is no SQLite database, or is damaged; stop every process")
+    assert told.startswith(f"{path} is not an SQLite database, or is damaged; stop every process")
     assert "restore it from a copy" in told
 
 

@@ -89,7 +89,7 @@ def test_what_is_no_plain_file_below_the_folder_is_damaged(store: LocalArtifactS
     (source.parent / "elsewhere" / "outside").write_bytes(b"secret")
     (place.parent / "L").symlink_to(source.parent / "elsewhere")
     (place.parent / "F").touch()
-    with pytest.raises(ArtifactDamaged, match=f"{key} is no plain file"):
+    with pytest.raises(ArtifactDamaged, match=f"{key} is not a plain file"):
         store.file(key)
 
 

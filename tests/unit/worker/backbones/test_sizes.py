@@ -30,5 +30,5 @@ def test_a_model_far_larger_than_its_weights_is_refused_without_being_made(weigh
 
 def test_a_file_that_is_no_safetensors_is_named(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(ValueError, match=r"a\.safetensors is no safetensors file"):
+    with pytest.raises(ValueError, match=r"a\.safetensors is not a safetensors file"):
         check_size(lambda: torch.nn.Linear(1, 1), {"a.safetensors": tmp_path / "a.safetensors"})

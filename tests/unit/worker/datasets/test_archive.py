@@ -41,7 +41,7 @@ def test_a_zip_is_the_same_dataset_as_the_folder_it_was_made_of(flowers, inside)
 
 @pytest.mark.parametrize("name", ["../x.png", "rose/../../x.png", "/etc/x.png", "rose\\..\\x.png"])
 def test_a_member_that_points_elsewhere_is_rejected_by_name(tmp_path, name):
-    with pytest.raises(DatasetRejected, match=r"x\.png' is no safe member name"):
+    with pytest.raises(DatasetRejected, match=r"x\.png' is not a safe member name"):
         ZipFiles(zip_of(tmp_path / "a.zip", name))
 
 
