@@ -21,7 +21,9 @@ from app.domain.errors import (
 from app.domain.job import Failure, FailureKind
 from app.settings import Settings
 
-UNRECORDED = Failure(FailureKind.INTERNAL, "the task failed, and the reason could not be recorded; the worker's log has the details")
+UNRECORDED = Failure(
+    FailureKind.INTERNAL, "the task failed, and the reason could not be recorded; the worker's log has the details"
+)
 
 
 @dataclass(frozen=True)

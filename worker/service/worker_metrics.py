@@ -32,7 +32,7 @@ class WorkerMetrics:
         )
         self._steps = Histogram(
             "dapple_sampling_step_duration_seconds",
-            "Duration of a step with all images of a sample task. A task's first step is left out: it may wait for real images.",
+            "Duration of a step with all images of a sample task. The first step is left out: it may wait for real images.",
             buckets=STEP_SECONDS,
             registry=self.registry,
         )
