@@ -15,7 +15,9 @@ pytest_plugins = ["tests.servers.s3"]
 for size in ("COLUMNS", "LINES"):  # pytest-xdist sets them for the processes it starts; a test sets the size that it needs
     os.environ.pop(size, None)
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and processes inherit that
+# nohup ignores the first, a shell's background job the second; processes inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 install_import_hook(["worker.kernels", "worker.guidance", "worker.sampling"], "beartype.beartype")  # before their first import
 

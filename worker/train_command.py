@@ -15,15 +15,17 @@ import torch
 import typer
 from rich.console import Console
 
-from app.domain.dataset_uri import DatasetUri, parse, uri_of
+from app.domain.dataset_uri import parse, uri_of
 from app.domain.spec.evaluation import HOLDOUT_FRACTION
 from app.settings import settings_from
 from worker.backbones.registry import device_named
 from worker.datasets.base import Dataset
 from worker.datasets.dataset_warnings import dataset_warnings
-from worker.datasets.load import load
-from worker.datasets.survey import survey
+from worker.datasets.decode import Pixels
+from worker.datasets.library import Source, Survey
 from worker.datasets.tensors import to_tensor
+from worker.service.scratch_folders import scratch_folder
+from worker.service.worker_process import library_of
 from worker.training.card import write_card
 from worker.training.checkpoint import CHECKPOINT, check_same, fingerprint, recorded
 from worker.training.config import TrainingConfig
@@ -88,25 +90,28 @@ def train(
     wishes = Wishes(image_size, channels, patch_size, heads, blocks)
     with training_folder(settings.data_dir / "backbones", name) as folder:
         unfinished = recorded(folder / CHECKPOINT)
-        architecture = _sized(uri, wishes, steps)
+        source, library = Source(uri, ANYWHERE, HOLDOUT_FRACTION), library_of(settings)
+        with shown_progress(messages, "reading images") as update, scratch_folder(settings.scratch_dir) as scratch:
+            found = library.survey(source, scratch, lambda done, total: update(done, total, ""))
+        architecture = _sized(found, wishes, steps)
         asked = threads or (settings.threads if "threads" in settings.model_fields_set else None)
         config = replace(config, threads=asked or _threads(architecture, config, unfinished, where))
         if unfinished is not None:
             check_same(folder / CHECKPOINT, unfinished, fingerprint(architecture, config))
         torch.set_num_threads(config.threads)
-        images = _read(uri, architecture)
+        form = Pixels(architecture.image_size, architecture.channels)
+        images = library.same(source, form, found.digest)
         for warning in dataset_warnings(images):
             messages.print(warning.message, markup=False)
         _run(images, architecture, config, folder=folder, device=where)
     messages.print(f"trained {name} in {folder}; jobs may now say --backbone {name}", markup=False)
 
 
-def _sized(uri: DatasetUri, wishes: Wishes, steps: int) -> Architecture:
-    """The architecture for the images at `uri`, which is also printed.
+def _sized(found: Survey, wishes: Wishes, steps: int) -> Architecture:
+    """The architecture for these images, which is also printed.
 
     Raises an error for names and sizes that would fail later.
     """
-    found = survey(uri, ANYWHERE)
     refuse_escaped(found.escaped)
     chosen = architecture_for(found, wishes)
     warning = refuse_inexpressible(chosen, steps)
@@ -131,18 +136,6 @@ def _threads(
     speeds = ", ".join(f"{1 / each:.1f} steps a second with {count}" for count, each in seconds.items())
     messages.print(f"CPU threads: {fastest(seconds)} (tried: {speeds}; --threads or DAPPLE_THREADS choose)", markup=False)
     return fastest(seconds)
-
-
-def _read(uri: DatasetUri, architecture: Architecture) -> Dataset:
-    with shown_progress(messages, "reading images") as update:
-        return load(
-            uri,
-            roots=ANYWHERE,
-            image_size=architecture.image_size,
-            channels=architecture.channels,
-            holdout_fraction=HOLDOUT_FRACTION,
-            report=lambda done, total: update(done, total, ""),
-        )
 
 
 def _run(dataset: Dataset, architecture: Architecture, config: TrainingConfig, *, folder: Path, device: torch.device) -> None:

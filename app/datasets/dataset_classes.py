@@ -1,13 +1,14 @@
 """The classes of a dataset, found at submission without reading an image."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.datasets.file_kinds import HEAD_BYTES, LISTS, REFUSED, UNKNOWN, FileKind, kind_of, kinds_among
 from app.datasets.folder_memory import FolderMemory
-from app.datasets.image_folder import LimitReached, Limits, arrange, listing_of, refuse_untrained, walk
-from app.datasets.image_folder.zip_member import NEITHER
+from app.datasets.image_folder import LimitReached, Limits, Listing, arrange, listing_of, refuse_untrained, walk
+from app.datasets.image_folder.names import is_text, suffix_of
 from app.datasets.look_pool import LookPool
 from app.datasets.zip_names import zip_names
 from app.domain.dataset_uri import BUNDLED, FIELD, DatasetUri, parse, resolve_local
@@ -61,18 +62,57 @@ def _look(key: tuple[Path, tuple[Path, ...]]) -> tuple[Classes | None, Sequence[
     path, roots = key
     walked: list[str] = [str(path)]
     try:
-        listing = walk(path, roots, LIMITS, walked) if path.is_dir() else listing_of(_names_in_file(path), kept=1)
-        layout = arrange(listing)
+        if path.is_dir():
+            return _in_folder(path, walk(path, roots, LIMITS, walked)), walked
+        return _in_file(path), walked
     except LimitReached:
         return None, walked
-    return Classes(layout.classes, layout.untrained), walked
 
 
-def _names_in_file(path: Path) -> list[str]:
-    path.stat()
-    if path.is_file() and zipfile.is_zipfile(path):  # opening a pipe would block
-        return zip_names(path)
-    raise DatasetRejected(NEITHER)
+def _in_folder(path: Path, listing: Listing) -> Classes | None:
+    def may_be_data() -> bool:
+        return bool(kinds_among(listing.others, lambda name: _head(path / name)))
+
+    return _understood(listing, may_be_data)
+
+
+def _in_file(path: Path) -> Classes | None:
+    """The classes in a zip of class folders; None for another format that the worker reads."""
+    kind = kind_of(_head(path))
+    if kind is FileKind.ZIP:
+        listing = listing_of(zip_names(path), kept=1)
+        return _understood(listing, lambda: not all(map(is_text, listing.others)))
+    if kind is not None and kind in REFUSED:
+        raise DatasetRejected(REFUSED[kind])
+    if kind is None and not _is_list(path.name):
+        raise DatasetRejected(UNKNOWN)
+    return None
+
+
+def _understood(listing: Listing, may_be_data: Callable[[], bool]) -> Classes | None:
+    """The classes of class folders; None if lists or other files may be the dataset."""
+    listed = any(map(_is_list, listing.others))
+    try:
+        layout = arrange(listing)
+    except DatasetRejected:
+        if listed or may_be_data():
+            return None
+        raise
+    if listed or (len(layout.classes) == 1 and may_be_data()):
+        return None
+    return Classes(layout.classes, layout.untrained)
+
+
+def _is_list(path: str) -> bool:
+    return suffix_of(path).casefold() in LISTS
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():  # opening a pipe would block
+        path.stat()
+        return b""
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 _memory = FolderMemory(_look)

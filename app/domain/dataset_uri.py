@@ -21,6 +21,11 @@ class DatasetUri:
     name: str = ""
     path: Path | None = None
 
+    @property
+    def text(self) -> str:
+        """The URI in its canonical spelling."""
+        return self.path.as_uri() if self.path else f"{self.scheme}://{self.name}"
+
 
 def uri_of(text: str) -> str:
     """The text itself if it is a URI, else the file URI of the absolute or relative path.
@@ -38,10 +43,9 @@ def uri_of(text: str) -> str:
 def canonical(text: str) -> str:
     """The spelling of a dataset URI that jobs store and list. An invalid URI stays unchanged."""
     try:
-        uri = parse(text)
+        return parse(text).text
     except InvalidSpec:
         return text
-    return uri.path.as_uri() if uri.path else f"{uri.scheme}://{uri.name}"
 
 
 def parse(text: str) -> DatasetUri:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -16,16 +17,16 @@ Indices = Sequence[int] | np.ndarray
 class Split:
     """Images with labels. `images` decodes the pixels on demand.
 
-    `labels` [n] int64 are positions in the dataset's `classes`. `names` [n] are unique and equal
-    in every load. `read` turns positions into pixels.
+    `labels` [n] int64 are positions in the dataset's `classes`. `names` [n] identify the images and
+    are equal in every load. `read` turns positions into pixels.
     """
 
     labels: Int64[np.ndarray, " n"]
-    names: tuple[str, ...]
+    names: Sequence[str]
     read: Callable[[np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.labels)
 
     def images(self, indices: Indices) -> Images:
         """Pixels 0-255 of the images at `indices` [k], in that order, at the size and channels the
@@ -38,8 +39,26 @@ class Split:
     def subset(self, indices: Indices) -> "Split":
         """A split of the images at `indices` [k], in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
-        names = tuple(self.names[i] for i in chosen)
-        return Split(self.labels[chosen], names, lambda positions: self.read(chosen[positions]))
+        return Split(self.labels[chosen], _Chosen(self.names, chosen), lambda positions: self.read(chosen[positions]))
+
+
+class _Chosen(Sequence[str]):
+    """The names at `positions`, read when they are asked for."""
+
+    def __init__(self, names: Sequence[str], positions: np.ndarray) -> None:
+        self._names, self._positions = names, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return _Chosen(self._names, self._positions[index])
+        return self._names[int(self._positions[index])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +67,11 @@ class Dataset:
     sorted by name.
 
     `digest` (SHA-256, hex) identifies the images and their classes, independent of image size and
-    splits; `class_digests` does so for each class. `bad_files` lists the files that could not be
-    decoded, as "name: reason". `left_out` and `doubts` are phrases about other files that were not
-    read, and about the interpretation of the layout. `unread` are the classes that were not chosen.
+    splits; `class_digests` does so for each class. `bad_count` files could not be decoded;
+    `bad_files` has the first of them, as "name: reason". `left_out` and `doubts` are phrases about
+    other files that were not read, and about the interpretation of the layout. `unread` are the
+    classes that were not chosen. `side` is the median of the short sides of the files' images in
+    pixels, `colour` whether any has colours.
     """
 
     uri: str
@@ -59,10 +80,13 @@ class Dataset:
     test: Split
     digest: str
     bad_files: tuple[str, ...] = ()
+    bad_count: int = 0
     class_digests: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    side: int = 0
+    colour: bool = True
 
     def digest_of(self, class_name: str) -> str:
         """The digest of a class's images. It is equal in every job that reads the class, whatever
@@ -88,6 +112,16 @@ def require_images(dataset: Dataset, count: int) -> None:
         if size < count:
             told = f"class {name!r} has {size} training images beside those held out; at least {count} are needed"
             raise DatasetRejected(told)
+
+
+def select(dataset: Dataset, classes: Sequence[str] | None) -> Dataset:
+    """The dataset with only `classes`, which it must have, relabelled 0..k-1 in the given order.
+
+    None returns it unchanged.
+    """
+    if classes is None:
+        return dataset
+    return relabelled(dataset, [dataset.classes.index(name) for name in classes])
 
 
 def relabelled(dataset: Dataset, keep: Sequence[int]) -> Dataset:

@@ -13,9 +13,7 @@ NAMED = 3
 def dataset_warnings(dataset: Dataset, *, evaluated: bool = False) -> list[JobWarning]:
     """Warnings about files left out, the chosen interpretation and untested classes."""
     damaged = (
-        [f"files that cannot be used: {len(dataset.bad_files):,} ({_some(dataset.bad_files, '; ')})"]
-        if dataset.bad_files
-        else []
+        [f"files that cannot be used: {dataset.bad_count:,} ({_some(dataset.bad_files, '; ')})"] if dataset.bad_count else []
     )
     left_out = (*damaged, *dataset.left_out)
     warnings = []

@@ -23,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 1 << 24
 MAX_SIDE = 1 << 15
+DRAFT = 2  # a JPEG is decoded at an eighth, a quarter or half of its size if that is this many times the wanted one
 MODES = {1: "L", 3: "RGB"}
 UNKNOWN = f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image (convert others to PNG)"
 
@@ -64,9 +65,21 @@ class Pixels:
         return self.size * self.size * self.channels
 
 
-def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size channels"]:
-    """The pixels of an image file, upright, with the short side resized to `pixels.size`, cropped
-    at the centre.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image [size, size, channels], and its file's width and height in pixels, upright or
+    not, and mode as Pillow names it.
+    """
+
+    pixels: UInt8[np.ndarray, "size size channels"]
+    width: int
+    height: int
+    mode: str
+
+
+def decode(content: bytes, pixels: Pixels) -> Picture:
+    """The image in a file, upright, with the short side resized to `pixels.size`, cropped at the
+    centre.
 
     Raises Undecodable for a truncated or corrupt file, another format, or an image that is too
     large by its header, before it decompresses anything.
@@ -76,7 +89,7 @@ def decode(content: bytes, pixels: Pixels) -> UInt8[np.ndarray, "size size chann
     if fault := structural_fault(content):
         raise Undecodable(fault)
     try:
-        return _pixels(content, pixels)
+        return _picture(content, pixels)
     except Undecodable:
         raise
     except MemoryError as error:
@@ -102,13 +115,16 @@ def to_array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height wid
     return pixels.reshape(image.height, image.width, channels)
 
 
-def _pixels(content: bytes, pixels: Pixels) -> np.ndarray:
+def _picture(content: bytes, pixels: Pixels) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of bombs and odd metadata; the limits below count instead
         with _opened(content) as image:
-            _check_size(image.width, image.height, pixels.max_pixels)
+            (width, height), mode = image.size, image.mode
+            _check_size(width, height, pixels.max_pixels)
+            image.draft(None, (DRAFT * pixels.size, DRAFT * pixels.size))
             image.load()
-            return to_array(fit(_opaque(_upright(image)), pixels.size), pixels.channels)
+            array = to_array(fit(_opaque(_upright(image)), pixels.size), pixels.channels)
+            return Picture(array, width, height, mode)
 
 
 def _opened(content: bytes) -> Image.Image:

@@ -36,15 +36,15 @@ def main(descriptor: int, max_pixels: int) -> None:
         connection.sendall(wire.READY)
         while batch := wire.receive_batch(connection):
             for content, pixels in batch:
-                wire.send_answer(connection, *_answer(content, pixels))
+                _answer(connection, content, pixels)
 
 
-def _answer(content: bytes, pixels: Pixels) -> tuple[bool, bytes]:
+def _answer(connection: socket.socket, content: bytes, pixels: Pixels) -> None:
     _set(resource.RLIMIT_CPU, math.ceil(time.process_time()) + CPU_SECONDS)
     try:
-        return True, decode(content, pixels).tobytes()
+        wire.send_picture(connection, decode(content, pixels))
     except Undecodable as error:
-        return False, str(error).encode("utf-8", "backslashreplace")[: wire.MOST_WORDS]
+        wire.send_refusal(connection, str(error))
 
 
 def _prepare() -> None:

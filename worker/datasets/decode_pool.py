@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from queue import SimpleQueue
 
-import numpy as np
-
 from app.domain.errors import TransientError
 from app.settings import INSTALLED_AT
 from worker.datasets import decode_wire as wire
-from worker.datasets.decode import Pixels
+from worker.datasets.decode import Picture, Pixels
 from worker.processors import processors
 
 WALL_SECONDS = 60.0  # without an answer; a busy machine takes many times the CPU time
@@ -33,7 +31,7 @@ class Refused:
     killed: bool = False
 
 
-Decoded = np.ndarray | Refused
+Decoded = Picture | Refused
 
 
 @cache
@@ -65,7 +63,7 @@ class DecodePool:
             self._children.put(child)
 
     def decode(self, contents: Sequence[bytes], pixels: Pixels) -> list[Decoded]:
-        """The pixels [size, size, channels] of each file, or the reason why there are none.
+        """The image in each file, or the reason why there is none.
 
         If a child dies, its file is tried once more, alone, because the machine may be the cause.
         There is no second try if the child exceeded its CPU time. Raises TransientError if no child
@@ -129,8 +127,8 @@ class _Child:
         try:
             wire.send_batch(connection, contents, pixels)
             for _ in contents:
-                decoded, payload = wire.receive_answer(connection, pixels)
-                yield _array(payload, pixels) if decoded else Refused(payload.decode(errors="replace"))
+                answer = wire.receive_answer(connection, pixels)
+                yield Refused(answer) if isinstance(answer, str) else answer
             complete = True
         except TimeoutError as error:
             raise _Died(f"takes more than {WALL_SECONDS:g} s to decode") from error
@@ -185,7 +183,3 @@ class _Child:
             ) from error
         ours.settimeout(WALL_SECONDS)
         return ours
-
-
-def _array(payload: bytes, pixels: Pixels) -> np.ndarray:
-    return np.frombuffer(payload, np.uint8).reshape(pixels.size, pixels.size, pixels.channels)

@@ -9,14 +9,16 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from worker.datasets.decode import Pixels
+import numpy as np
+
+from worker.datasets.decode import Picture, Pixels
 
 READY = b"+"
 MOST_WORDS = 2000
 
 _COUNT = struct.Struct("<I")
 _FILE = struct.Struct("<QIBQ")  # bytes of the file, side, channels, max_pixels
-_ANSWER = struct.Struct("<?I")  # whether pixels follow, and how many bytes
+_ANSWER = struct.Struct("<?III8s")  # whether pixels follow, how many bytes, width and height of the file's image, its mode
 
 
 class Closed(Exception):
@@ -40,19 +42,29 @@ def receive_batch(connection: socket.socket) -> list[tuple[bytes, Pixels]]:
     return [_receive_file(connection) for _ in range(count)]
 
 
-def send_answer(connection: socket.socket, decoded: bool, payload: bytes) -> None:
-    connection.sendall(_ANSWER.pack(decoded, len(payload)) + payload)
+def send_picture(connection: socket.socket, picture: Picture) -> None:
+    payload = picture.pixels.tobytes()
+    connection.sendall(_ANSWER.pack(True, len(payload), picture.width, picture.height, picture.mode.encode()[:8]) + payload)
 
 
-def receive_answer(connection: socket.socket, pixels: Pixels) -> tuple[bool, bytes]:
-    """Whether the image was decoded, and its bytes or the reason.
+def send_refusal(connection: socket.socket, reason: str) -> None:
+    payload = reason.encode("utf-8", "backslashreplace")[:MOST_WORDS]
+    connection.sendall(_ANSWER.pack(False, len(payload), 0, 0, b"") + payload)
+
+
+def receive_answer(connection: socket.socket, pixels: Pixels) -> Picture | str:
+    """The decoded image, or the reason why there is none.
 
     Raises Closed, also for an invalid answer.
     """
-    decoded, size = _ANSWER.unpack(receive(connection, _ANSWER.size))
+    decoded, size, width, height, mode = _ANSWER.unpack(receive(connection, _ANSWER.size))
     if size != pixels.bytes_per_image if decoded else size > MOST_WORDS:
         raise Closed
-    return decoded, receive(connection, size)
+    payload = receive(connection, size)
+    if not decoded:
+        return payload.decode(errors="replace")
+    array = np.frombuffer(payload, np.uint8).reshape(pixels.size, pixels.size, pixels.channels)
+    return Picture(array, width, height, mode.rstrip(b"\0").decode("ascii", "replace"))
 
 
 def receive(connection: socket.socket, size: int) -> bytes:

@@ -20,13 +20,16 @@ def held_out(
 
     Orders the images of a class by the SHA-256 of salt and name. So the choice is the same on every
     machine, and independent of the order of files and of random generators. An image added later
-    moves few others to the other split.
+    moves few others to the other split. Images of one name, which are copies, are in one split.
     """
     ranks = [hashlib.sha256(f"{salt}:{name}".encode("utf-8", "surrogateescape")).digest() for name in names]
     chosen = np.zeros(len(names), dtype=bool)
     for label in np.unique(labels):
         members = sorted(np.flatnonzero(labels == label), key=lambda i: ranks[i])
-        chosen[members[: _count(len(members), fraction, least_kept)]] = True
+        count = _count(len(members), fraction, least_kept)
+        while 0 < count < len(members) and ranks[members[count - 1]] == ranks[members[count]]:
+            count -= 1
+        chosen[members[:count]] = True
     return chosen
 
 

@@ -160,7 +160,7 @@ def modes_key(count: int, backbone: Backbone, class_images: ClassImages, batch: 
 
 def _class_identity(class_images: ClassImages) -> dict[str, Any]:
     """The images of the class. Their names say which of them are in the training split."""
-    return {"class": class_images.class_name, "images": class_images.split.names, "digest": class_images.digest}
+    return {"class": class_images.class_name, "images": list(class_images.split.names), "digest": class_images.digest}
 
 
 def _shared_identity(backbone: Backbone, batch: int) -> dict[str, Any]:

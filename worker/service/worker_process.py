@@ -27,6 +27,7 @@ from app.settings import Settings
 from app.storage.factory import store_for
 from app.tracing import tracing_of
 from worker.backbones.registry import BackboneRegistry, device_named, dtype_named, memory_bytes_of
+from worker.datasets.library import DatasetLibrary
 from worker.disk_cache import DiskCache
 from worker.service.metrics_endpoint import serve
 from worker.service.presence_heartbeat import PresenceHeartbeat
@@ -181,3 +182,8 @@ def context_of_process(settings: Settings) -> WorkerContext:
         memory_bytes=settings.backbone_memory_bytes,
     )
     return WorkerContext(settings, store_for(settings), backbones, device, DiskCache(settings.cache_dir, settings.cache_bytes))
+
+
+def library_of(settings: Settings) -> DatasetLibrary:
+    """The datasets of this machine, for a command that runs no tasks."""
+    return DatasetLibrary(store_for(settings), DiskCache(settings.cache_dir, settings.cache_bytes))

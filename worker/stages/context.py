@@ -1,7 +1,8 @@
 """What a stage receives and returns: frozen values, no database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from worker.backbones.base import Backbone
 from worker.backbones.registry import BackboneRegistry
-from worker.datasets.cache import DatasetCache
+from worker.datasets.library import DatasetLibrary
 from worker.disk_cache import DiskCache
 from worker.progress import ReportProgress
 from worker.stages.outputs import EvaluateOutput, PrepareOutput, SampleOutput, StageOutput, output_of
@@ -31,7 +32,11 @@ class WorkerContext:
     backbones: BackboneRegistry
     device: torch.device
     cache: DiskCache
-    datasets: DatasetCache = field(default_factory=DatasetCache)
+
+    @cached_property
+    def datasets(self) -> DatasetLibrary:
+        """The datasets that jobs read."""
+        return DatasetLibrary(self.store, self.cache)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from app.domain.spec.evaluation import Arm
 from app.domain.spec.job_spec import DistillationSpec
 from worker.archive.drawn_as import drawn_as
 from worker.backbones.base import Backbone
-from worker.datasets.base import Dataset, require_images
-from worker.datasets.cache import Source
+from worker.datasets.base import Dataset, require_images, select
 from worker.datasets.dataset_warnings import dataset_warnings
-from worker.datasets.load import select
+from worker.datasets.decode import Pixels
+from worker.datasets.library import Source
 from worker.references.cache_size import class_bytes
 from worker.stages.context import StageResult, TaskContext, WorkerContext
 from worker.stages.job_plans import reference_plan
@@ -34,14 +34,13 @@ def prepare(task: TaskContext, worker: WorkerContext) -> StageResult:
     """Raises InvalidSpec naming the field, DatasetRejected naming the file or class."""
     spec, backbone = task.spec, task.backbone(worker)
     _check_spec(spec, backbone)
-    whole = worker.datasets.read(source(task, worker), task.report)
+    whole = worker.datasets.read(source(task, worker), form_of(task, worker), task.scratch, task.report)
     refuse_any(missing_classes(spec, (*whole.classes, *whole.unread)))
     dataset = select(whole, spec.classes)
     refuse_any(class_problems(spec, dataset.classes, backbone.info))
     _check_longest_prompt(spec, dataset, backbone)
     require_images(dataset, least_images(spec))
     _check_test_split(spec, dataset)
-    images = len(whole.train) + len(whole.test)
     needed = feature_bytes(spec, backbone, dataset)
     output = PrepareOutput(
         classes=dataset.classes,
@@ -56,7 +55,7 @@ def prepare(task: TaskContext, worker: WorkerContext) -> StageResult:
     )
     warnings = [
         *dataset_warnings(dataset, evaluated=spec.evaluation is not None),
-        *resolution_warnings(source(task, worker), backbone.info, lambda: task.report(images, images)),
+        *resolution_warnings(whole, backbone.info),
         *cache_warnings(needed, worker.settings.cache_bytes),
     ]
     return StageResult(output, then=later_tasks(spec, dataset.classes), warnings=warnings)
@@ -90,27 +89,25 @@ def gib(size_bytes: int) -> str:
 
 
 def source(task: TaskContext, worker: WorkerContext) -> Source:
-    """What the job reads, at the image size of its backbone."""
-    spec, info = task.spec, task.backbone(worker).info
-    return Source(
-        parse(spec.dataset_uri),
-        roots=worker.settings.dataset_roots,
-        image_size=info.image_size,
-        channels=info.channels,
-        holdout_fraction=spec.holdout_fraction,
-        classes=spec.classes,
-        least_kept=1 if spec.evaluation else least_images(spec),
-        max_pixels=worker.settings.max_image_pixels,
-    )
+    """What the job imports."""
+    spec, settings = task.spec, worker.settings
+    uri, roots = parse(spec.dataset_uri), settings.dataset_roots
+    return Source(uri, roots, spec.holdout_fraction, spec.classes, settings.max_image_pixels)
+
+
+def form_of(task: TaskContext, worker: WorkerContext) -> Pixels:
+    """The size and channels of the images that the job's backbone draws."""
+    info = task.backbone(worker).info
+    return Pixels(info.image_size, info.channels, worker.settings.max_image_pixels)
 
 
 def dataset_of(task: TaskContext, worker: WorkerContext) -> Dataset:
-    """The dataset of the job with its classes, unchanged since `prepare`.
+    """The dataset of the job with its classes, as `prepare` imported it.
 
-    Raises DatasetRejected if it changed.
+    Raises DatasetRejected if it is gone.
     """
     prepared = task.prepared
-    whole = worker.datasets.same(source(task, worker), prepared.dataset_digest, lambda _done, _total: task.heartbeat())
+    whole = worker.datasets.same(source(task, worker), form_of(task, worker), prepared.dataset_digest, task.heartbeat)
     return select(whole, prepared.classes)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.domain.errors import InvalidSpec
-from worker.datasets.survey import Survey
+from worker.datasets.library import Survey
 from worker.training.model import Architecture, largest_patch
 
 HEAD_DIM = Architecture.head_dim

@@ -11,7 +11,7 @@ from app.datasets.image_folder.tree import LeftOut, pieces_of
 from app.domain.errors import DatasetRejected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image file.
 
@@ -77,7 +77,8 @@ def _annotated(
 
 
 def _name(path: str, wrappers: int) -> str:
-    return readable("/".join(pieces_of(path)[wrappers:]))
+    """The name of a file; usually the same string as its path, to save memory."""
+    return readable("/".join(pieces_of(path)[wrappers:]) if wrappers or "\\" in path else path)
 
 
 def _unique(items: list[Item]) -> list[Item]:

@@ -51,19 +51,21 @@ _SYSTEM = frozenset(
         *("desktop.ini", "Icon\r", "Network Trash Folder", "Temporary Items", "FOUND.000"),
     )
 )
-_SIDE_SUFFIXES = _words(
-    # text, tables, annotations, documents
+_TEXT_SUFFIXES = _words(  # and tables, annotations, documents, programs
     "txt text md markdown rst log csv tsv json jsonl ndjson geojson xml xmp yaml yml toml ini cfg conf properties html htm "
     "xhtml css pdf doc docx odt rtf tex bib xls xlsx ods ppt pptx odp lst list names labels dtd xsd url lnk webloc "
+    "py pyc ipynb m r js ts sh bat ps1 c h cpp java md5 sha1 sha256 sfv license"
+)
+_SIDE_SUFFIXES = _TEXT_SUFFIXES | _words(
     # arrays, tables, models, databases
     "mat npy npz pkl pickle h5 hdf5 nc parquet feather arrow tfrecord tfrecords lmdb mdb rec idx pt pth ckpt safetensors onnx "
     "pb db sqlite sqlite3 "
-    # programs, archives, sums
-    "py pyc ipynb m r js ts sh bat ps1 c h cpp java exe dll zip tar gz tgz bz2 xz zst 7z rar md5 sha1 sha256 sfv par2 torrent "
+    # binaries, archives
+    "exe dll zip tar gz tgz bz2 xz zst 7z rar par2 torrent "
     # sound and video, which phones store beside photos
     "mp4 mov avi mkv webm wmv m4v mpg mpeg 3gp mp3 wav flac ogg m4a aac aae "
     # unfinished downloads, locks, backups of editors
-    "tmp temp part partial crdownload download lock bak orig swp license"
+    "tmp temp part partial crdownload download lock bak orig swp"
 )
 _IMAGE_SUFFIXES = _words("jpg jpeg jpe png webp bmp gif tif tiff JPG JPEG PNG WEBP BMP GIF TIF TIFF")
 _SIDE_NAMES = re.compile(
@@ -75,6 +77,8 @@ _SIZE = re.compile(r"\d+x\d+")
 
 def readable(name: str) -> str:
     r"""`name` as storable text: bytes that are not UTF-8 become `\xe9`; accents are composed."""
+    if name.isascii():
+        return name
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", text)
 
@@ -86,10 +90,25 @@ def is_system(name: str) -> bool:
 
 def is_side_file(name: str) -> bool:
     """Whether a file of this name is no image: text, annotations, arrays, archives, films."""
-    _, dot, suffix = name.rpartition(".")
-    if suffix in _IMAGE_SUFFIXES:  # the most common case is first, as there may be a million names
+    if is_image_name(name):  # the most common case is first, as there may be a million names
         return False
-    return (dot == "." and suffix.casefold() in _SIDE_SUFFIXES) or name.endswith("~") or bool(_SIDE_NAMES.fullmatch(name))
+    return suffix_of(name).casefold() in _SIDE_SUFFIXES or name.endswith("~") or bool(_SIDE_NAMES.fullmatch(name))
+
+
+def is_text(path: str) -> bool:
+    """Whether a file is text or a document by its name."""
+    return suffix_of(path).casefold() in _TEXT_SUFFIXES
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the name has the suffix of an image."""
+    return name.rpartition(".")[2] in _IMAGE_SUFFIXES
+
+
+def suffix_of(path: str) -> str:
+    """The text after the last dot of the last name in `path`; empty without a dot."""
+    _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    return suffix if dot else ""
 
 
 def is_annotation(name: str) -> bool:

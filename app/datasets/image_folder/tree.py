@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from app.datasets.image_folder.names import is_annotation, is_side_file, is_system, readable
+from app.datasets.image_folder.names import is_annotation, is_image_name, is_side_file, is_system, readable
 from app.domain.errors import DatasetRejected
 
 MAX_DEPTH = 16
+MOST_OTHERS = 10_000  # names of files without the suffix of an image
 NAMED = 3  # examples for each reason
 NAMED_CHARACTERS = 200
 
@@ -77,11 +78,15 @@ class Folder:
 
 @dataclass
 class Listing:
-    """A tree of folders, the entries left out, and doubts about the decoding of names."""
+    """A tree of folders, the entries left out, and doubts about the decoding of names.
+
+    `others`: the paths of the first MOST_OTHERS files without the suffix of an image.
+    """
 
     root: Folder = field(default_factory=lambda: Folder(""))
     left_out: LeftOut = field(default_factory=LeftOut)
     doubts: dict[str, None] = field(default_factory=dict[str, None])
+    others: list[str] = field(default_factory=list[str])
 
     def add(self, folder: Folder, name: str, path: str, kept: int | None = None) -> None:
         r"""Add a file to `folder`, which keeps at most `kept` paths.
@@ -98,7 +103,10 @@ class Listing:
                 folder = folder.below(parent)
         if is_system(name):
             self.left_out.add(SYSTEM, path)
-        elif is_side_file(name):
+            return
+        if len(self.others) < MOST_OTHERS and not is_image_name(name):
+            self.others.append(path)
+        if is_side_file(name):
             folder.annotations = path if is_annotation(name) else folder.annotations
             self.left_out.add(SIDE_FILES, path)
         else:

@@ -1,9 +1,8 @@
-"""The names of a zip's members, and the message for a file that is no zip."""
+"""The names of a zip's members."""
 
 import zipfile
 
 UTF8_FLAG = 0x800
-NEITHER = "neither a folder nor a whole zip file; copy or download it again if it should be one"
 
 
 def member_name(info: zipfile.ZipInfo) -> str:

@@ -34,8 +34,9 @@ class DistillationSpec(Part):
     dataset_uri: str = Field(
         min_length=1,
         max_length=MOST_OF_URI,
-        description="The labelled images: `sklearn://digits`, or `file:///path` to a folder or zip with one folder per class "
-        "(optionally below `train/` and `test/`, in any usual spelling). A warning of the job lists what was not read.",
+        description="The labelled images: `sklearn://digits`, or `file:///path` to a folder, zip or tar of class folders "
+        "(optionally below `train/` and `test/`, in any usual spelling), to WebDataset shards, parquet, npz, IDX, the binary "
+        "version of CIFAR, or images beside a list of files and labels. A warning of the job lists what was not read.",
         examples=["sklearn://digits"],
     )
     ipc: StrictInt = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])
@@ -88,8 +89,8 @@ class DistillationSpec(Part):
         gt=0,
         le=HOLDOUT_FRACTION,
         description="Share of each class that is held out for the evaluation if the dataset has no test split; "
-        "sampling never uses it. Without an evaluation, at least two images of each class are not held out. At most 0.25, the "
-        "share that `dapple train` holds out.",
+        "sampling never uses it. At least two images of each class are not held out. At most 0.25, as `dapple train` "
+        "holds out.",
         examples=[HOLDOUT_FRACTION],
     )
     seed: StrictInt = Field(

@@ -287,7 +287,7 @@ def test_a_maker_that_was_stopped_is_not_waited_for(tmp_path, monkeypatch):
     other = started(tmp_path, 60)
     wait_until((tmp_path / "made").exists)
     other.send_signal(signal.SIGSTOP)
-    with pytest.raises(TimeoutError, match="no life"):
+    with pytest.raises(TimeoutError, match="no progress"):
         DiskCache(tmp_path, PLENTY).get("key", refuse, go_on)
     other.kill()
     other.communicate()

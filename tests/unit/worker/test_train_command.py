@@ -122,11 +122,11 @@ def interrupted(number: signal.Signals):
     return train_interrupted
 
 
-def test_an_unfinished_run_is_refused_with_other_settings_before_the_images_are_read(
+def test_an_unfinished_run_is_refused_with_other_settings_before_the_training_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_unfinished(tmp_path, monkeypatch)
-    monkeypatch.setattr(train_command, "load", None)
+    monkeypatch.setattr(train_command, "_run", None)
     with pytest.raises(PermanentError, match=r"batch_size was 4, now 5; learning_rate was 0\.001, now 0\.5"):
         train_briefly(tmp_path, batch_size=5, learning_rate=0.5)
 

@@ -14,6 +14,7 @@ from worker.datasets.decode import fit, to_array
 from worker.datasets.split import DIGITS_FRACTION, held_out
 
 URI = "sklearn://digits"
+SIDE = 8  # pixels
 
 
 def read(*, image_size: int, channels: int) -> Dataset:
@@ -24,7 +25,7 @@ def read(*, image_size: int, channels: int) -> Dataset:
     names = [f"digits/{index}" for index in range(len(labels))]
     resized = np.stack([to_array(fit(Image.fromarray(image), image_size), channels) for image in pixels])
     train, test = divide(in_memory(resized, labels, names), held_out(names, labels, DIGITS_FRACTION))
-    return Dataset(URI, BUNDLED["digits"], train, test, _digest(pixels, labels))
+    return Dataset(URI, BUNDLED["digits"], train, test, _digest(pixels, labels), side=SIDE, colour=False)
 
 
 @cache

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.datasets.file_kinds import HEAD_BYTES
 from app.datasets.image_folder.names import readable
 from app.domain.errors import DatasetRejected
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
@@ -29,7 +30,7 @@ class FolderFiles:
         Raises BadImage naming it if it is too large or unreadable.
         """
         try:
-            with open_regular(self._inside(path)) as file:
+            with open_regular(self.local(path)) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise BadImage(readable(path), error.strerror or str(error)) from error
@@ -37,7 +38,14 @@ class FolderFiles:
             raise BadImage(readable(path), f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return content
 
-    def _inside(self, path: str) -> Path:
+    def head(self, path: str) -> bytes:
+        try:
+            with open_regular(self.local(path)) as file:
+                return file.read(HEAD_BYTES)
+        except OSError:
+            return b""
+
+    def local(self, path: str) -> Path:
         """The resolved path, checked again: the file may have been replaced since the listing."""
         real = (self._root / path).resolve()
         if not any(real.is_relative_to(root) for root in self._roots):

@@ -114,7 +114,7 @@ def test_a_zip_that_cannot_be_read_is_refused_and_no_internal_error(tmp_path: Pa
 @pytest.mark.timeout(5)
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InvalidSpec, match="neither a folder nor a whole zip"):
+    with pytest.raises(InvalidSpec, match="no dataset is recognised in it"):
         class_names((tmp_path / "pipe").as_uri(), [tmp_path])
 
 
@@ -122,7 +122,7 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
     ("make_it", "why"),
     [
         (lambda path: None, "No such file"),
-        (lambda path: path.write_text("x"), "neither a folder nor a whole zip"),
+        (lambda path: path.write_text("x"), "no dataset is recognised in it"),
         (lambda path: path.mkdir(), "no class folders"),
         (lambda path: make(path, "1.png", "2.png"), "no class folders"),
     ],

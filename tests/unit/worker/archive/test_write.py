@@ -9,10 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from app.domain.dataset_uri import DatasetUri
+from tests.datasets import loaded
 from tests.unit.worker.archive.conftest import PIXELS, spooled
 from worker.archive.write import write
-from worker.datasets.load import load
 
 
 @pytest.fixture
@@ -106,8 +105,7 @@ def test_the_manifest_has_the_job_and_where_the_set_comes_from(archive, contents
 
 def test_the_archive_is_itself_a_dataset_of_this_project(contents, tmp_path: Path):
     write(tmp_path / "a.zip", contents())
-    uri = DatasetUri("file", path=tmp_path / "a.zip")
-    dataset = load(uri, roots=[tmp_path], image_size=8, channels=1, holdout_fraction=0.5)
+    dataset = loaded(tmp_path / "a.zip", holdout_fraction=0.5)
     assert dataset.classes == ("a_b", "daisy", "tulip")
     assert len(dataset.train) + len(dataset.test) == 6
 

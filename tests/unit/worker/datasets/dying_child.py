@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from worker.datasets import decode_wire as wire
+from worker.datasets.decode import Picture
 
 
 def main(connection: socket.socket) -> None:
@@ -18,7 +21,11 @@ def main(connection: socket.socket) -> None:
         for content, pixels in batch:
             word, _, rest = content.decode().partition(" ")
             act(word, rest, connection)
-            wire.send_answer(connection, word != "bad", rest.encode() if word == "bad" else bytes([7]) * pixels.bytes_per_image)
+            if word == "bad":
+                wire.send_refusal(connection, rest)
+            else:
+                sevens = np.full((pixels.size, pixels.size, pixels.channels), 7, np.uint8)
+                wire.send_picture(connection, Picture(sevens, pixels.size, pixels.size, "RGB"))
 
 
 def act(word: str, rest: str, connection: socket.socket) -> None:

@@ -22,7 +22,7 @@ def test_a_dataset_that_is_read_whole_is_no_warning():
 
 def test_all_that_is_left_out_is_one_warning_and_names_few_files():
     bad = tuple(f"cat/{i}.jpg: truncated" for i in range(7))
-    (warning,) = dataset_warnings(replace(WHOLE, bad_files=bad, left_out=("folders without images: 1 (emu/)",)))
+    (warning,) = dataset_warnings(replace(WHOLE, bad_files=bad, bad_count=7, left_out=("folders without images: 1 (emu/)",)))
     assert warning.code is WarningCode.DATASET_LEFT_OUT
     assert warning.message == (
         "left out of the dataset: files that cannot be used: 7 (cat/0.jpg: truncated; cat/1.jpg: truncated; "

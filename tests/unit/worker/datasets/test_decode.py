@@ -19,7 +19,7 @@ def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
 
 
 def decoded(content: bytes, size: int = 4, channels: int = 3) -> np.ndarray:
-    return decode(content, Pixels(size, channels))
+    return decode(content, Pixels(size, channels)).pixels
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM"])
@@ -81,7 +81,7 @@ def test_too_many_pixels_are_refused_from_the_header_alone():
 
 def test_the_pixel_limit_is_a_setting():
     content = encoded(Image.new("L", (8, 8)))
-    assert decode(content, Pixels(4, 1, max_pixels=64)).shape == (4, 4, 1)
+    assert decode(content, Pixels(4, 1, max_pixels=64)).pixels.shape == (4, 4, 1)
     with pytest.raises(Undecodable, match=r"8 x 8 pixels; at most 63"):
         decode(content, Pixels(4, 1, max_pixels=63))
 

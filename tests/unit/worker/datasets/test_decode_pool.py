@@ -11,8 +11,8 @@ from PIL import Image
 
 from app.domain.errors import TransientError
 from worker.datasets import decode_pool
-from worker.datasets.decode import MAX_PIXELS, Pixels, decode
-from worker.datasets.decode_pool import DecodePool, Refused, decoders
+from worker.datasets.decode import MAX_PIXELS, Picture, Pixels, decode
+from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 
 FORM = Pixels(4, 3)
 DYING = "tests.unit.worker.datasets.dying_child"
@@ -36,8 +36,11 @@ def outcomes(pool: DecodePool, *contents: str) -> list[str | Refused]:
     return [one if isinstance(one, Refused) else "good" for one in found]
 
 
-def same(found: np.ndarray | Refused, expected: np.ndarray) -> bool:
-    return isinstance(found, np.ndarray) and np.array_equal(found, expected)
+def same(found: Decoded, expected: Picture) -> bool:
+    if isinstance(found, Refused):
+        return False
+    told = [(one.width, one.height, one.mode) for one in (found, expected)]
+    return told[0] == told[1] and np.array_equal(found.pixels, expected.pixels)
 
 
 def test_children_give_the_same_pixels_as_the_decoder_in_the_same_order():
@@ -50,8 +53,8 @@ def test_a_damaged_file_has_its_reason_and_the_others_their_pixels():
     first, bad, last = decoders(MAX_PIXELS).decode([picture(0), b"no image", picture(1)], FORM)
     assert isinstance(bad, Refused)
     assert (bad.reason.startswith("not a PNG"), bad.killed) == (True, False)
-    assert isinstance(first, np.ndarray)
-    assert isinstance(last, np.ndarray)
+    assert isinstance(first, Picture)
+    assert isinstance(last, Picture)
 
 
 def test_threads_share_the_children():

@@ -1,22 +1,26 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from app.domain.dataset_uri import parse
+from tests.datasets import loaded
 from worker.datasets.base import in_memory
-from worker.datasets.load import load
 from worker.datasets.readers import digits
 
+BESIDE = Path(tempfile.gettempdir()) / "none"
 pytestmark = pytest.mark.slow
 
 
 def digits_at(image_size=8, channels=1, holdout_fraction=0.25):
-    return load(
-        parse("sklearn://digits"), roots=(), image_size=image_size, channels=channels, holdout_fraction=holdout_fraction
+    return loaded(
+        "sklearn://digits", image_size=image_size, channels=channels, holdout_fraction=holdout_fraction, beside=BESIDE
     )
 
 
 def test_the_split_is_the_same_whatever_the_job_asks_for():
-    assert digits_at(holdout_fraction=0.5).test.names == digits_at(holdout_fraction=0.1, image_size=16).test.names
+    half, tenth = (digits_at(holdout_fraction=fraction, image_size=size).test.names for fraction, size in ((0.5, 8), (0.1, 16)))
+    assert list(half) == list(tenth)
 
 
 def test_three_quarters_are_for_training_and_none_is_in_both_splits():

@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from app.domain.dataset_uri import parse
+from tests.datasets import loaded
 from tests.unit.worker import tiny
 from tests.unit.worker.file_limit import no_file_longer_than
 from tests.unit.worker.references.class_images import CHANNELS, TOKENS, Formula, Unplugged, class_images, plan_of, steps
-from worker.datasets.load import load
 from worker.disk_cache import DiskCache
 from worker.references import modes as k_means
 from worker.references.base import ClassImages, ReferenceReport
@@ -284,7 +283,7 @@ def test_a_key_is_a_sha256_after_what_all_classes_of_a_dataset_share():
 
 def test_classes_of_a_folder_are_one_scan_and_changed_images_another_key_in_it(tmp_path):
     def keys():
-        dataset = load(parse(root.as_uri()), roots=(tmp_path,), image_size=4, channels=1, holdout_fraction=0.25)
+        dataset = loaded(root, image_size=4)
         return [key(of=class_images_of(dataset, name)).split("-") for name in ("a", "b")]
 
     def class_images_of(dataset, name):

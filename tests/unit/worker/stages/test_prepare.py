@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -8,7 +9,6 @@ from app.domain.job import Progress, TaskKind, WarningCode
 from app.domain.plan import later_tasks
 from app.domain.spec.evaluation import Arm
 from tests.unit.worker import tiny
-from worker.datasets.cache import DatasetCache
 from worker.stages.job_plans import class_images
 from worker.stages.prepare import cache_warnings, dataset_of, least_images, prepare
 from worker.training.model import save
@@ -111,16 +111,13 @@ def images_of(root, count, shade=0):
             Image.new("L", (8, 8), shade + index).save(root / name / f"{index}.png")
 
 
-def test_a_class_with_too_few_images_is_rejected_and_named(job, tmp_path):
+def test_of_two_images_none_is_held_out_so_that_an_evaluation_is_rejected(job, tmp_path):
     images_of(tmp_path / "few", 2)
-    with pytest.raises(DatasetRejected, match="class '3' has 1 training images"):
-        job(dataset_uri=(tmp_path / "few").as_uri(), classes=None, evaluation={}).run(prepare, TaskKind.PREPARE)
-
-
-def test_of_two_images_none_is_held_out_where_nothing_is_evaluated(job, tmp_path):
-    images_of(tmp_path / "few", 2)
-    output = job(dataset_uri=(tmp_path / "few").as_uri(), classes=None).run(prepare, TaskKind.PREPARE).output
+    asked = {"dataset_uri": (tmp_path / "few").as_uri(), "classes": None}
+    output = job(**asked).run(prepare, TaskKind.PREPARE).output
     assert (output.train_images, output.test_images) == (4, 0)
+    with pytest.raises(DatasetRejected, match="no image of these classes to evaluate on"):
+        job(**asked, evaluation={}).run(prepare, TaskKind.PREPARE)
 
 
 def test_a_single_image_is_too_few(job, tmp_path):
@@ -129,16 +126,18 @@ def test_a_single_image_is_too_few(job, tmp_path):
         job(dataset_uri=(tmp_path / "one").as_uri(), classes=None).run(prepare, TaskKind.PREPARE)
 
 
-def test_a_dataset_that_changes_while_the_job_runs_is_rejected(job, tmp_path):
+def test_a_job_goes_on_with_the_images_that_it_imported_whatever_becomes_of_their_source(job, tmp_path):
     images_of(tmp_path / "images", 8)
     one = job(dataset_uri=(tmp_path / "images").as_uri(), classes=None)
     one.run(prepare, TaskKind.PREPARE)
     context = one.context(TaskKind.SAMPLE)
-    assert len(dataset_of(context, one.worker).train) == 12
+    before = dataset_of(context, one.worker).train.images(range(12))
     images_of(tmp_path / "images", 8, shade=100)
-    another_process = replace(one.worker, datasets=DatasetCache())
-    with pytest.raises(DatasetRejected, match="changed"):
-        dataset_of(context, another_process)
+    another_process = replace(one.worker)
+    assert np.array_equal(dataset_of(context, another_process).train.images(range(12)), before)
+    one.worker.store.delete_prefix("datasets/")
+    with pytest.raises(DatasetRejected, match=r"is gone .*; submit the job again"):
+        dataset_of(context, replace(one.worker))
 
 
 def test_a_backbone_that_changes_while_the_job_runs_is_refused(job):
@@ -175,7 +174,7 @@ def test_reading_again_leaves_the_planned_units_as_they_are(job, tmp_path):
     context = one.context(TaskKind.SAMPLE)
     planned = replace(context.lease.task, progress=Progress(0, 50))
     one.reports.clear()
-    dataset_of(replace(context, lease=replace(context.lease, task=planned)), replace(one.worker, datasets=DatasetCache()))
+    dataset_of(replace(context, lease=replace(context.lease, task=planned)), replace(one.worker)).train.images([0])
     assert set(one.reports) == {(0, 50)}
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from app.domain.errors import InvalidSpec
-from worker.datasets.survey import Survey
+from worker.datasets.library import Survey
 from worker.training.sizing import (
     Wishes,
     architecture_for,
@@ -14,7 +14,7 @@ from worker.training.sizing import (
 
 
 def surveyed(side: int, *, colour: bool) -> Survey:
-    return Survey(("cat", "dog"), side, colour)
+    return Survey(("cat", "dog"), side, colour, "digest")
 
 
 @pytest.mark.parametrize(

