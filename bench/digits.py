@@ -7,6 +7,7 @@ setting use `--validation`, which holds out a quarter of the *training* split in
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +17,20 @@ import numpy as np
 import torch
 
 from app.domain.dataset_uri import parse
-from app.domain.spec.evaluation import Arm, Evaluation
+from app.domain.spec.evaluation import HOLDOUT_FRACTION, Arm, Evaluation
 from app.domain.spec.job_spec import DistillationSpec
 from app.settings import Settings
 from worker.backbones.base import Backbone
 from worker.backbones.registry import BackboneRegistry, device_named
 from worker.datasets.base import Dataset, divide
-from worker.datasets.load import load
+from worker.datasets.decode import Pixels
+from worker.datasets.library import Source
 from worker.datasets.split import held_out
 from worker.evaluation.arms import TrainingSet, real_sets, score
 from worker.evaluation.protocols import PROTOCOLS
 from worker.references.targets import Reading, targets_for
 from worker.sampling.class_set import sample_class_set
+from worker.service.worker_process import library_of
 from worker.stages.evaluate import evaluation_of
 from worker.stages.job_plans import class_images, class_set_plan, reference_plan
 from worker.stages.sample import without_guidance
@@ -76,13 +79,10 @@ def _training_sets(spec: DistillationSpec, backbone: Backbone, dataset: Dataset,
 
 
 def _dataset(uri: str, backbone: Backbone, *, validation: bool) -> Dataset:
-    dataset = load(
-        parse(uri),
-        roots=Settings().dataset_roots,
-        image_size=backbone.info.image_size,
-        channels=backbone.info.channels,
-        holdout_fraction=0.25,
-    )
+    settings, form = Settings(), Pixels(backbone.info.image_size, backbone.info.channels)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Source(parse(uri), settings.dataset_roots, HOLDOUT_FRACTION)
+        dataset = library_of(settings).read(source, form, Path(scratch))
     if not validation:
         return dataset
     chosen = held_out(dataset.train.names, dataset.train.labels, 0.25, salt="bench-validation")

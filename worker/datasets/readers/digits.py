@@ -30,7 +30,7 @@ def read(*, image_size: int, channels: int) -> Dataset:
 
 @cache
 def _arrays() -> tuple[UInt8[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"]]:
-    flat, labels = load_digits(return_X_y=True)
+    flat, labels = map(np.asarray, load_digits(return_X_y=True))
     return np.rint(flat.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8), labels.astype(np.int64)
 
 

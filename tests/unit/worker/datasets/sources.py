@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -55,10 +56,11 @@ def zipped(root: Path) -> Path:
     return root.with_suffix(".zip")
 
 
-def tarred(root: Path, compression: str = "") -> Path:
+def tarred(root: Path, compression: Literal["", "gz", "bz2"] = "") -> Path:
     """The suffix says nothing, so that the content must."""
     path = root.with_suffix(".data")
-    with tarfile.open(path, f"w:{compression}") as archive:
+    modes: dict[str, Literal["w:", "w:gz", "w:bz2"]] = {"": "w:", "gz": "w:gz", "bz2": "w:bz2"}
+    with tarfile.open(path, modes[compression]) as archive:
         for (split, name, number), content in pictures().items():
             put(archive, f"animals/{split}/{name}/{number}.png", content)
     return path
