@@ -1,6 +1,6 @@
 """How long would a large job take on 1, 8 and 64 GPUs? A simulation: the real plan, and a queue of given task times.
 
-Nothing is measured here. The seconds of a sampling step, of a class's real images and of reading the dataset are arguments;
+Nothing is measured here. The seconds of a sampling step, of a class's real images and of the import are arguments;
 what comes out is what the plan makes of them: how many tasks, how many hours, and how much the last ones cost that run while
 other GPUs are idle.
 """
@@ -37,7 +37,7 @@ def main() -> None:
     )
     seconds = task_seconds(spec, options)
     images = options.classes * options.ipc
-    outcomes = [simulated(seconds, gpus, images=images, reading_seconds=options.reading_seconds) for gpus in options.gpus]
+    outcomes = [simulated(seconds, gpus, images=images, import_seconds=options.import_seconds) for gpus in options.gpus]
     for outcome in outcomes:
         print(json.dumps(asdict(outcome)))
     if options.json:
@@ -58,19 +58,20 @@ def task_seconds(spec: DistillationSpec, options: argparse.Namespace) -> list[fl
 
 def _seconds(classes: int, spec: DistillationSpec, options: argparse.Namespace) -> float:
     passes = math.ceil(classes * spec.ipc / options.batch) * spec.sampling.steps
-    return options.overhead_seconds + classes * options.class_seconds + passes * options.step_seconds
+    of_class = options.decode_seconds + options.class_seconds
+    return options.overhead_seconds + classes * of_class + passes * options.step_seconds
 
 
-def simulated(seconds: list[float], gpus: int, *, images: int, reading_seconds: float) -> Outcome:
-    """Each GPU takes the next task when it is free, as workers do; before its first, its worker reads the whole dataset."""
-    free = [reading_seconds] * gpus
+def simulated(seconds: list[float], gpus: int, *, images: int, import_seconds: float) -> Outcome:
+    """Each GPU takes the next task when it is free, as workers do. No GPU is used before the import has ended."""
+    free = [0.0] * gpus
     for one in seconds:
         heapq.heappush(free, heapq.heappop(free) + one)
-    end, busy = max(free), sum(seconds) + gpus * reading_seconds
+    end, busy = max(free), sum(seconds)
     return Outcome(
         gpus=gpus,
         tasks=len(seconds),
-        hours=round(end / 3600, 2),
+        hours=round((import_seconds + end) / 3600, 2),
         gpu_hours=round(end * gpus / 3600, 1),
         idle_share=round(max(0.0, 1 - busy / (end * gpus)), 3),
         samples_per_gpu_hour=round(images / (end * gpus / 3600), 1),
@@ -85,8 +86,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=50, help="images of a pass")
     parser.add_argument("--step-seconds", type=float, default=1.0, help="of one guided step of a full batch")
     parser.add_argument("--class-seconds", type=float, default=20.0, help="features of a class's real images, not yet cached")
-    parser.add_argument("--reading-seconds", type=float, default=7500.0, help="the whole dataset, by each worker once a job")
-    parser.add_argument("--overhead-seconds", type=float, default=2.0, help="claim, reading images, storing, decoding")
+    parser.add_argument("--decode-seconds", type=float, default=5.0, help="a class's images, not yet decoded on this machine")
+    parser.add_argument("--import-seconds", type=float, default=2200.0, help="the whole dataset, once, by one worker")
+    parser.add_argument("--overhead-seconds", type=float, default=2.0, help="claim, storing, decoding")
     parser.add_argument("--spread", type=float, default=0.1)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--json", type=Path)

@@ -53,12 +53,13 @@ class Undecodable(Exception):
 @dataclass(frozen=True)
 class Pixels:
     """The form of decoded images: `size` pixels a side and 1 or 3 `channels`. Files with more than
-    `max_pixels` are refused.
+    `max_pixels` are refused. A `thumbnail` is made faster, and less exactly.
     """
 
     size: int
     channels: int
     max_pixels: int = MAX_PIXELS
+    thumbnail: bool = False
 
     @property
     def bytes_per_image(self) -> int:
@@ -123,7 +124,10 @@ def _picture(content: bytes, pixels: Pixels) -> Picture:
             _check_size(width, height, pixels.max_pixels)
             image.draft(None, (DRAFT * pixels.size, DRAFT * pixels.size))
             image.load()
-            array = to_array(fit(_opaque(_upright(image)), pixels.size), pixels.channels)
+            upright = _opaque(_upright(image))
+            if pixels.thumbnail and (factor := min(upright.size) // pixels.size) > 1:
+                upright = upright.reduce(factor)
+            array = to_array(fit(upright, pixels.size), pixels.channels)
             return Picture(array, width, height, mode)
 
 

@@ -17,7 +17,7 @@ READY = b"+"
 MOST_WORDS = 2000
 
 _COUNT = struct.Struct("<I")
-_FILE = struct.Struct("<QIBQ")  # bytes of the file, side, channels, max_pixels
+_FILE = struct.Struct("<QIBQ?")  # bytes of the file, side, channels, max_pixels, thumbnail
 _ANSWER = struct.Struct("<?III8s")  # whether pixels follow, how many bytes, width and height of the file's image, its mode
 
 
@@ -27,10 +27,9 @@ class Closed(Exception):
 
 def send_batch(connection: socket.socket, contents: Sequence[bytes], pixels: Pixels) -> None:
     """Send the files to decode."""
-    connection.sendall(_COUNT.pack(len(contents)))
-    for content in contents:
-        connection.sendall(_FILE.pack(len(content), pixels.size, pixels.channels, pixels.max_pixels))
-        connection.sendall(content)
+    form = (pixels.size, pixels.channels, pixels.max_pixels, pixels.thumbnail)
+    files = (part for content in contents for part in (_FILE.pack(len(content), *form), content))
+    connection.sendall(b"".join([_COUNT.pack(len(contents)), *files]))
 
 
 def receive_batch(connection: socket.socket) -> list[tuple[bytes, Pixels]]:
@@ -80,5 +79,5 @@ def receive(connection: socket.socket, size: int) -> bytes:
 
 
 def _receive_file(connection: socket.socket) -> tuple[bytes, Pixels]:
-    size, side, channels, max_pixels = _FILE.unpack(receive(connection, _FILE.size))
-    return receive(connection, size), Pixels(side, channels, max_pixels)
+    size, *form = _FILE.unpack(receive(connection, _FILE.size))
+    return receive(connection, size), Pixels(*form)

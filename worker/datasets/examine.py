@@ -3,8 +3,11 @@
 import hashlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from app.datasets.image_folder import Item
 from app.domain.errors import DatasetRejected
@@ -13,8 +16,10 @@ from worker.datasets.decode_pool import Decoded, DecodePool, Refused, decoders
 from worker.datasets.readers.files import Files
 from worker.progress import Heartbeat, no_heartbeat
 
-PART_FILES = 8  # few, because a stopped reader waits for the parts being decoded
+PART_FILES = 16  # few, because a stopped reader waits for the parts being decoded
 PART_BYTES = 8 << 20  # of one message to a child, and of its decoded images, unless a single one is larger
+T = TypeVar("T")
+
 HEARTBEAT_SECONDS = 1.0
 MOST_KILLED = 20  # children that a dataset may kill before it is refused
 
@@ -47,9 +52,7 @@ def examine(files: Files, items: Iterable[Item], pixels: Pixels, heartbeat: Hear
                     ahead.append(threads.submit(_examine_part, pool, files, part, pixels))
                 if not ahead:
                     return
-                while not wait([ahead[0]], HEARTBEAT_SECONDS).done:
-                    heartbeat()
-                for examined, was_killed in ahead.popleft().result():
+                for examined, was_killed in _awaited(ahead.popleft(), heartbeat):
                     killed += was_killed
                     if killed > MOST_KILLED:
                         raise DatasetRejected(
@@ -59,6 +62,13 @@ def examine(files: Files, items: Iterable[Item], pixels: Pixels, heartbeat: Hear
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def _awaited(part: Future[T], heartbeat: Heartbeat) -> T:
+    while True:
+        with suppress(FutureTimeout):
+            return part.result(HEARTBEAT_SECONDS)
+        heartbeat()
 
 
 def _parts(files: Files, items: Iterable[Item], pixels: Pixels) -> Iterator[list[Item]]:

@@ -7,14 +7,15 @@ MAX_CHUNKS = 65_536  # of a PNG; encoders write a few kilobytes into each
 
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # neither a stuffed FF nor a restart marker
 _PNG = b"\x89PNG\r\n\x1a\n"
+_LEAST_CHUNK = 12  # bytes
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 def structural_fault(content: bytes) -> str | None:
     """The reason not to decode the file, or None."""
-    if content.startswith(b"\xff\xd8"):
+    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MAX_SCANS:  # most files need no closer look
         return _beyond(scans_of(content), MAX_SCANS, "JPEG scans")
-    if content.startswith(_PNG):
+    if content.startswith(_PNG) and len(content) > MAX_CHUNKS * _LEAST_CHUNK:
         return _beyond(chunks_of(content), MAX_CHUNKS, "PNG chunks")
     return None
 

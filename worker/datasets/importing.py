@@ -79,9 +79,10 @@ def publish(store: ArtifactStore, index: DatasetIndex, shards: Sequence[Path], s
 class _Import:
     def __init__(self, catalogue: Catalogue, choice: ImportChoice, scratch: Path, report: ReportProgress) -> None:
         self._catalogue, self._choice, self._scratch, self._report = catalogue, choice, scratch, report
-        by_name = sorted(range(len(catalogue.items)), key=lambda i: (self._item(i).class_name, self._item(i).name))
-        self._order = array("I", by_name)
-        self._classes = tuple(dict.fromkeys(catalogue.items[i].class_name for i in self._order))
+        self._classes = tuple(sorted({item.class_name for item in catalogue.items}))
+        label_of = {name: label for label, name in enumerate(self._classes)}
+        labels = np.fromiter((label_of[item.class_name] for item in catalogue.items), np.int32, len(catalogue.items))
+        self._order = np.argsort(labels, kind="stable")
         self._writer = ShardWriter(scratch, self._classes)
         self._statistics = ImportStatistics()
         self._added = array("I")  # positions in the catalogue, in the order of the statistics
@@ -90,11 +91,11 @@ class _Import:
 
     def run(self) -> tuple[DatasetIndex, list[Path]]:
         items = self._catalogue.items
-        pixels = Pixels(THUMBNAIL, 3, self._choice.max_pixels)
-        ordered = (items[i] for i in self._order)
+        pixels = Pixels(THUMBNAIL, 3, self._choice.max_pixels, thumbnail=True)
+        ordered = (items[i] for i in map(int, self._order))
         digests: list[str] = []
         with closing(examine(self._catalogue.files, ordered, pixels, self._beat)) as results:
-            found = zip(self._order, results, strict=True)
+            found = zip(map(int, self._order), results, strict=True)
             for label, (_, of_class) in enumerate(groupby(found, key=lambda pair: items[pair[0]].class_name)):
                 digests.append(self._import_class(label, of_class))
         groups, shards = self._writer.close()

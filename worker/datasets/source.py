@@ -97,7 +97,7 @@ class _Opening:
         if kind is not None and kind in REFUSED:
             raise DatasetRejected(f"{name}: {REFUSED[kind]}")
         if suffix_of(name).casefold() in LISTS:
-            images = label_lists.ImagePaths(walk(self.path.parent, self.roots).root.everything())
+            images = label_lists.ImagePaths(walk(self.path.parent, self.roots).root)
             found = label_lists.label_lists(folder, [name], images)
             if found:
                 return label_lists.lists_catalogue(folder, found, images, chosen)
@@ -110,7 +110,7 @@ class _Opening:
         looked into.
         """
         layout, refusal = _arranged(listing)
-        images = label_lists.ImagePaths(listing.root.everything())
+        images = label_lists.ImagePaths(listing.root)
         lists = label_lists.label_lists(files, listing.others, images)
         if any(label_lists.is_metadata(each.path) for each in lists) or (lists and not _has_classes(layout)):
             return label_lists.lists_catalogue(files, lists, images, chosen)

@@ -1,6 +1,6 @@
 """The image files of a layout, each with its class and split."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,7 +32,7 @@ class Items:
     `left_out` and `doubts` are phrases for the user, about files of unknown class and about masks.
     """
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     left_out: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -52,9 +52,10 @@ def items_of(layout: Layout, chosen: Collection[str], read: Callable[[str], byte
     left_out = LeftOut()
     if layout.annotated is not None:
         found += _annotated(layout, layout.annotated, read, left_out, wanted)
-    items = tuple(_unique(sorted(found, key=lambda item: item.name)))
-    masks = masks_beside([item.name for item in items])
-    return Items(items, left_out.phrases(), () if masks is None else (masks,))
+    found.sort(key=lambda item: item.name)
+    _refuse_repeated(found)
+    masks = masks_beside([item.name for item in found])
+    return Items(found, left_out.phrases(), () if masks is None else (masks,))
 
 
 def labels_in(text: str) -> Mapping[str, str]:
@@ -81,8 +82,7 @@ def _name(path: str, wrappers: int) -> str:
     return readable("/".join(pieces_of(path)[wrappers:]) if wrappers or "\\" in path else path)
 
 
-def _unique(items: list[Item]) -> list[Item]:
+def _refuse_repeated(items: Sequence[Item]) -> None:
     for one, other in pairwise(items):
         if one.name == other.name:
             raise DatasetRejected(f"two files have the name {one.name!r}")
-    return items

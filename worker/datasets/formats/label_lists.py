@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from app.datasets.file_kinds import LISTS
 from app.datasets.image_folder import Item
 from app.datasets.image_folder.names import readable, suffix_of
+from app.datasets.image_folder.tree import Folder
 from app.domain.errors import DatasetRejected
 from worker.datasets.catalogue import Catalogue, refuse_missing
 from worker.datasets.formats.labels import ClassNames, class_text
@@ -43,16 +45,23 @@ class ImagePaths:
     or by its name alone if only one image below the list has it; with or without the suffix.
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = frozenset(paths)
-        self._by_stem: dict[str, str | None] = {}
-        for path in self._paths:
-            stem = path.removesuffix(f".{suffix_of(path)}")
-            self._by_stem[stem] = None if stem in self._by_stem else path
-        self._by_name: dict[str, str | None] = {}
-        for path in self._paths:
-            for name in {path.rpartition("/")[2], path.rpartition("/")[2].removesuffix(f".{suffix_of(path)}")}:
-                self._by_name[name] = None if name in self._by_name else path
+    def __init__(self, root: Folder) -> None:
+        self._root = root
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(self._root.everything())
+
+    @cached_property
+    def _by_stem(self) -> dict[str, str | None]:
+        """Paths without their suffix; None for one that two images have."""
+        return _unambiguous((_without_suffix(path), path) for path in self._paths)
+
+    @cached_property
+    def _by_name(self) -> dict[str, str | None]:
+        """Names with and without their suffix; None for one that two images have."""
+        names = ((path.rpartition("/")[2], path) for path in self._paths)
+        return _unambiguous((each, path) for name, path in names for each in {name, _without_suffix(name)})
 
     def find(self, value: Any, folder: str) -> str | None:
         text = str(value).replace("\\", "/").removeprefix("./")
@@ -63,6 +72,17 @@ class ImagePaths:
                 return found
         named = self._by_name.get(text)
         return named if named is not None and named.startswith(f"{folder}/" if folder else "") else None
+
+
+def _without_suffix(path: str) -> str:
+    return path.removesuffix(f".{suffix_of(path)}")
+
+
+def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for key, path in pairs:
+        found[key] = None if key in found else path
+    return found
 
 
 def label_lists(files: SourceFiles, paths: Iterable[str], images: ImagePaths) -> list[LabelList]:

@@ -8,13 +8,15 @@ from typing import Self
 from worker.datasets.decode import MAX_FILE_BYTES, Undecodable
 from worker.datasets.readers.bounded_file import BoundedFile
 
+BUFFER_BYTES = 1 << 20
+
 
 class Spool:
     """Appends contents to the file at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("wb")
+        self._file = path.open("wb", BUFFER_BYTES)
         self._end = 0
 
     def __enter__(self) -> Self:

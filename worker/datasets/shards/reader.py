@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import IO, overload
 
 import numpy as np
+import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
@@ -83,7 +83,7 @@ class ImportedImages:
 
     @property
     def _form(self) -> list[object]:
-        return [FORMAT, self._pixels.size, self._pixels.channels, version("pillow")]
+        return [FORMAT, self._pixels.size, self._pixels.channels, PIL.__version__]
 
     @property
     def _scan(self) -> str:
@@ -199,8 +199,12 @@ def _split(index: DatasetIndex, images: ImportedImages, split: str) -> Split:
     labels = np.repeat(np.arange(len(counts)), counts)
 
     def read(positions: np.ndarray) -> Images:
+        asked = np.unique(labels[positions])
+        if len(asked) == 1:
+            (label,) = asked.tolist()
+            return images.of_class(label, split).images[positions - starts[label]]
         found = np.empty((len(positions), *images.form), np.uint8)
-        for label in np.unique(labels[positions]):
+        for label in asked:
             here = labels[positions] == label
             found[here] = images.of_class(int(label), split).images[positions[here] - starts[label]]
         return found

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from worker.datasets.shards.index import SPLITS, ClassSplit, RowGroup
 
-GROUP_BYTES = 8 << 20  # of images in a row group; a reader holds one in memory
+GROUP_BYTES = 2 << 20  # of images in a row group; a reader holds one in memory
 GROUP_ROWS = 4096
 SHARD_BYTES = 512 << 20
 

@@ -11,11 +11,11 @@ def no_file(path: str) -> bytes:
 
 def test_items_are_sorted_by_name_without_the_wrapping_folders() -> None:
     layout = arrange(listing_of(["set/dog/1.jpg", "set/cat/2.jpg", "set/cat/1.jpg"]))
-    assert items_of(layout, ("cat", "dog"), no_file).items == (
+    assert items_of(layout, ("cat", "dog"), no_file).items == [
         Item("set/cat/1.jpg", "cat/1.jpg", "cat", None),
         Item("set/cat/2.jpg", "cat/2.jpg", "cat", None),
         Item("set/dog/1.jpg", "dog/1.jpg", "dog", None),
-    )
+    ]
 
 
 def test_only_files_of_the_chosen_classes_are_items() -> None:
