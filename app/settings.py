@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.errors import WrongSettings
@@ -53,6 +53,20 @@ class Settings(BaseSettings):
     dataset_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (Path.cwd(),), description="file:// datasets must lie under one of these."
     )
+    dataset_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="S3 buckets that datasets may come from, separated by commas in the environment; `*` allows any.",
+    )
+    dataset_s3_endpoint: str | None = Field(
+        default=None, description="URL of the server with these buckets; default: s3_endpoint, else Amazon's."
+    )
+    dataset_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
+        default=(),
+        description="Networks that https:// datasets may come from besides public addresses, as in `10.1.0.0/16`; separated by "
+        "commas in the environment.",
+    )
+    download_bytes: int = Field(default=512 << 30, gt=0, description="Maximum size of a dataset that is downloaded.")
+    download_seconds: float = Field(default=86400.0, gt=0, description="Maximum time of a download.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Host names that requests may address, besides loopback and the listening address; `*` allows any. "
@@ -160,9 +174,9 @@ class Settings(BaseSettings):
             raise ValueError("heartbeat_seconds must be below lease_seconds")
         return self
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "dataset_buckets", "dataset_networks", mode="before")
     @classmethod
-    def _split_hosts(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
@@ -194,12 +208,11 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """The environment from which another process builds the same settings."""
         limits = {"stall_seconds": self.stall_seconds, "task_seconds": self.task_seconds}
-        plain = self.model_dump(exclude={"dataset_roots", "allowed_hosts", "access_token", *limits}, exclude_none=True)
+        names = ("allowed_hosts", "dataset_buckets", "dataset_networks")
+        plain = self.model_dump(exclude={"dataset_roots", "access_token", *names, *limits}, exclude_none=True)
         secret = {} if self.access_token is None else {"DAPPLE_ACCESS_TOKEN": self.access_token.get_secret_value()}
-        lists = {
-            "DAPPLE_DATASET_ROOTS": json.dumps([str(root) for root in self.dataset_roots]),
-            "DAPPLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
-        }
+        lists = {"DAPPLE_DATASET_ROOTS": json.dumps([str(root) for root in self.dataset_roots])}
+        lists |= {f"DAPPLE_{name.upper()}": ",".join(map(str, getattr(self, name))) for name in names}
         lists |= {f"DAPPLE_{name.upper()}": _joined(limit) for name, limit in limits.items()}
         return {f"DAPPLE_{name.upper()}": str(value) for name, value in plain.items()} | lists | secret
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.domain.dataset_uri import DatasetUri, parse
+from app.settings import Settings
 from app.storage.local import LocalArtifactStore
 from worker.datasets.base import Dataset, Split
 from worker.datasets.decode import MAX_PIXELS, Pixels
@@ -17,7 +18,7 @@ from worker.progress import ReportProgress, no_progress
 
 def library_beside(path: Path) -> DatasetLibrary:
     """A library whose store and cache lie beside the dataset."""
-    return DatasetLibrary(LocalArtifactStore(path.parent / "store"), DiskCache(path.parent / "cache", 1 << 30))
+    return DatasetLibrary(LocalArtifactStore(path.parent / "store"), DiskCache(path.parent / "cache", 1 << 30), Settings())
 
 
 def loaded(

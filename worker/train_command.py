@@ -47,7 +47,7 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.")],
+    dataset: Annotated[str, typer.Argument(help="A path, or a URI: sklearn://digits, file://, https://, s3:// or hf://.")],
     name: Annotated[str, typer.Option(help="Name of the new backbone. Jobs then give it as `backbone`.")],
     image_size: Annotated[
         int | None,

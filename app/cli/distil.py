@@ -39,9 +39,12 @@ FIELDS = {
 }
 
 
+DATASET_HELP = "A path, or a URI: sklearn://digits, file://, https://, s3:// or hf://."
+
+
 def distil(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="sklearn://digits, file:///a/folder, or a path.", show_default=False)],
+    dataset: Annotated[str, typer.Argument(help=DATASET_HELP, show_default=False)],
     ipc: Annotated[int, typer.Option(help="Synthetic images per class.")] = 10,
     bandwidth: Annotated[
         str | None,

@@ -11,7 +11,7 @@ from app.datasets.image_folder import LimitReached, Limits, Listing, arrange, li
 from app.datasets.image_folder.names import is_text, suffix_of
 from app.datasets.look_pool import LookPool
 from app.datasets.zip_names import zip_names
-from app.domain.dataset_uri import BUNDLED, FIELD, DatasetUri, parse, resolve_local
+from app.domain.dataset_uri import BUNDLED, FIELD, DatasetUri, check_bucket, parse, resolve_local
 from app.domain.errors import DatasetRejected, InvalidSpec
 
 LIMITS = Limits(entries=2_000_000, seconds=5.0, folders=20_000, kept=1)
@@ -25,8 +25,11 @@ class Classes:
     untrained: tuple[str, ...] = ()
 
 
-def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = None) -> tuple[str, ...] | None:
-    """The dataset's classes, sorted; None if it is too large to list now (the worker will).
+def class_names(
+    uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = None, buckets: Sequence[str] = ()
+) -> tuple[str, ...] | None:
+    """The dataset's classes, sorted; None if the worker must find them, because the dataset is
+    elsewhere, too large to list now, or of another format than class folders.
 
     Raises InvalidSpec that names `dataset_uri` if the URI is malformed, not allowed, missing or
     unreadable, or if the dataset has no classes, or no training images of a `chosen` class. Raises
@@ -35,6 +38,9 @@ def class_names(uri: str, roots: Sequence[Path], chosen: Sequence[str] | None = 
     parsed = parse(uri)
     if parsed.scheme == "sklearn":
         return BUNDLED[parsed.name]
+    if parsed.scheme != "file":
+        check_bucket(parsed, buckets)
+        return None
     path, classes = _pool.run((parsed, tuple(roots)), lambda: _classes_at(parsed, tuple(roots)))
     if classes is None:
         return None

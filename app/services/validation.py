@@ -20,7 +20,7 @@ def check(spec: DistillationSpec, settings: Settings) -> None:
     dataset: tuple[str, ...] | None = None
     backbone: BackboneFolder | None = None
     try:
-        dataset = class_names(spec.dataset_uri, settings.dataset_roots, spec.classes)
+        dataset = class_names(spec.dataset_uri, settings.dataset_roots, spec.classes, settings.dataset_buckets)
     except InvalidSpec as error:
         problems += error.problems
     try:

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.domain.dataset_uri import DatasetUri, resolve_local
+from app.domain.dataset_uri import DatasetUri, check_bucket, resolve_local
 from app.domain.errors import ArtifactNotReady, DatasetRejected
 from app.domain.ports import ArtifactStore
+from app.settings import Settings
 from worker.datasets.base import Dataset
 from worker.datasets.decode import MAX_PIXELS, Pixels
 from worker.datasets.fingerprint import source_fingerprint
 from worker.datasets.importing import MAX_BAD_FRACTION, PREFIX, ImportChoice, import_dataset, publish
 from worker.datasets.readers import digits
+from worker.datasets.remote.remote import remote_source
 from worker.datasets.shards.index import FORMAT, INDEX, DatasetIndex, index_of
 from worker.datasets.shards.reader import imported_dataset
 from worker.datasets.source import catalogue_of
@@ -57,10 +60,13 @@ class Survey:
 
 
 class DatasetLibrary:
-    """Imports datasets into `store`, and decodes them through `cache`."""
+    """Imports datasets into `store`, and decodes them through `cache`.
 
-    def __init__(self, store: ArtifactStore, cache: DiskCache) -> None:
-        self._store, self._cache = store, cache
+    `settings` say what may be downloaded.
+    """
+
+    def __init__(self, store: ArtifactStore, cache: DiskCache, settings: Settings) -> None:
+        self._store, self._cache, self._settings = store, cache, settings
         self._known: dict[str, DatasetIndex] = {}  # the last index by its digest
 
     def survey(self, source: Source, scratch: Path, report: ReportProgress = no_progress) -> Survey:
@@ -90,16 +96,31 @@ class DatasetLibrary:
         return imported_dataset(source.uri.text, self._index(digest), self._store, self._cache, form, heartbeat)
 
     def _imported(self, source: Source, scratch: Path, report: ReportProgress) -> DatasetIndex:
-        path = resolve_local(source.uri, source.roots)
-
         def heartbeat() -> None:
             report(0, 1)
 
-        key = _key(source, path, source_fingerprint(path, source.roots, heartbeat))
+        if source.uri.scheme == "file":
+            path = resolve_local(source.uri, source.roots)
+            key = _key(source, source_fingerprint(path, source.roots, heartbeat))
+            index = self._found(key)
+            return index or self._import(source, path, source.roots, key, scratch, report)
+        check_bucket(source.uri, self._settings.dataset_buckets)
+        remote = remote_source(source.uri, self._settings)
+        key = _key(source, remote.fingerprint(heartbeat))
         if (index := self._found(key)) is not None:
             return index
+        with TemporaryDirectory(dir=scratch) as folder:
+            path = remote.fetch(Path(folder), heartbeat)
+            return self._import(source, path, [Path(folder)], key, scratch, report)
+
+    def _import(
+        self, source: Source, path: Path, roots: Sequence[Path], key: str | None, scratch: Path, report: ReportProgress
+    ) -> DatasetIndex:
+        def heartbeat() -> None:
+            report(0, 1)
+
         with TemporaryDirectory(dir=scratch) as unpacked, TemporaryDirectory(dir=scratch) as made:
-            found = catalogue_of(path, source.roots, Path(unpacked), classes=source.classes, heartbeat=heartbeat)
+            found = catalogue_of(path, roots, Path(unpacked), classes=source.classes, heartbeat=heartbeat)
             index, shards = import_dataset(found, source.choice, Path(made), report=report)
             images = len(found.items)
             publish(self._store, index, shards, Path(made), lambda: report(images, images))
@@ -131,18 +152,9 @@ class DatasetLibrary:
         return self._known[digest]
 
 
-def _key(source: Source, path: Path, fingerprint: str | None) -> str | None:
+def _key(source: Source, fingerprint: str | None) -> str | None:
     """The key that leads from a source to the digest of its import; None if it may still change."""
     if fingerprint is None:
         return None
-    choice = source.choice
-    identity = [
-        FORMAT,
-        str(path),
-        fingerprint,
-        choice.holdout_fraction,
-        choice.classes,
-        choice.max_bad_fraction,
-        choice.max_pixels,
-    ]
+    identity = [FORMAT, source.uri.text, fingerprint, *astuple(source.choice)]
     return f"{SOURCES}{hashlib.sha256(json.dumps(identity).encode('utf-8', 'surrogateescape')).hexdigest()}"

@@ -186,4 +186,4 @@ def context_of_process(settings: Settings) -> WorkerContext:
 
 def library_of(settings: Settings) -> DatasetLibrary:
     """The datasets of this machine, for a command that runs no tasks."""
-    return DatasetLibrary(store_for(settings), DiskCache(settings.cache_dir, settings.cache_bytes))
+    return DatasetLibrary(store_for(settings), DiskCache(settings.cache_dir, settings.cache_bytes), settings)

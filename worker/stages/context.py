@@ -36,7 +36,7 @@ class WorkerContext:
     @cached_property
     def datasets(self) -> DatasetLibrary:
         """The datasets that jobs read."""
-        return DatasetLibrary(self.store, self.cache)
+        return DatasetLibrary(self.store, self.cache, self.settings)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ class DistillationSpec(Part):
         max_length=MOST_OF_URI,
         description="The labelled images: `sklearn://digits`, or `file:///path` to a folder, zip or tar of class folders "
         "(optionally below `train/` and `test/`, in any usual spelling), to WebDataset shards, parquet, npz, IDX, the binary "
-        "version of CIFAR, or images beside a list of files and labels. A warning of the job lists what was not read.",
+        "version of CIFAR, or images beside a list of files and labels. Also from `https://`, from `s3://bucket/prefix` "
+        "(buckets that the operator allows), or from `hf://datasets/owner/name[@revision][/path]`. A warning of the job lists "
+        "what was not read.",
         examples=["sklearn://digits"],
     )
     ipc: StrictInt = Field(ge=1, le=100, description="Synthetic images per class.", examples=[10])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.dataset_uri import DatasetUri, canonical, parse, resolve_local, uri_of
+from app.domain.dataset_uri import DatasetUri, canonical, check_bucket, parse, resolve_local, uri_of
 from app.domain.errors import InvalidSpec
 
 
@@ -20,7 +20,18 @@ def test_no_part_of_a_uri_is_silently_left_out(uri: str) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "digits", "sklearn://iris", "https://x/y", "file://host/x", "file:relative", "file:///a%00b", "http://[", "s3://b/k"],
+    [
+        "",
+        "digits",
+        "sklearn://iris",
+        "http://x/y",
+        "ftp://x/y",
+        "file://host/x",
+        "file:relative",
+        "file:///a%00b",
+        "http://[",
+        "s3://b/k",
+    ],
 )
 def test_anything_else_is_refused_naming_the_field(uri: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
@@ -94,3 +105,55 @@ def test_a_name_that_is_not_utf_8_is_the_path_of_its_bytes() -> None:
 def test_control_characters_in_a_uri_are_refused_and_not_left_out(uri: str) -> None:
     with pytest.raises(InvalidSpec, match="no control characters"):
         parse(uri)
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("https://Host.example/a b.zip?download=1#part", "https://host.example/a%20b.zip?download=1"),
+        ("https://bücher.example/é", "https://xn--bcher-kva.example/%C3%A9"),
+        ("s3://bucket/a/b c/", "s3://bucket/a/b%20c"),
+        ("s3://bucket", "s3://bucket/"),
+        ("hf://datasets/owner/name", "hf://datasets/owner/name"),
+        ("hf://datasets/owner/name@refs%2Fpr%2F1/data/x y", "hf://datasets/owner/name@refs%2Fpr%2F1/data/x%20y"),
+    ],
+)
+def test_a_uri_from_elsewhere_has_one_spelling(text: str, uri: str) -> None:
+    assert canonical(text) == uri == canonical(uri)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://user:pw@host/a", "must have no user name or password"),
+        ("https://user@host/a", "must have no user name or password"),
+        ("s3://key:secret@bucket/a", "must have no user name or password"),
+        ("https://host/a?X-Amz-Signature=1", "has a credential"),
+        ("https://host/a?x=1&token=t", "has a credential"),
+        ("https://", "needs a host"),
+        ("https://host:99999/", "not a URI"),
+        ("https://host:0/", "there is no port 0"),
+        ("http://host/a", "use https://"),
+        ("s3://Bucket/a", "not the name of a bucket"),
+        ("s3://b/a", "not the name of a bucket"),
+        ("s3://bucket/../a", "not a prefix of keys"),
+        ("s3://bucket/a//b", "not a prefix of keys"),
+        ("s3://bucket/a?x", "query or fragment"),
+        ("hf://models/owner/name", "hf://datasets/OWNER/NAME"),
+        ("hf://datasets/name", "hf://datasets/OWNER/NAME"),
+        ("hf://datasets/owner/../name", "hf://datasets/OWNER/NAME"),
+        ("hf://datasets/owner/name/../../x", "hf://datasets/OWNER/NAME"),
+    ],
+)
+def test_a_uri_from_elsewhere_that_is_unsafe_or_unclear_is_refused(text: str, why: str) -> None:
+    with pytest.raises(InvalidSpec, match=why) as refused:
+        parse(text)
+    assert "secret" not in str(refused.value)
+    assert "pw@" not in str(refused.value)
+
+
+def test_only_buckets_of_the_settings_are_read() -> None:
+    check_bucket(parse("s3://mine/a"), ["mine"])
+    check_bucket(parse("s3://mine/a"), ["*"])
+    with pytest.raises(InvalidSpec, match=r"may not come from the bucket mine \(DAPPLE_DATASET_BUCKETS: none\)"):
+        check_bucket(parse("s3://mine/a"), [])
