@@ -94,6 +94,7 @@ class WarningCode(StrEnum):
     DATASET_LEFT_OUT = "dataset_left_out"  # some files or folders were not read; it says why
     DATASET_DOUBTFUL = "dataset_doubtful"  # ambiguous, or with more detail than the backbone draws
     EVALUATION_INCOMPLETE = "evaluation_incomplete"  # the accuracies say nothing about some classes
+    TEST_LEAKED = "test_leaked"  # pictures of the test split are also in the training split
     CACHE_TOO_SMALL = "cache_too_small"  # the features exceed the worker's cache
 
 

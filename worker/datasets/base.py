@@ -71,7 +71,8 @@ class Dataset:
     `bad_files` has the first of them, as "name: reason". `left_out` and `doubts` are phrases about
     other files that were not read, and about the interpretation of the layout. `unread` are the
     classes that were not chosen. `side` is the median of the short sides of the files' images in
-    pixels, `colour` whether any has colours.
+    pixels, `colour` whether any has colours. `leaked` test images show a picture that the
+    training split has too; `leaks` names the first.
     """
 
     uri: str
@@ -87,6 +88,8 @@ class Dataset:
     unread: tuple[str, ...] = ()
     side: int = 0
     colour: bool = True
+    leaked: int = 0
+    leaks: tuple[str, ...] = ()
 
     def digest_of(self, class_name: str) -> str:
         """The digest of a class's images. It is equal in every job that reads the class, whatever

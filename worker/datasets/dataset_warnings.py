@@ -22,7 +22,7 @@ def dataset_warnings(dataset: Dataset, *, evaluated: bool = False) -> list[JobWa
     if dataset.doubts:
         warnings.append(JobWarning(WarningCode.DATASET_DOUBTFUL, f"how the dataset was read: {'; '.join(dataset.doubts)}"))
     if evaluated:
-        warnings += _untested(dataset)
+        warnings += [*_untested(dataset), *_leaked(dataset)]
     return warnings
 
 
@@ -36,6 +36,14 @@ def _untested(dataset: Dataset) -> list[JobWarning]:
         return []
     told = f"the test split has no image of {len(names)} of {len(dataset.classes)} classes ({_some(names, ', ')})"
     return [JobWarning(WarningCode.EVALUATION_INCOMPLETE, f"{told}: the accuracies speak of the others only")]
+
+
+def _leaked(dataset: Dataset) -> list[JobWarning]:
+    """For the whole test split as it was imported, whatever classes the job chose."""
+    if not dataset.leaked:
+        return []
+    told = f"images of the test split whose picture is also in the training split: {dataset.leaked:,}"
+    return [JobWarning(WarningCode.TEST_LEAKED, f"{told} ({_some(dataset.leaks, ', ')}); the accuracies may be too high")]
 
 
 def _some(names: Sequence[str], between: str) -> str:

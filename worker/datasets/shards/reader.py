@@ -190,6 +190,8 @@ def imported_dataset(
         unread=report.unread,
         side=report.side,
         colour=report.colour,
+        leaked=report.leaked,
+        leaks=report.leaks,
     )
 
 

@@ -37,6 +37,13 @@ def test_classes_without_test_images_matter_to_an_evaluation_alone():
     assert dataset_warnings(lacking) == []
 
 
+def test_pictures_of_the_test_split_that_are_trained_on_matter_to_an_evaluation_alone():
+    leaking = replace(WHOLE, leaked=5, leaks=("a.png", "b.png", "c.png", "d.png"))
+    (warning,) = dataset_warnings(leaking, evaluated=True)
+    assert (warning.code, "5 (a.png, b.png, c.png, …)" in warning.message) == (WarningCode.TEST_LEAKED, True)
+    assert dataset_warnings(leaking) == []
+
+
 def test_the_evaluation_of_a_single_class_is_told_to_say_nothing():
     single = replace(WHOLE, classes=("cat",), train=split(0, 0), test=split(0))
     (warning,) = dataset_warnings(single, evaluated=True)
