@@ -15,7 +15,7 @@ from worker.datasets.formats.image_folder import image_folder_catalogue
 from worker.datasets.formats.parquet import parquet_catalogue
 from worker.datasets.readers.files import SourceFiles
 from worker.datasets.readers.folder import FolderFiles
-from worker.datasets.readers.regular_file import open_regular
+from worker.datasets.readers.regular_file import NotRegular, open_regular
 from worker.datasets.readers.tar_files import TarFiles, unpacked, unpacked_head
 from worker.datasets.readers.zip_files import ZipFiles
 from worker.progress import Heartbeat, no_heartbeat
@@ -190,5 +190,8 @@ def _has_classes(layout: Layout | None) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read(HEAD_BYTES)
+    try:
+        with open_regular(path) as file:
+            return file.read(HEAD_BYTES)
+    except (NotRegular, PermissionError) as error:
+        raise DatasetRejected(f"{path} cannot be read: {error.strerror or error}") from error

@@ -30,7 +30,6 @@ CIFAR_PIXELS = 3 * CIFAR_SIDE * CIFAR_SIDE
 CIFAR_NAMES = ("batches.meta.txt", "fine_label_names.txt")
 CIFAR_BATCH = re.compile(r"(data_batch_\d+|test_batch|train|test)(\.bin)?")
 LABEL_WORDS = ("labels", "label", "targets", "target", "y")
-IMAGE_WORDS = ("images", "image", "data", "x")
 NAME_WORDS = ("class_names", "label_names", "classes", "names")
 MOST_ARRAY_BYTES = 64 << 30
 

@@ -15,7 +15,6 @@ from app.domain.errors import DatasetRejected
 from worker.datasets.decode import MAX_FILE_BYTES, BadImage
 from worker.datasets.readers.bounded_file import BoundedFile
 from worker.datasets.readers.files import check_count
-from worker.datasets.readers.regular_file import open_regular
 
 MAX_RATIO = 200
 SMALL_BYTES = 1 << 20  # below this, a high ratio may be a plain picture
@@ -87,15 +86,6 @@ class ZipFiles:
             except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
                 raise DatasetRejected(f"{path} cannot be unpacked ({error})") from error
         return target
-
-
-def is_zip(path: Path) -> bool:
-    """Whether the path is a zip. Opens no pipe and no link."""
-    try:
-        with open_regular(path) as file:
-            return zipfile.is_zipfile(file)
-    except OSError:
-        return False
 
 
 def _check_places(infos: Sequence[zipfile.ZipInfo], directory: int, path: Path) -> None:

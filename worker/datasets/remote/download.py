@@ -107,9 +107,7 @@ class Downloader:
 
     @contextmanager
     def _answer(self, url: str, headers: Mapping[str, str]) -> Generator["_Answer"]:
-        """The answer with content, after at most MOST_REDIRECTS redirects. Each is checked as the
-        URL.
-        """
+        """The answer with content, after at most MOST_REDIRECTS redirects, each checked."""
         backend = PublicOnly(self.limits.networks, self.trusted)
         context = self.ssl_context or httpcore.default_ssl_context()
         with httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool:
@@ -124,10 +122,15 @@ class Downloader:
         raise DatasetRejected(f"{_shown(url)}: more than {MOST_REDIRECTS} redirects")
 
     def _sent(self, url: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-        parts = urlsplit(url)
-        own = self.headers if (parts.hostname or "", parts.port or 443) in self.trusted else {}
-        usual = {"Host": parts.netloc, "User-Agent": AGENT, "Accept-Encoding": "identity"}
+        own = self.headers if host_and_port(url) in self.trusted else {}
+        usual = {"Host": urlsplit(url).netloc, "User-Agent": AGENT, "Accept-Encoding": "identity"}
         return list({**usual, **own, **headers}.items())
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Where a connection for the URL goes to."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
 
 
 @dataclass

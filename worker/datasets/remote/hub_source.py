@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -13,7 +12,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from app.domain.dataset_uri import DatasetUri
 from app.domain.errors import DatasetRejected, TransientError
 from worker.datasets.readers.files import check_count
-from worker.datasets.remote.download import Downloader, DownloadLimits
+from worker.datasets.remote.download import Downloader, DownloadLimits, host_and_port
 from worker.progress import Heartbeat
 
 ENDPOINT = "https://huggingface.co"  # HF_ENDPOINT names another
@@ -59,9 +58,9 @@ class HubSource:
 
     @cached_property
     def _downloader(self) -> Downloader:
-        parts, token = urlsplit(self._endpoint), get_token()
+        token = get_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return Downloader(self.limits, [(parts.hostname or "", parts.port or 443)], headers)
+        return Downloader(self.limits, [host_and_port(self._endpoint)], headers)
 
     @cached_property
     def _listed(self) -> tuple[str, dict[str, int]]:

@@ -180,6 +180,7 @@ def test_a_long_directory_rejects_the_zip_before_it_is_read(tmp_path, monkeypatc
 
 def test_a_pipe_is_no_zip_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
-    assert not archive.is_zip(tmp_path / "pipe.zip")
+    with pytest.raises(DatasetRejected, match="not a regular file"):
+        loaded(tmp_path / "pipe.zip")
     with pytest.raises(DatasetRejected, match="not a regular file"):
         ZipFiles(tmp_path / "pipe.zip")
