@@ -298,7 +298,7 @@ def hub(monkeypatch, tmp_path) -> Iterator[FileServer]:
 def test_a_dataset_of_the_hub_is_read_at_one_commit_without_its_scripts(hub, tmp_path):
     (tmp_path / "fetched").mkdir()
     source = HubSource(parse("hf://datasets/owner/animals"), DownloadLimits(1 << 30, 60))
-    assert source.commit == COMMIT
+    assert source.revision == COMMIT
     path = source.fetch(tmp_path / "fetched", no_heartbeat)
     assert {each.name for each in path.rglob("*") if each.is_file()} == {
         "README.md",
@@ -326,8 +326,9 @@ def test_what_the_hub_does_not_have_is_told(hub, tmp_path):
 def test_the_same_images_from_the_hub_and_from_a_url_are_one_dataset(hub, files, downloader, tmp_path, monkeypatch):
     files.contents["/a"] = sources.tarred(tmp_path / "animals").read_bytes()
     datasets = library(tmp_path, monkeypatch, downloader)
-    digests = {
-        datasets.read(Source(parse(uri), (), 0.25), Pixels(8, 3), tmp_path).digest
-        for uri in ("hf://datasets/owner/animals", f"{files.address}/a")
-    }
-    assert len(digests) == 1
+    found = [
+        datasets.read(Source(parse(uri), (), 0.25), Pixels(8, 3), tmp_path)
+        for uri in ("hf://datasets/owner/animals", f"{files.address}/a", "hf://datasets/owner/animals")
+    ]
+    assert len({each.digest for each in found}) == 1
+    assert [each.revision for each in found] == [COMMIT, None, COMMIT]

@@ -72,7 +72,8 @@ class Dataset:
     other files that were not read, and about the interpretation of the layout. `unread` are the
     classes that were not chosen. `side` is the median of the short sides of the files' images in
     pixels, `colour` whether any has colours. `leaked` test images show a picture that the
-    training split has too; `leaks` names the first.
+    training split has too; `leaks` names the first. `revision` names the version of
+    the source, if the source keeps versions.
     """
 
     uri: str
@@ -90,6 +91,7 @@ class Dataset:
     colour: bool = True
     leaked: int = 0
     leaks: tuple[str, ...] = ()
+    revision: str | None = None
 
     def digest_of(self, class_name: str) -> str:
         """The digest of a class's images. It is equal in every job that reads the class, whatever

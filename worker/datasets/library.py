@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,7 +74,7 @@ class DatasetLibrary:
         if source.uri.scheme == "sklearn":
             found = digits.read(image_size=digits.SIDE, channels=1)
             return Survey(found.classes, found.side, found.colour, found.digest)
-        index = self._imported(source, scratch, report)
+        index, _ = self._imported(source, scratch, report)
         return Survey(index.names, index.report.side, index.report.colour, index.digest, index.report.escaped)
 
     def read(self, source: Source, form: Pixels, scratch: Path, report: ReportProgress = no_progress) -> Dataset:
@@ -86,8 +86,9 @@ class DatasetLibrary:
         """
         if source.uri.scheme == "sklearn":
             return digits.read(image_size=form.size, channels=form.channels)
-        index = self._imported(source, scratch, report)
-        return imported_dataset(source.uri.text, index, self._store, self._cache, form)
+        index, revision = self._imported(source, scratch, report)
+        dataset = imported_dataset(source.uri.text, index, self._store, self._cache, form)
+        return replace(dataset, revision=revision)
 
     def same(self, source: Source, form: Pixels, digest: str, heartbeat: Heartbeat = no_heartbeat) -> Dataset:
         """The dataset with this digest, imported before. Raises DatasetRejected if it is gone."""
@@ -95,23 +96,24 @@ class DatasetLibrary:
             return digits.read(image_size=form.size, channels=form.channels)
         return imported_dataset(source.uri.text, self._index(digest), self._store, self._cache, form, heartbeat)
 
-    def _imported(self, source: Source, scratch: Path, report: ReportProgress) -> DatasetIndex:
+    def _imported(self, source: Source, scratch: Path, report: ReportProgress) -> tuple[DatasetIndex, str | None]:
+        """The index, and the revision of the source."""
+
         def heartbeat() -> None:
             report(0, 1)
 
         if source.uri.scheme == "file":
             path = resolve_local(source.uri, source.roots)
             key = _key(source, source_fingerprint(path, source.roots, heartbeat))
-            index = self._found(key)
-            return index or self._import(source, path, source.roots, key, scratch, report)
+            return self._found(key) or self._import(source, path, source.roots, key, scratch, report), None
         check_bucket(source.uri, self._settings.dataset_buckets)
         remote = remote_source(source.uri, self._settings)
         key = _key(source, remote.fingerprint(heartbeat))
         if (index := self._found(key)) is not None:
-            return index
+            return index, remote.revision
         with TemporaryDirectory(dir=scratch) as folder:
             path = remote.fetch(Path(folder), heartbeat)
-            return self._import(source, path, [Path(folder)], key, scratch, report)
+            return self._import(source, path, [Path(folder)], key, scratch, report), remote.revision
 
     def _import(
         self, source: Source, path: Path, roots: Sequence[Path], key: str | None, scratch: Path, report: ReportProgress

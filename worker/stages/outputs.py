@@ -49,6 +49,7 @@ class PrepareOutput(StageOutput):
     backbone_revision: str
     scheduler: str
     drawn_as: tuple[DrawnAs, ...] = ()
+    dataset_revision: str | None = None
     feature_bytes: int = 0
 
 

@@ -153,9 +153,11 @@ def provenance(task: TaskContext) -> dict[str, Any]:
     """What the bytes depend on besides the spec: backbone, data, versions, kind of device, and how
     it was used.
     """
+    revision = task.prepared.dataset_revision
     return {
         "backbone": {"name": task.spec.backbone, "revision": task.prepared.backbone_revision},
         "dataset_digest": task.prepared.dataset_digest,
+        **({"dataset_revision": revision} if revision else {}),
         "scheduler": task.prepared.scheduler,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         **agreed([each.computed for each in task.all_sampled if each.computed is not None]),

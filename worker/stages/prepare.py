@@ -45,6 +45,7 @@ def prepare(task: TaskContext, worker: WorkerContext) -> StageResult:
     output = PrepareOutput(
         classes=dataset.classes,
         dataset_digest=dataset.digest,
+        dataset_revision=whole.revision,
         train_images=len(dataset.train),
         test_images=len(dataset.test),
         bad_files=dataset.bad_files,

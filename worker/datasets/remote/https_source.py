@@ -16,6 +16,7 @@ class HttpsSource:
 
     url: str
     downloader: Downloader
+    revision: None = None
 
     def fingerprint(self, heartbeat: Heartbeat) -> str | None:
         """A digest of the URL, size and validator; None if the server names no validator."""

@@ -32,11 +32,11 @@ class HubSource:
     def fingerprint(self, heartbeat: Heartbeat) -> str | None:
         """A digest of the commit and the path."""
         heartbeat()
-        return hashlib.sha256(f"{self.uri.name}\n{self.commit}\n{self.uri.key}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.uri.name}\n{self.revision}\n{self.uri.key}".encode()).hexdigest()
 
     @property
-    def commit(self) -> str:
-        """The commit that the revision names now."""
+    def revision(self) -> str:
+        """The commit that the URI's revision names now."""
         return self._listed[0]
 
     def fetch(self, folder: Path, heartbeat: Heartbeat) -> Path:

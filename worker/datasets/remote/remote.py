@@ -20,6 +20,11 @@ class RemoteSource(Protocol):
     TransientError if the server does not answer.
     """
 
+    @property
+    def revision(self) -> str | None:
+        """The name of this version of the files, if they are kept under it; it may raise the same."""
+        ...
+
     def fingerprint(self, heartbeat: Heartbeat) -> str | None:
         """A digest that changes with the files; None if the server does not tell."""
         ...

@@ -51,6 +51,7 @@ class S3Source:
     endpoint: str | None
     region: str
     most_bytes: int
+    revision: None = None
 
     def fingerprint(self, heartbeat: Heartbeat) -> str | None:
         """A digest of the keys, sizes and ETags."""

@@ -180,7 +180,7 @@ def test_reading_again_leaves_the_planned_units_as_they_are(job, tmp_path):
 
 def test_a_test_split_that_lacks_a_class_is_a_warning_of_the_evaluation(job, tmp_path):
     images_of(tmp_path / "set" / "train", 8)
-    images_of(tmp_path / "set" / "test", 2)
+    images_of(tmp_path / "set" / "test", 2, shade=100)
     for image in (tmp_path / "set" / "test" / "3").iterdir():
         image.unlink()
     asked = {"dataset_uri": (tmp_path / "set").as_uri(), "classes": None}
@@ -188,6 +188,15 @@ def test_a_test_split_that_lacks_a_class_is_a_warning_of_the_evaluation(job, tmp
     assert [warning.code for warning in warnings] == [WarningCode.DATASET_LEFT_OUT, WarningCode.EVALUATION_INCOMPLETE]
     assert warnings[1].message == "the test split has no image of 1 of 2 classes (3): the accuracies speak of the others only"
     assert [warning.code for warning in job(**asked).run(prepare, TaskKind.PREPARE).warnings] == [WarningCode.DATASET_LEFT_OUT]
+
+
+def test_pictures_that_are_trained_and_tested_on_are_a_warning_of_the_evaluation(job, tmp_path):
+    images_of(tmp_path / "set" / "train", 8)
+    images_of(tmp_path / "set" / "test", 1)
+    asked = {"dataset_uri": (tmp_path / "set").as_uri(), "classes": None}
+    (warning,) = job(**asked, evaluation={}).run(prepare, TaskKind.PREPARE).warnings
+    assert (warning.code, "training split: 2 (" in warning.message) == (WarningCode.TEST_LEAKED, True)
+    assert not job(**asked).run(prepare, TaskKind.PREPARE).warnings
 
 
 def test_what_was_left_out_is_one_warning_and_a_reading_that_was_chosen_another(job, tmp_path):
