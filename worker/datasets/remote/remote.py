@@ -22,7 +22,7 @@ class RemoteSource(Protocol):
 
     @property
     def revision(self) -> str | None:
-        """The name of this version of the files, if they are kept under it; it may raise the same."""
+        """The version of the files, if the source keeps versions. Raises the same."""
         ...
 
     def fingerprint(self, heartbeat: Heartbeat) -> str | None:
