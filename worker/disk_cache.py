@@ -56,7 +56,7 @@ class DiskCache:
     def get(self, key: str, make: Make, heartbeat: Heartbeat) -> Path:
         """The folder of the entry, found or made as by `read`.
 
-        Another process may evict it before it is opened; `read` is safe.
+        It may be evicted before it is opened; `read` is safe.
         """
         return self.read(key, make, lambda folder: folder, heartbeat)
 

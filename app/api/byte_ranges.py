@@ -12,7 +12,7 @@ def requested(value: str, size_bytes: int) -> range | None:
     """The requested part of the content; None to send all of it.
 
     Ignores a range in another unit, and several ranges at once (RFC 9110, section 14.2).
-    Raises HTTPException 416 if the range starts behind the end, 400 if it is malformed.
+    Raises HTTPException 416 if the range holds no byte of the content, 400 if it is malformed.
     """
     unit, equals, ranges = value.replace(" ", "").partition("=")
     if equals and (unit.lower() != "bytes" or "," in ranges):

@@ -15,7 +15,7 @@ def is_known(if_none_match: str | None, etag: str) -> bool:
 def check_match(if_match: str | None, etag: str) -> None:
     """Raises HTTPException 412 if an If-Match header does not name this quoted tag.
 
-    The comparison is strong: a weak tag matches nothing.
+    The comparison is exact: a weak tag does not match a strong one.
     """
     if if_match is not None and not any(tag.strip() in ("*", etag) for tag in if_match.split(",")):
         raise HTTPException(412, f"the content has the ETag {etag}")

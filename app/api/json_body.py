@@ -12,7 +12,7 @@ from app.api.field_errors import field_name
 from app.domain.errors import DappleError, InvalidSpec
 
 MOST_DEPTH = 16
-MOST_ENTRIES = 100  # of an object or a list; the spec's own object has 15 fields
+MOST_ENTRIES = 100  # of an object or a list; the spec itself has 17 fields
 MOST_OF_CLASSES = 10_000  # of fields with an entry for each class
 MOST_VALUES = 25_000  # in the whole body
 MOST_DIGITS = 400  # of a number; the largest float has 309 digits
@@ -69,8 +69,8 @@ class _JsonRequest(Request):
 def parse(body: bytes) -> Any:
     """The value of a JSON document.
 
-    Raises MalformedJson with the position of the fault. Raises InvalidSpec if the JSON exceeds a
-    limit or repeats a field.
+    Raises MalformedJson if it is no JSON, or a number has too many digits. Raises InvalidSpec if it
+    exceeds another limit or repeats a field.
     """
     try:
         value = json.loads(body, object_pairs_hook=_object, parse_int=_whole, parse_float=_fraction, parse_constant=_no_number)
@@ -108,7 +108,7 @@ def _no_number(name: str) -> float:
 
 
 def _check(body: Any) -> None:
-    """Raises InvalidSpec for the first object or list that exceeds a limit."""
+    """Raises InvalidSpec for an object or list that exceeds a limit or repeats a field."""
     values, waiting = 0, _inner((), [body])
     while waiting:
         path, value = waiting.pop()

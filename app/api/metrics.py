@@ -52,7 +52,7 @@ class Counted(Collector):
         self._heartbeat_seconds = heartbeat_seconds
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """The names only: the registry asks for them before there is a database."""
+        """One name, without a query: the registry asks when there may be no database yet."""
         return iter((GaugeMetricFamily("dapple_database_up", ""),))
 
     def collect(self) -> Iterator[Metric]:

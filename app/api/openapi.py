@@ -17,7 +17,7 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def describe(app: FastAPI) -> None:
-    """Serve FastAPI's document with the media type of problem documents."""
+    """Serve FastAPI's document, with the media type of problems and the access token."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _offer_token(document: dict[str, Any]) -> None:
-    """Declare the access token if the service requires one; /docs then has a field for it."""
+    """Declare the access token as optional, so that /docs has a field for it."""
     scheme = {
         "type": "http",
         "scheme": "bearer",

@@ -14,8 +14,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def noticing_signals(closing: threading.Event) -> Generator[None]:
     """Set `closing` when a signal to stop arrives, then call the server's own handler.
 
-    Does nothing outside the main thread, where Python delivers no signals, or if the server has no
-    handlers.
+    Does nothing outside the main thread, where Python delivers no signals, or for a signal without
+    a handler in Python.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -49,7 +49,7 @@ OTHER_DEFAULTS = ("HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "K
 class NoiseSchedule(Config):
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al., arXiv 2006.11239, eq. 4).
 
-    The defaults are those of diffusers.
+    The defaults of the betas are those of diffusers, except for OTHER_DEFAULTS.
     """
 
     class_name: NOISE_SCHEDULERS | None = Field(default=None, alias="_class_name")

@@ -41,8 +41,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class PartReader:
     """Reads a backbone's folder and collects the used files in `files`.
 
-    Every method raises BackboneUnavailable that names a missing file, or BackboneRejected that
-    names an unusable file and its field.
+    `config`, `weights` and `tokenizer` raise BackboneUnavailable that names a missing file, or
+    BackboneRejected that names an unusable file and its field.
     """
 
     name: str

@@ -19,7 +19,7 @@ POINTER = b"version https://git-lfs"
 
 
 class Missing(Exception):
-    """A file is missing."""
+    """There are no weights in any format."""
 
 
 class Unusable(Exception):
@@ -27,7 +27,7 @@ class Unusable(Exception):
 
 
 class Damaged(Exception):
-    """A file is incomplete."""
+    """A file is incomplete, or a shard is missing."""
 
 
 class _Index(BaseModel):
@@ -45,7 +45,7 @@ _Header = TypeAdapter(dict[str, _Tensor])
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The weight files by the name that the library looks for, which has no variant."""
+    """The weight files by the names that the library looks for."""
 
     by_name: dict[str, Path]
 
@@ -66,8 +66,8 @@ def weight_files(part: Path, stem: str) -> WeightFiles:
     """The weights in the folder `part` with this stem, such as `diffusion_pytorch_model`.
 
     A variant such as `diffusion_pytorch_model.fp16.safetensors` counts only if there is no plain
-    file, and an index only if there is no whole file. Raises Missing, Unusable or Damaged; each
-    names the file.
+    file. Beside a whole file, an index counts only if all its shards are there; then the choice is
+    ambiguous. Raises Missing, Unusable or Damaged; each names the file.
     """
     by_name = _found(part, stem)
     for path in by_name.values():

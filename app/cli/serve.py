@@ -14,8 +14,8 @@ def serve(
     """Start only the API; `dapple work` and `dapple sweep` are separate processes. DAPPLE_*
     variables set the rest.
 
-    `uvicorn --factory app.main:create_app` does the same, but puts the current folder first on the
-    path: a file app.py there would run instead.
+    `uvicorn --factory app.main:create_app` lacks the limits on connections, and puts the current
+    folder first on the path: a file app.py there would run instead.
     """
     from app.server.options import uvicorn_options  # imported here so that other commands do not load the API
 

@@ -184,7 +184,7 @@ def _close_to_others(data_dir: Path) -> None:
 
 @contextmanager
 def listening(host: str, port: int) -> Generator[socket.socket]:
-    """A listening socket. Raises CannotStart if the address is in use or is not loopback."""
+    """A bound socket. Raises CannotStart if the address is in use or is not loopback."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:

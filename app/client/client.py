@@ -209,7 +209,7 @@ class Client:
 
 
 def _body(spec: DistillationSpec | Mapping[str, Any]) -> str:
-    """The JSON of the spec, NaN included: the encoder of httpx would raise for it and name no
-    field.
+    """The JSON of the spec. NaN is sent for the service to refuse: the encoder of httpx would raise
+    ValueError.
     """
     return json.dumps(spec.model_dump(mode="json") if isinstance(spec, DistillationSpec) else dict(spec))

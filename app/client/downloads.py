@@ -84,7 +84,7 @@ class Downloads:
     def _stored(self, url: httpx.URL, headers: Mapping[str, str]) -> Generator[httpx.Response]:
         """The response of the object store.
 
-        Every fault of the store counts as passing: the service will name a new URL where this one
+        Every fault of the store counts as temporary: the service will name a new URL where this one
         has expired.
         """
         try:

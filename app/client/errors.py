@@ -25,7 +25,7 @@ class OtherVersion(DappleError):
 
 
 class DownloadCorrupt(DappleError):
-    """The downloaded bytes are not the job's archive; nothing was left at the target."""
+    """The downloaded bytes are not the job's archive; the target is unchanged."""
 
 
 class TargetUnwritable(DappleError):

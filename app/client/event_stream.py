@@ -21,7 +21,7 @@ RECONNECT_SECONDS = 0.2
 class JobEvent:
     """Something that happened to a job.
 
-    `id` is the last numbered event so far; it resumes the stream after that event.
+    `id` is the last numbered event of this connection, if any; it resumes the stream after it.
     """
 
     id: str | None

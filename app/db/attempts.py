@@ -1,6 +1,6 @@
 """The start and end of an attempt, and their effects on its task and its job.
 
-Only `leases` and `resampling` call this.
+Only `leases`, `expiry` and `resampling` call this.
 """
 
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,8 @@ def cancel(session: Session, job: JobRow, task: TaskRow) -> None:
 
 
 def retry_or_fail(session: Session, job: JobRow, task: TaskRow, failure: Failure, backoff_seconds: float | None) -> bool:
-    """Whether another attempt follows an unsuccessful one; if not, the job fails with `failure`.
+    """Whether another attempt follows an unsuccessful one. If not, the job fails with `failure`,
+    unless it is being cancelled.
 
     The delay before the next attempt grows with each failure.
     """

@@ -1,7 +1,7 @@
 """The tasks that may be claimed, and which comes first. Only app.db.leases calls this.
 
-Every query here names states as literals, because a partial index is used only if its condition
-appears in the query.
+Every query here names states of tasks as literals, because a partial index is used only if its
+condition appears in the query.
 """
 
 from collections.abc import Collection
@@ -79,8 +79,8 @@ def _some_of(queue: Queue) -> Subquery:
 def _ranked(claimant: Claimant, except_of: Collection[str]) -> Subquery:
     """The window's tasks, ranked by how well they suit the claimant; the best all have `place` 1.
 
-    Tasks that have waited longer than the claimant's patience come first, in the order of their
-    waiting times, longest first, so that no task starves.
+    A higher priority comes first. Within a priority, tasks that have waited longer than the
+    claimant's patience come first, the longest first, so that no task starves among its equals.
     """
     near = union_all(*(select(_window(queue, except_of)) for queue in sorted(claimant.queues))).subquery("near")
     overdue = near.c.ready_at <= now() - claimant.patience_seconds

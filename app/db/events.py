@@ -53,7 +53,7 @@ def standing(session: Session, job_ids: Sequence[str]) -> dict[str, Standing]:
 def after_each(session: Session, seen: Mapping[str, int], limit: int) -> dict[str, list[Event]]:
     """Each job's events with ids above the one in `seen`, oldest first.
 
-    The total for all jobs is at most about `limit`.
+    At most `limit` events for each PART of the jobs.
     """
     found: defaultdict[str, list[Event]] = defaultdict(list)
     pairs = list(seen.items())

@@ -28,7 +28,7 @@ def expire(session: Session, backoff_seconds: float) -> int:
 def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float = 0.0) -> int:
     """End the leases of workers whose names start with the prefix; return how many there were.
 
-    The process of these workers is known to have crashed.
+    Each counts as a crash: these workers died, or could not record how a task ended.
     """
     return _expire_leases(session, backoff_seconds, _named(worker_prefix), skip_locked=False)
 
@@ -36,8 +36,8 @@ def expire_worker(session: Session, worker_prefix: str, backoff_seconds: float =
 def release_worker(session: Session, worker_prefix: str) -> int:
     """Take tasks back from workers whose names start with the prefix; return how many there were.
 
-    The machine was stopped while these workers ran. This is no fault of the tasks, so it counts as
-    no failure.
+    These workers were stopped from outside, or lost the database. This is no fault of the tasks, so
+    it counts as no failure.
     """
     taken = 0
     for job, task in _running(session, _named(worker_prefix), skip_locked=False):
@@ -85,7 +85,7 @@ def _expire_queued(session: Session) -> int:
 def _fail_overdue(session: Session) -> int:
     """Fail the jobs that exceeded their time limits; return how many there were.
 
-    Jobs are locked in the order of their ids, as everywhere that several are locked.
+    The jobs are locked in the order of their ids.
     """
     late = select(JobRow).where(JobRow.state == JobState.RUNNING, JobRow.must_end_at <= now()).order_by(JobRow.id)
     found = session.scalars(late.with_for_update(skip_locked=True)).all()

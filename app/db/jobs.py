@@ -1,7 +1,7 @@
 """Queries and changes of jobs.
 
-Every transaction that changes a job or its tasks locks the job's row first. This single order
-prevents deadlocks.
+Every transaction that changes the state of a job or of its tasks locks the job's row first. This
+single order prevents deadlocks.
 """
 
 from collections.abc import Mapping, Sequence

@@ -70,11 +70,11 @@ def insert(session: Session, job: JobRow, new_tasks: Sequence[NewTask], state: T
 def claim(session: Session, claimant: Claimant, lease_seconds: float) -> Lease | None:
     """A lease for `lease_seconds` on the ready task that suits the claimant best, or None.
 
-    None means that there is nothing to do. The job's row is locked before the task's, as
-    everywhere. If other workers took the job's last task first, the job's row is released before
-    the next search, so that a claimant that waits for a job locks no other job. A job whose spec is
-    of a newer version is left to workers of that version. A job whose spec cannot be read at all
-    fails. Neither kind of job keeps the claimant from the jobs behind it.
+    None means that there is nothing to do, or that others were faster CLAIM_TRIES times. The job's
+    row is locked before the task's. If other workers took the job's last task first, the job's row
+    is released before the next search, so that a claimant that waits for a job locks no other job.
+    A job whose spec is of a newer version is left to workers of that version. A job whose spec
+    cannot be read at all fails. Neither kind of job keeps the claimant from the jobs behind it.
     """
     tries, of_others = CLAIM_TRIES, set[str]()
     while tries:
@@ -187,7 +187,8 @@ def fail(session: Session, lease: Lease, failure: Failure, *, backoff_seconds: f
     """Whether the failed task will be retried.
 
     The retry comes after `backoff_seconds`, doubled for each earlier failure. Without a backoff, or
-    after the last allowed attempt, the job fails with this failure. Raises LeaseLost.
+    after the last allowed attempt, the job fails with this failure, unless it is being cancelled.
+    Raises LeaseLost.
     """
     job, task = hold(session, lease)
     attempts.end(session, task, Outcome.FAILED, failure)

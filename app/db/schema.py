@@ -75,7 +75,7 @@ def config() -> Config:
 
 
 def schema_of(connection: Connection) -> Schema:
-    """The current schema of the database's tables, from two small queries."""
+    """The current schema of the database's tables, from a few small queries."""
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
         return Schema(Fit.EMPTY, None)

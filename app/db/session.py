@@ -1,4 +1,4 @@
-"""Transactions. Only this module knows which database is in use, and nothing else commits."""
+"""Transactions. Only this module chooses the kind of database, and nothing else commits."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

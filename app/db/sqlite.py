@@ -1,4 +1,4 @@
-"""SQLite in one file: one writer at a time per process, and any number of readers beside it."""
+"""SQLite in one file: a process has one connection that writes, and up to READERS that read."""
 
 import sqlite3
 import time

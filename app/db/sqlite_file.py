@@ -72,12 +72,12 @@ class SqliteFile:
             raise DatabaseUnavailable(f"the disk of the database file {self._path} has {free_bytes} bytes left; make room")
 
     def warn_if_empty(self) -> None:
-        """Log a warning if the file exists but has no tables, because it may have had some."""
+        """Log a warning if the file exists but is empty, because it may have had tables."""
         if self._path.is_file() and self._path.stat().st_size == 0:
             log.warning("the database file %s is empty and gets new tables; if it had jobs, %s", self._path, RESTORE)
 
     def explain(self, error: SQLAlchemyError) -> str | None:
-        """What an error means and what to do about it; None for an error that passes by itself."""
+        """What an error means and what to do about it; None if it knows no more than the driver."""
         cause = error.orig if isinstance(error, DBAPIError) else None
         if not isinstance(cause, sqlite3.Error):
             return None

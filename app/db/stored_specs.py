@@ -25,7 +25,7 @@ class OfNewerVersion(DappleError):
 
 
 class UnreadableSpec(DappleError):
-    """No version accepts the spec as it is stored."""
+    """This version knows every field and value of the spec, but does not accept it."""
 
 
 def to_runnable_spec(job: JobRow) -> DistillationSpec:

@@ -70,7 +70,7 @@ class TaskRow(Base):
     warnings: Mapped[list[dict[str, str]] | None]  # found by the attempt that succeeded
     attempt: Mapped[int]  # claims so far
     failures: Mapped[int]  # attempts that count against max_attempts
-    token: Mapped[int]  # fencing token: grows with every claim and every expiry
+    token: Mapped[int]  # fencing token: grows with every claim and every end of an attempt
     worker: Mapped[str | None]
     lease_expires_at: Mapped[float | None]
     not_before: Mapped[float]

@@ -19,8 +19,8 @@ class ArchiveContents:
     `indices` number the images of a class from 0. `seeds` (63 bits) are those of the images'
     generators. `ranks` order the images within their class; 0 is first, and a prefix by rank is a
     good smaller set. `distances` are further columns [n] by name. `summary` is the report of the
-    evaluation. `provenance` has the backbone and its revision, the digest of the dataset, the
-    scheduler, the versions and the kind of device. `warnings` qualify the result. `drawn_as` is the
+    evaluation. `provenance` is what the bytes depend on besides the spec, such as the revision of
+    the backbone and the digest of the dataset. `warnings` qualify the result. `drawn_as` is the
     condition of each class; it is optional. Two runs of one spec must give equal contents: no
     times, no job id.
     """

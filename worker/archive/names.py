@@ -12,8 +12,8 @@ RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("c
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     """One folder name per class, close to the class name. All differ, also without regard to case.
 
-    Keeps letters and digits of any script, `-`, `.`, `_` and spaces. Removes a leading dot or
-    underscore, because loaders skip such folders. Appends `_` to a name that Windows reserves, and
+    Keeps letters and digits of any script, `-`, `.`, `_` and spaces. Removes leading dots and
+    underscores, because loaders skip such folders. Adds `_` to a name that Windows reserves, and
     `_2` to the second class with the same name.
     """
     taken: set[str] = set()

@@ -12,7 +12,7 @@ from worker.progress import Heartbeat, no_heartbeat
 
 MIN_CELL = 48
 MAX_CELL = 96
-MAX_ROWS = 40  # with MAX_COLUMNS and MAX_CELL: at most about 1,900 x 4,100 pixels
+MAX_ROWS = 40  # with MAX_COLUMNS and MAX_CELL: at most about 2,200 x 4,000 pixels
 MAX_COLUMNS = 16
 GAP = 4
 FONT_SIZE = 16

@@ -64,7 +64,7 @@ class RequestFilter:
         return bool(name) and (name == listening_on or name in self._allowed_hosts or "*" in self._allowed_hosts)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request unless its body, or all present bodies together, exceed the limit.
+        """Serve the request unless its body, or all present bodies together, exceed their limit.
 
         Counts the bytes as they arrive, because a chunked body does not state its size.
         """

@@ -111,13 +111,14 @@ def get_metrics(job_id: JobId, resources: Res) -> dict[str, Any]:
 
     `warnings`: what to know about the result. `evaluation`: the accuracies of every arm. `set`: the
     distances between the synthetic and the real images; its `mmd2` and `diversity` are null for one
-    image per class, which has no pairs. `timings`: in seconds. `guidance`: per step, the length of
-    guidance over the length of the scheduler's step. `references`: the total number of reference
-    images, and the relative error of their projected distances. `estimator_error`: at a few
-    timesteps, the difference between guidance by the references and by the whole class (empty if
-    the references are the whole class). `median_distance`: per timestep, the median distance
-    between real features, in the units of `kernel_bandwidth`. `without_gradient`: per step, the
-    fraction of images without a gradient.
+    image per class, which has no pairs. `dataset`: its numbers of images, and its damaged files.
+    `timings`: seconds of all tasks, by phase. `guidance` has five parts. `ratio_per_step`: the
+    length of guidance over that of the scheduler's step. `references`: the total number of
+    reference images, and the relative error of their projected distances. `estimator_error`: at a
+    few timesteps, the difference between guidance by the references and by the whole class (empty
+    if the references are the whole class). `median_distance`: per timestep and block, the median
+    distance between real features, in the units of `kernel_bandwidth`. `without_gradient`: per
+    step, the fraction of images without a gradient.
     """
     job = _job(resources, job_id)
     return dict(_produced(job, job.metrics, "metrics"))
@@ -176,7 +177,7 @@ def _content(
 
 @contextmanager
 def _damage_told(resources: Resources, job_id: str, key: str) -> Generator[None]:
-    """Raises ArtifactDamaged if a published output is missing or changed.
+    """Raises ArtifactDamaged if a published output is missing or is no file of its size.
 
     Raises JobNotFound if its job was deleted meanwhile.
     """

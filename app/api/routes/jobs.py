@@ -123,8 +123,8 @@ def get_job(
 
 @router.post("/{job_id}/cancel", operation_id="cancel_job", responses=documented(403, 404, 409, 422, 503))
 def cancel_job(job_id: JobId, resources: Res) -> JobView:
-    """Stop a job: at once if none of its tasks runs, else within one sampling step, and within a
-    minute at the latest. Until then its state is `cancelling`.
+    """Stop a job: at once if none of its tasks runs, else within one sampling step. The
+    service waits for a step about a minute at most. Until then its state is `cancelling`.
 
     A repeated request changes nothing. A job that has ended in another state answers 409.
     """
